@@ -1,0 +1,80 @@
+/*
+ * A log line must never block the daemon: when stderr is a pipe whose reader has stopped, the line
+ * is dropped and the next one that gets through says how many were. A pipe that polls writable
+ * takes PIPE_BUF bytes without blocking, which is why a line is no longer than that.
+ */
+#include "base/log.h"
+
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/base.h"
+
+static enum log_level current = LOG_INFO;
+static unsigned long dropped;
+
+static const char *const names[] = {
+	[LOG_ERR] = "err", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
+
+void log_set_level(enum log_level level)
+{
+	current = level;
+}
+
+enum log_level log_get_level(void)
+{
+	return current;
+}
+
+int log_parse_level(const char *name, enum log_level *ret)
+{
+	for (size_t i = 0; i < array_size(names); i++) {
+		if (strcmp(name, names[i]) == 0) {
+			*ret = (enum log_level)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static void put_line(const char *line, size_t len)
+{
+	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	if (poll(&p, 1, 0) != 1 || write(STDERR_FILENO, line, len) < 0)
+		dropped++;
+}
+
+void log_line(enum log_level level, const char *fmt, ...)
+{
+	int saved = errno;
+	char line[1024];
+	va_list ap;
+	size_t n, max = sizeof(line) - 1;
+
+	if (level > current)
+		return;
+	if (dropped > 0) {
+		unsigned long count = dropped;
+		int len = snprintf(line, sizeof(line), "warn log lines dropped n=%lu\n", count);
+
+		dropped = 0;
+		put_line(line, (size_t)len);
+		if (dropped > 0)
+			dropped += count;
+	}
+	n = (size_t)snprintf(line, max, "%s ", names[level]);
+	va_start(ap, fmt);
+	n += (size_t)vsnprintf(line + n, max - n, fmt, ap);
+	va_end(ap);
+	n = min_of(n, max - 1);
+	for (size_t i = 0; i < n; i++) {
+		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+			line[i] = '?';
+	}
+	line[n++] = '\n';
+	put_line(line, n);
+	errno = saved;
+}
