@@ -1,0 +1,87 @@
+#include "proto/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "proto/jsonw.h"
+
+static const char *const words[E_LAST] = {
+	[E_NONE] = "none",
+	[E_BAD_MESSAGE] = "bad_message",
+	[E_UNKNOWN_TYPE] = "unknown_type",
+	[E_UNKNOWN_OP] = "unknown_op",
+	[E_UNKNOWN_SERVICE] = "unknown_service",
+	[E_NO_CHANNEL] = "no_channel",
+	[E_CHANNEL_IN_USE] = "channel_in_use",
+	[E_CREDIT_OVERRUN] = "credit_overrun",
+	[E_BAD_OFFSET] = "bad_offset",
+	[E_NOT_INPUT] = "not_input",
+	[E_NOT_FOUND] = "not_found",
+	[E_ID_IN_USE] = "id_in_use",
+	[E_STILL_RUNNING] = "still_running",
+	[E_TAKEN_OVER] = "taken_over",
+	[E_REMOVED] = "removed",
+	[E_TOO_MANY] = "too_many",
+	[E_STOPPING] = "stopping",
+	[E_FAILED] = "failed",
+};
+
+const char *error_code_str(enum error_code code)
+{
+	ASSERT(code < E_LAST);
+	return words[code];
+}
+
+enum error_code error_code_parse(const char *word)
+{
+	int i = 0;
+
+	while (i < E_LAST && strcmp(words[i], word) != 0)
+		i++;
+	return (enum error_code)i;
+}
+
+int error_set(struct error *e, enum error_code code, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	e->code = code;
+	e->err = err;
+	va_start(ap, fmt);
+	vsnprintf(e->message, sizeof(e->message), fmt, ap);
+	va_end(ap);
+	return err > 0 ? -err : -EINVAL;
+}
+
+size_t error_json(const struct error *e, char out[ERROR_JSON_MAX])
+{
+	struct jsonw w;
+
+	jsonw_init(&w, out, ERROR_JSON_MAX);
+	jsonw_open(&w, NULL, '{');
+	jsonw_open(&w, "error", '{');
+	jsonw_str(&w, "code", error_code_str(e->code));
+	jsonw_str(&w, "message", e->message);
+	if (e->err)
+		jsonw_int(&w, "errno", e->err);
+	jsonw_close(&w, '}');
+	jsonw_close(&w, '}');
+	ASSERT(!w.overflow);
+	return w.len;
+}
+
+#define NAME(e)                                                                                                        \
+	case e: return #e;
+
+const char *errno_name(int err)
+{
+	switch (err) {
+		NAME(EPERM) NAME(ENOENT) NAME(ESRCH) NAME(EINTR) NAME(EIO) NAME(ENXIO) NAME(E2BIG) NAME(ENOEXEC)
+		NAME(EBADF) NAME(ECHILD) NAME(EAGAIN) NAME(ENOMEM) NAME(EACCES) NAME(EFAULT) NAME(EBUSY) NAME(EEXIST)
+		NAME(ENODEV) NAME(ENOTDIR) NAME(EISDIR) NAME(EINVAL) NAME(ENFILE) NAME(EMFILE) NAME(ENOTTY)
+		NAME(ETXTBSY) NAME(EFBIG) NAME(ENOSPC) NAME(EROFS) NAME(EPIPE) NAME(ERANGE) NAME(ENAMETOOLONG)
+		NAME(ENOSYS) NAME(ELOOP) NAME(ELIBBAD) NAME(EUSERS) NAME(EDQUOT) NAME(EOPNOTSUPP) NAME(ENOBUFS)
+		NAME(ETIMEDOUT) NAME(ECONNREFUSED) NAME(ECONNRESET)
+	default: return "E?";
+	}
+}
