@@ -7,7 +7,8 @@
  * and stored when the value is complete. A field that is not in the table below is collected
  * nowhere.
  *
- * What is wrong is remembered in h->status, a negative HTTP status, and stays wrong.
+ * What is wrong is remembered in h->status, a negative HTTP status, and stays wrong. Of a value
+ * that is both too long and broken, it depends on how the input was cut which of the two is said.
  */
 #include "proto/http.h"
 
@@ -61,8 +62,6 @@ struct http {
 	struct buf value; /* of the current field, or the target */
 };
 
-static char absent[1]; /* what a string of the head is until it comes */
-
 /* ---- collecting ---- */
 
 static int fail(struct http *h, int status)
@@ -80,33 +79,32 @@ static int collect(struct http *h, const char *at, size_t len)
 	return HPE_OK;
 }
 
-/* Moves what was collected into a string of the head; a second time appends to a list. */
+/* Copies what was collected into a string of the head; a second time appends to a list. */
 static int store(struct http *h, char **slot)
 {
-	size_t old = *slot == absent ? 0 : strlen(*slot) + strlen(", ");
+	size_t old = *slot ? strlen(*slot) : 0;
+	size_t comma = *slot ? strlen(", ") : 0;
 	size_t len = buf_len(&h->value);
 	char *s;
 
-	if (old + len > HTTP_VALUE_MAX)
+	if (old + comma + len > HTTP_VALUE_MAX)
 		return fail(h, -431);
-	s = malloc(old + len + 1);
+	s = realloc(*slot, old + comma + len + 1);
 	if (!s)
 		return fail(h, -503);
-	if (old > 0)
-		sprintf(s, "%s, ", *slot);
-	if (len > 0)
-		memcpy(s + old, buf_head(&h->value), len);
-	s[old + len] = '\0';
-	if (*slot != absent)
-		free(*slot);
 	*slot = s;
+	if (comma > 0)
+		memcpy(s + old, ", ", comma);
+	if (len > 0)
+		memcpy(s + old + comma, buf_head(&h->value), len);
+	s[old + comma + len] = '\0';
 	return HPE_OK;
 }
 
 /* For fields that may come once only. */
 static int store_single(struct http *h, char **slot)
 {
-	return *slot == absent ? store(h, slot) : fail(h, -400);
+	return *slot ? fail(h, -400) : store(h, slot);
 }
 
 static int on_target(llhttp_t *parser, const char *at, size_t len)
@@ -250,31 +248,44 @@ static const llhttp_settings_t settings = {
 struct http *http_new(enum http_role role)
 {
 	struct http *h = calloc(1, sizeof(*h));
-	struct http_head *head;
 
 	if (!h)
 		return NULL;
-	head = &h->head;
-	head->target = head->ws_key = head->ws_version = absent;
-	head->ws_protocol = head->ws_accept = head->authorization = absent;
 	h->value = BUF_NULL(HTTP_VALUE_MAX);
 	llhttp_init(&h->parser, role == HTTP_SERVER ? HTTP_REQUEST : HTTP_RESPONSE, &settings);
 	h->parser.data = h;
 	return h;
 }
 
+static char absent[1]; /* what a string of a head is that did not come */
+
+static void finish_string(char **slot)
+{
+	if (!*slot)
+		*slot = absent;
+}
+
+static void free_string(char **slot)
+{
+	if (*slot != absent)
+		free(*slot);
+}
+
+static void each_string(struct http_head *head, void (*fn)(char **slot))
+{
+	fn(&head->target);
+	fn(&head->ws_key);
+	fn(&head->ws_version);
+	fn(&head->ws_protocol);
+	fn(&head->ws_accept);
+	fn(&head->authorization);
+}
+
 void http_free(struct http *h)
 {
 	if (!h)
 		return;
-
-	char *strings[] = {h->head.target, h->head.ws_key, h->head.ws_version, h->head.ws_protocol,
-		h->head.ws_accept, h->head.authorization};
-
-	for (size_t i = 0; i < array_size(strings); i++) {
-		if (strings[i] != absent)
-			free(strings[i]);
-	}
+	each_string(&h->head, free_string);
 	buf_fini(&h->value);
 	free(h);
 }
@@ -291,6 +302,7 @@ int http_feed(struct http *h, const void *data, size_t len, bool *done)
 	if (r == HPE_PAUSED_UPGRADE) {
 		n = (size_t)(llhttp_get_error_pos(&h->parser) - (const char *)data);
 		h->done = true;
+		each_string(&h->head, finish_string);
 		buf_fini(&h->value);
 	} else if (r != HPE_OK) {
 		if (h->status == 0)

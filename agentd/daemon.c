@@ -1,0 +1,267 @@
+/*
+ * One turn of the loop: libuv polls and runs the callbacks, which record facts and wake connections; then (after_poll, and
+ * before_poll for what timers did) every woken connection is flushed once.
+ */
+#include "agentd/daemon.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "agentd/listen.h"
+#include "agentd/takeover.h"
+
+/* How long an orderly stop waits for viewers to take the last output, and then for links to hang up. */
+#define STOP_ROUND_MS  10
+#define TELL_ROUNDS    200
+#define GOODBYE_ROUNDS 120
+
+/* ---- output ---- */
+
+void daemon_wake(struct daemon *d, struct conn *c)
+{
+	if (list_empty(&c->woken) && c->phase < CONN_LINGER)
+		list_append(&d->woken, &c->woken);
+}
+
+void daemon_flush(struct daemon *d)
+{
+	while (!list_empty(&d->woken)) {
+		struct conn *c = list_first(&d->woken, struct conn, woken);
+
+		list_remove(&c->woken);
+		conn_flush(c);
+	}
+}
+
+static void on_before_poll(uv_prepare_t *h)
+{
+	daemon_flush(h->data);
+}
+
+static void on_after_poll(uv_check_t *h)
+{
+	daemon_flush(h->data);
+}
+
+/* ---- what it says of itself ---- */
+
+void daemon_put_hello(struct daemon *d, struct jsonw *w)
+{
+	struct msg_hello m = {
+		.name = "agentd",
+		.version = AGENTD_VERSION,
+		.proto = PROTO_VERSION,
+		.boot_id = d->boot_id,
+		.instance = d->instance,
+		.epoch = d->sessions.arena.head->epoch,
+		.limits = {
+			.frame = FRAME_MAX,
+			.channels = d->config.max_channels,
+			.sessions = d->config.max_sessions,
+			.ring_max = STORE_RING_MAX,
+			.stdin_window = SESSION_STDIN_WINDOW,
+			.viewers = SESSION_VIEWERS,
+			.writers = SESSION_WRITERS,
+		},
+	};
+
+	msg_put_hello_agent(w, &m);
+}
+
+static void host_info(void *ctx, struct jsonw *w)
+{
+	struct daemon *d = ctx;
+
+	daemon_put_hello(d, w);
+	jsonw_int(w, "pid", getpid());
+	jsonw_u64(w, "uptime_ms", now_ms() - d->started_at);
+	jsonw_u64(w, "connections", d->n_conns);
+	jsonw_u64(w, "refused", d->refused);
+	jsonw_open(w, "listen", '[');
+	for (unsigned i = 0; i < d->n_listeners; i++)
+		jsonw_str(w, NULL, d->listeners[i].spec);
+	jsonw_close(w, ']');
+}
+
+static int host_upgrade(void *ctx, const char *path, struct error *e)
+{
+	struct daemon *d = ctx;
+	int r = takeover_check(path, e);
+
+	if (r < 0)
+		return r;
+	log_info("upgrading path=%s sessions=%u", path, d->sessions.n);
+	list_for_each(c, &d->conns, struct conn, link)
+		conn_bye(c, "upgrading", WS_CLOSE_RESTART);
+	daemon_flush(d);
+	r = takeover_exec(d, path);
+	/* The links are gone, the sessions are not: clients come back to the old agent and see its old epoch. */
+	log_err("upgrade failed path=%s error=%s", path, strerror(-r));
+	return error_set(e, E_FAILED, -r, "exec: %s", strerror(-r));
+}
+
+const struct service_host daemon_host = {.info = host_info, .upgrade = host_upgrade};
+
+/* ---- stop ---- */
+
+static void on_closed_all(uv_timer_t *t)
+{
+	struct daemon *d = t->data;
+
+	list_for_each_safe(c, &d->conns, struct conn, link)
+		conn_close(c);
+	sessions_close(&d->sessions);
+	for (size_t i = 0; i < array_size(d->signals); i++)
+		uv_close((uv_handle_t *)&d->signals[i], NULL);
+	uv_close((uv_handle_t *)&d->before_poll, NULL);
+	uv_close((uv_handle_t *)&d->after_poll, NULL);
+	uv_close((uv_handle_t *)&d->stop_timer, NULL);
+}
+
+/* Everybody has been told and had a moment to read it. */
+static void on_said_goodbye(uv_timer_t *t)
+{
+	struct daemon *d = t->data;
+
+	if (d->n_conns > 0 && ++d->stop_rounds < GOODBYE_ROUNDS)
+		uv_timer_start(t, on_said_goodbye, STOP_ROUND_MS, 0);
+	else
+		on_closed_all(t);
+}
+
+static void on_sessions_ended(uv_timer_t *t)
+{
+	struct daemon *d = t->data;
+
+	if (!sessions_told(&d->sessions) && ++d->stop_rounds < TELL_ROUNDS) {
+		uv_timer_start(t, on_sessions_ended, STOP_ROUND_MS, 0);
+		return;
+	}
+	d->stop_rounds = 0;
+	list_for_each(c, &d->conns, struct conn, link)
+		conn_bye(c, "stopping", WS_CLOSE_GOING_AWAY);
+	uv_timer_start(t, on_said_goodbye, STOP_ROUND_MS, 0);
+}
+
+/* Called from inside a session's end; what follows must wait for the loop, and for the end events to be sent. */
+static void on_idle(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	uv_timer_start(&d->stop_timer, on_sessions_ended, 0, 0);
+}
+
+void daemon_stop(struct daemon *d)
+{
+	if (d->stopping)
+		return;
+	d->stopping = true;
+	log_info("stopping sessions=%u", sessions_live(&d->sessions));
+	for (unsigned i = 0; i < d->n_listeners; i++)
+		listen_stop(&d->listeners[i], true);
+	/* A process that cannot be killed must not keep us for ever. */
+	uv_timer_start(&d->stop_timer, on_sessions_ended, d->config.stop_grace_ms + 2000, 0);
+	sessions_stop(&d->sessions, d->config.stop_grace_ms);
+}
+
+static void on_signal(uv_signal_t *h, int sig)
+{
+	if (sig == SIGUSR1)
+		log_set_level(log_get_level() == LOG_DEBUG ? LOG_INFO : LOG_DEBUG);
+	else
+		daemon_stop(h->data);
+}
+
+/* ---- start ---- */
+
+static void read_boot_id(char out[40])
+{
+	auto_close int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, out, 36);
+
+	out[n > 0 ? n : 0] = '\0';
+}
+
+static void init_handles(struct daemon *d)
+{
+	static const int signals[] = {SIGTERM, SIGINT, SIGUSR1};
+
+	uv_prepare_init(&d->loop, &d->before_poll);
+	uv_check_init(&d->loop, &d->after_poll);
+	d->before_poll.data = d->after_poll.data = d->stop_timer.data = d;
+	uv_prepare_start(&d->before_poll, on_before_poll);
+	uv_check_start(&d->after_poll, on_after_poll);
+	uv_timer_init(&d->loop, &d->stop_timer);
+	d->stop_timer.data = d;
+	for (size_t i = 0; i < array_size(signals); i++) {
+		uv_signal_init(&d->loop, &d->signals[i]);
+		d->signals[i].data = d;
+		uv_signal_start(&d->signals[i], on_signal, signals[i]);
+	}
+}
+
+/* An inherited socket keeps its clients waiting in its backlog rather than refused. */
+static int start_listeners(struct daemon *d, const struct inherited *in)
+{
+	for (unsigned i = 0; i < d->config.n_listen; i++) {
+		const char *spec = d->config.listen[i];
+		int fd = -1, r;
+
+		for (unsigned k = 0; k < in->n_listen; k++) {
+			if (strcmp(in->listen[k].spec, spec) == 0)
+				fd = in->listen[k].fd;
+		}
+		r = listen_start(d, &d->listeners[d->n_listeners], spec, fd);
+		if (r < 0) {
+			log_err("cannot listen on %s: %s", spec, strerror(-r));
+			return r;
+		}
+		d->n_listeners++;
+	}
+	return 0;
+}
+
+int daemon_init(struct daemon *d, struct config *config, char **argv, const struct inherited *in)
+{
+	unsigned adopted = 0;
+	int r;
+
+	*d = (struct daemon){.config = *config, .argv = argv, .started_at = now_ms(), .spare_fd = -1};
+	list_init(&d->conns);
+	list_init(&d->woken);
+	read_boot_id(d->boot_id);
+	r = uv_loop_init(&d->loop);
+	if (r < 0)
+		return r;
+	d->read_buf = malloc(DAEMON_READ_SIZE);
+	ASSERT(d->read_buf);
+	init_handles(d);
+	r = sessions_init(&d->sessions, &d->loop, &d->config, in->arena_fd, &adopted);
+	if (r < 0) {
+		log_err("cannot set up the session table: %s", strerror(-r));
+		return r;
+	}
+	d->sessions.on_idle = on_idle;
+	d->sessions.idle_ctx = d;
+	snprintf(d->instance, sizeof(d->instance), "%016llx", (unsigned long long)d->sessions.arena.head->instance);
+	d->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	r = start_listeners(d, in);
+	if (r == 0 && in->arena_fd >= 0)
+		log_info("took over sessions=%u epoch=%u", adopted, d->sessions.arena.head->epoch);
+	return r;
+}
+
+int daemon_run(struct daemon *d)
+{
+	return uv_run(&d->loop, UV_RUN_DEFAULT);
+}
+
+void daemon_fini(struct daemon *d)
+{
+	sessions_fini(&d->sessions, true);
+	close_fd(&d->spare_fd);
+	free(take_ptr(&d->read_buf));
+	ASSERT(uv_loop_close(&d->loop) == 0);
+	config_fini(&d->config);
+}

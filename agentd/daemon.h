@@ -1,0 +1,64 @@
+/*
+ * daemon.h - the root object: loop, configuration, listeners, connections, sessions.
+ */
+#pragma once
+
+#include <uv.h>
+
+#include "agentd/config.h"
+#include "agentd/conn.h"
+#include "agentd/sessions.h"
+
+#define DAEMON_READ_SIZE (256 * 1024)
+
+struct listener {
+	struct daemon *daemon;
+	char *spec; /* owned: "unix:PATH" or "vsock:PORT" */
+	int fd; /* owned; -1: not listening */
+	bool vsock;
+	uv_poll_t poll;
+	bool watching;
+};
+
+struct daemon {
+	uv_loop_t loop;
+	struct config config;
+	char **argv; /* as started, for an upgrade */
+	struct sessions sessions;
+	struct listener listeners[CONFIG_LISTEN_MAX];
+	unsigned n_listeners;
+	struct list conns, woken;
+	unsigned n_conns, next_conn_id;
+	uv_prepare_t before_poll;
+	uv_check_t after_poll;
+	uv_signal_t signals[3];
+	uv_timer_t stop_timer;
+	int spare_fd; /* given up for a moment when descriptors run out, so that accept(2) can refuse */
+	unsigned long refused; /* strangers turned away */
+	uint64_t started_at;
+	char boot_id[40], instance[20];
+	bool stopping;
+	unsigned stop_rounds;
+	uint8_t *read_buf; /* every connection reads into it; nothing in it outlives a callback */
+};
+
+/* What a predecessor left, from the command line (takeover.h). */
+struct inherited {
+	int arena_fd; /* -1: nothing */
+	unsigned n_listen;
+	struct {
+		int fd;
+		const char *spec;
+	} listen[CONFIG_LISTEN_MAX];
+};
+
+extern const struct service_host daemon_host;
+
+int daemon_init(struct daemon *d, struct config *config, char **argv, const struct inherited *in);
+int daemon_run(struct daemon *d); /* until stopped; 0 */
+void daemon_stop(struct daemon *d);
+void daemon_fini(struct daemon *d);
+void daemon_put_hello(struct daemon *d, struct jsonw *w);
+void daemon_wake(struct daemon *d, struct conn *c);
+/* Writes what all woken connections have. */
+void daemon_flush(struct daemon *d);

@@ -1,0 +1,653 @@
+/*
+ * The life of a session. Every event ends in session_check(), which looks at the facts in the record:
+ *
+ *	leader reaped?  ->  its output read?  ->  pipes closed, or quiet long enough?  ->  ended
+ *
+ * "Its output" is known exactly: what lay in the pipes when the leader was reaped (the residue). Children may hold
+ * the pipes longer; they get linger_ms of silence to finish, and eight times that at most. What they write after
+ * the end goes to the session as well; only the report does not wait for it.
+ *
+ * All waiting is one timer per session, armed for the earliest of the times in the record, so an upgrade carries
+ * timers for nothing.
+ */
+#include "agentd/session.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "agentd/proctree.h"
+#include "agentd/session_io.h"
+#include "agentd/sessions.h"
+#include "agentd/viewer.h"
+
+#define LINGER_ROUNDS 8
+
+static const struct process_events process_events;
+
+static uint64_t wall_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* ---- time ---- */
+
+/* Earliest of two times, 0 meaning never. */
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a == 0 ? b : b == 0 ? a : min_of(a, b);
+}
+
+/* When silence will have lasted long enough after the leader's exit; 0 when that is not what we wait for. */
+static uint64_t quiet_at(const struct session *s)
+{
+	const struct record *r = s->rec;
+
+	if (session_ended(s) || !r->exited || !session_residue_read(s))
+		return 0;
+	return min_of(max_of(r->last_output, r->exited_at) + r->linger_ms, r->exited_at + LINGER_ROUNDS * r->linger_ms);
+}
+
+static void on_timer(uv_timer_t *t);
+
+void session_arm(struct session *s)
+{
+	const struct record *r = s->rec;
+	uint64_t now = now_ms(), at = 0;
+
+	if (s->closing)
+		return;
+	if (!session_ended(s))
+		at = sooner(r->timeout_at, r->disconnect_at);
+	at = sooner(at, r->kill_at);
+	at = sooner(at, quiet_at(s));
+	at = sooner(at, r->expire_at);
+	at = sooner(at, place_expire(s->rec, now));
+	if (at == 0)
+		uv_timer_stop(&s->timer);
+	else
+		uv_timer_start(&s->timer, on_timer, at > now ? at - now : 0, 0);
+}
+
+static void signal_all(struct session *s, enum msg_target to, int sig)
+{
+	struct record *r = s->rec;
+	struct cgroup *cg = &s->all->cgroup;
+
+	if (to == TARGET_LEADER) {
+		process_signal_leader(&s->process, sig);
+	} else if (to == TARGET_TREE && r->cgroup[0]) {
+		if (sig == SIGKILL)
+			cgroup_leaf_kill(cg, r->cgroup);
+		else
+			cgroup_leaf_signal(cg, r->cgroup, sig);
+	} else if (!r->exited && to == TARGET_GROUP) {
+		kill(-r->pid, sig); /* the leader is not reaped: its number cannot be another's */
+	} else if (r->pid > 0) {
+		proctree_signal(to == TARGET_TREE && !r->process_group ? PROCTREE_SESSION : PROCTREE_GROUP, r->pid,
+			r->start_ticks, sig);
+	}
+}
+
+int session_kill(struct session *s, enum cause cause, enum msg_target to, int sig, bool escalate, uint64_t grace_ms)
+{
+	struct record *r = s->rec;
+
+	if (!session_ended(s) && r->cause == CAUSE_NONE) {
+		r->cause = cause;
+		r->cause_signal = sig;
+	} else if (!session_ended(s) && r->cause == CAUSE_CLIENT) {
+		r->cause_signal = sig; /* INT, then TERM: the last one asked for counts */
+	}
+	signal_all(s, to, sig);
+	if (escalate) {
+		r->kill_at = sooner(r->kill_at, now_ms() + grace_ms);
+		r->kill_to = to;
+		session_arm(s);
+	}
+	return 0;
+}
+
+static void fire_ends(struct session *s, uint64_t now)
+{
+	struct record *r = s->rec;
+
+	if (r->timeout_at && r->timeout_at <= now) {
+		r->timeout_at = 0;
+		r->cause = CAUSE_TIMEOUT;
+		session_kill(s, CAUSE_TIMEOUT, TARGET_TREE, SIGTERM, true, r->kill_grace_ms);
+	}
+	if (r->disconnect_at && r->disconnect_at <= now) {
+		r->disconnect_at = 0;
+		session_kill(s, CAUSE_DISCONNECT, TARGET_TREE, SIGTERM, true, r->kill_grace_ms);
+	}
+}
+
+static void on_timer(uv_timer_t *t)
+{
+	struct session *s = container_of(t, struct session, timer);
+	struct record *r = s->rec;
+	uint64_t now = now_ms();
+
+	if (!session_ended(s))
+		fire_ends(s, now);
+	if (r->kill_at && r->kill_at <= now) {
+		r->kill_at = 0;
+		signal_all(s, (enum msg_target)r->kill_to, SIGKILL);
+	}
+	if (r->expire_at && r->expire_at <= now) {
+		session_remove(s, E_REMOVED);
+		return;
+	}
+	place_expire(r, now);
+	session_unpin(s);
+	session_check(s);
+}
+
+/* ---- the end ---- */
+
+static enum end_state end_by_cause(const struct session *s, struct msg_end *end)
+{
+	static const enum end_by by[] = {
+		[CAUSE_CLIENT] = BY_CLIENT, [CAUSE_DISCONNECT] = BY_DISCONNECT, [CAUSE_SHUTDOWN] = BY_SHUTDOWN};
+	const struct record *r = s->rec;
+
+	if (r->cause == CAUSE_TIMEOUT)
+		return END_TIMED_OUT;
+	if (end->signal == 0)
+		return END_EXITED;
+	if (end->signal == SIGKILL && r->cgroup[0] && cgroup_leaf_oom_kills(&s->all->cgroup, r->cgroup) > 0)
+		return END_OOM_KILLED;
+	if (r->cause != CAUSE_NONE && (end->signal == r->cause_signal || end->signal == SIGKILL)) {
+		end->by = by[r->cause];
+		return END_KILLED;
+	}
+	return END_SIGNALED;
+}
+
+/* The end is a fact of the record from here on. */
+static void session_end(struct session *s, enum end_state state)
+{
+	struct record *r = s->rec;
+	struct msg_end *end = &r->end;
+
+	ASSERT(!session_ended(s) && state != END_RUNNING);
+	end->ended_ms = wall_ms();
+	end->wall_ms = now_ms() - r->started_at;
+	end->out = s->store.head[STORE_OUT];
+	end->err_bytes = s->store.head[STORE_ERR];
+	r->end_pos = store_head(&s->store);
+	r->timeout_at = r->disconnect_at = 0;
+	end->state = state;
+	sessions_note_end(s->all, s);
+	session_notify(s);
+}
+
+static void end_from_exit(struct session *s)
+{
+	struct msg_end *end = &s->rec->end;
+
+	if (s->rec->wait_code == CLD_EXITED) {
+		end->code = s->rec->wait_status;
+	} else {
+		end->signal = s->rec->wait_status;
+		end->core = s->rec->wait_code == CLD_DUMPED;
+	}
+	session_end(s, end_by_cause(s, end));
+}
+
+void session_check(struct session *s)
+{
+	struct record *r = s->rec;
+
+	if (!session_ended(s) && r->exited && session_residue_read(s) && (session_silent(s) || quiet_at(s) <= now_ms()))
+		end_from_exit(s);
+	if (session_ended(s) && session_silent(s)) {
+		session_close_stdin(s);
+		if (r->hidden) {
+			session_close(s);
+			return;
+		}
+		if (r->expire_at == 0) {
+			r->expire_at = now_ms() + max_of(r->retain_ms, 1);
+			session_notify(s); /* their channels may close now */
+		}
+	}
+	session_arm(s);
+}
+
+static void on_leader_exit(struct process *p)
+{
+	struct session *s = container_of(p, struct session, process);
+	struct record *r = s->rec;
+	struct rusage ru = {0};
+	int e = process_reap(p, &ru);
+
+	r->exited = true;
+	r->exited_at = now_ms();
+	r->end.user_us = (uint64_t)ru.ru_utime.tv_sec * 1000000 + (uint64_t)ru.ru_utime.tv_usec;
+	r->end.sys_us = (uint64_t)ru.ru_stime.tv_sec * 1000000 + (uint64_t)ru.ru_stime.tv_usec;
+	r->end.maxrss_kb = (uint64_t)ru.ru_maxrss;
+	if (e < 0) { /* not our child: its status went to somebody else */
+		session_end(s, END_AGENT_LOST);
+		session_check(s);
+		return;
+	}
+	session_mark_residue(s);
+	session_check(s);
+}
+
+static void on_process_closed(struct process *p);
+
+static const struct process_events process_events = {
+	.on_readable = session_on_readable,
+	.on_writable = session_on_writable,
+	.on_stdin_gone = session_on_stdin_gone,
+	.on_exit = on_leader_exit,
+	.on_closed = on_process_closed,
+};
+
+/* ---- birth ---- */
+
+static struct session *session_alloc(struct sessions *all)
+{
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->all = all;
+	list_init(&s->by_name);
+	list_init(&s->by_age);
+	list_init(&s->ended);
+	list_init(&s->viewers);
+	uv_timer_init(all->loop, &s->timer);
+	return s;
+}
+
+static void fill_text(struct record *r, const struct msg_start *start, const struct launch *l)
+{
+	char *at = r->text;
+
+	for (size_t i = 0; i < start->argc; i++) {
+		size_t len = strlen(start->argv[i]) + 1;
+
+		if (r->cmd_len + len > RECORD_CMD_MAX) {
+			r->cmd_cut = true;
+			break;
+		}
+		memcpy(at + r->cmd_len, start->argv[i], len);
+		r->cmd_len += (uint32_t)len;
+	}
+	at += r->cmd_len;
+	r->cwd_len = (uint32_t)strlen(l->cwd) + 1;
+	memcpy(at, l->cwd, r->cwd_len);
+	r->user_len = (uint32_t)strlen(l->user.name) + 1;
+	memcpy(at + r->cwd_len, l->user.name, r->user_len);
+}
+
+static void fill_record(struct record *r, const char *id, const struct msg_start *start, const struct launch *l,
+	const struct config *config)
+{
+	r->magic = RECORD_MAGIC;
+	snprintf(r->id, sizeof(r->id), "%s", id);
+	r->fingerprint = start->fingerprint;
+	r->pidfd = r->fd[0] = r->fd[1] = r->fd[2] = -1;
+	r->process_group = start->process_group;
+	r->kill_grace_ms = start->kill_grace_ms;
+	r->disconnect_ms = start->disconnect_ms;
+	r->linger_ms = start->linger_ms;
+	r->retain_ms = start->has_retain ? start->retain_ms : config->retain_ms;
+	r->started_at = now_ms();
+	r->end.started_ms = wall_ms();
+	fill_text(r, start, l);
+}
+
+/* The record, its store and queue; everything but the process. */
+static int make_record(struct session *s, const char *id, const struct msg_start *start, const struct launch *l)
+{
+	struct arena *a = &s->all->arena;
+	size_t cmd = 0, size;
+	int slot, r;
+
+	for (size_t i = 0; i < start->argc && cmd < RECORD_CMD_MAX; i++)
+		cmd += strlen(start->argv[i]) + 1;
+	size = align_up(sizeof(struct record) + min_of(cmd, (size_t)RECORD_CMD_MAX) + strlen(l->cwd) + strlen(l->user.name) + 2,
+		ARENA_GRANULE);
+	slot = arena_find_slot(a);
+	if (slot < 0)
+		return slot;
+	s->rec_off = arena_alloc_record(a, size);
+	if (s->rec_off == 0)
+		return -ENOSPC;
+	s->slot = (unsigned)slot;
+	s->rec = arena_at(a, s->rec_off);
+	s->process.rec = s->rec;
+	s->rec->size = (uint32_t)size;
+	s->rec->serial = a->head->next_serial++;
+	fill_record(s->rec, id, start, l, s->all->config);
+	r = store_create(&s->store, a, &s->rec->store, start->has_ring ? start->ring : s->all->config->ring_default);
+	if (r == 0 && start->with_stdin) {
+		r = inq_create(&s->in, a, &s->rec->in, (SESSION_WRITERS + 1) * SESSION_STDIN_WINDOW);
+		s->has_in = r == 0;
+	}
+	if (r == 0)
+		arena_publish(a, s->slot, s->rec_off);
+	return r;
+}
+
+static void note_start_failure(struct session *s, const struct launch *l)
+{
+	struct msg_end *end = &s->rec->end;
+
+	end->err = l->err;
+	snprintf(end->stage, sizeof(end->stage), "%s", spawn_stage_str(l->stage));
+	session_end(s, END_START_FAILED);
+	session_check(s);
+}
+
+static void start_process(struct session *s, struct launch *l)
+{
+	struct record *r = s->rec;
+	int err = launch_run(l, r, &s->all->cgroup);
+
+	if (err == 0) {
+		err = process_init(&s->process, s->all->loop, r, &process_events);
+		if (err < 0) { /* it runs, but its end could not be seen */
+			signal_all(s, TARGET_TREE, SIGKILL);
+			waitpid(r->pid, NULL, 0);
+			process_close_fd(&s->process, 0);
+			process_close_fd(&s->process, 1);
+			process_close_fd(&s->process, 2);
+			r->exited = true;
+			l->stage = SPAWN_LIMITS;
+			l->err = -err;
+		}
+	}
+	if (err < 0) {
+		note_start_failure(s, l);
+		return;
+	}
+	if (l->start->timeout_ms)
+		r->timeout_at = now_ms() + l->start->timeout_ms;
+	if (r->disconnect_ms)
+		r->disconnect_at = now_ms() + r->disconnect_ms;
+	session_arm(s);
+}
+
+int session_new(struct sessions *all, const char *id, const struct msg_start *start, struct session **ret, struct error *e)
+{
+	struct session *s = session_alloc(all);
+	struct launch l;
+	int r;
+
+	if (!s)
+		return error_set(e, E_FAILED, ENOMEM, "out of memory");
+	launch_prepare(&l, start, all->config);
+	r = make_record(s, id, start, &l);
+	if (r < 0) {
+		session_close(s);
+		error_set(e, r == -ENOSPC ? E_TOO_MANY : E_FAILED, r == -ENOSPC ? 0 : -r, "no room for another session");
+	} else {
+		sessions_link(all, s);
+		start_process(s, &l);
+		*ret = s;
+	}
+	launch_fini(&l);
+	return r;
+}
+
+/* ---- take-over ---- */
+
+static bool record_valid(const struct arena *a, uint64_t off, const struct record *r)
+{
+	return r->magic == RECORD_MAGIC && r->size >= sizeof(*r) && r->size % ARENA_GRANULE == 0 &&
+		off + r->size <= a->head->records_off + a->head->records_size && memchr(r->id, 0, sizeof(r->id)) &&
+		msg_name_valid(r->id, MSG_ID_MAX) && memchr(r->cgroup, 0, sizeof(r->cgroup)) &&
+		memchr(r->end.stage, 0, sizeof(r->end.stage)) && r->end.state < END_LAST && r->end.by < BY_LAST &&
+		r->cmd_len <= RECORD_CMD_MAX && r->cwd_len <= r->size && r->user_len <= r->size &&
+		sizeof(*r) + r->cmd_len + r->cwd_len + r->user_len <= r->size && r->cwd_len > 0 && r->user_len > 0;
+}
+
+/* Descriptors must be ours alone again; one that is not there counts as closed. */
+static void adopt_fd(int32_t *fd)
+{
+	if (*fd >= 0 && fcntl(*fd, F_SETFD, FD_CLOEXEC) < 0)
+		*fd = -1;
+}
+
+static void adopt_places(struct record *r, uint64_t now)
+{
+	for (int i = 0; i < RECORD_PLACES; i++) {
+		struct place *p = &r->places[i];
+
+		p->name[MSG_VIEWER_MAX] = '\0';
+		if (p->attached && p->lossless && p->hold_ms)
+			p->hold_until = now + min_of(p->hold_ms, (uint64_t)MSG_HOLD_MAX_MS);
+		p->attached = false;
+	}
+	if (r->note.valid && r->note.place < RECORD_PLACES) {
+		r->places[r->note.place].in_off = r->note.place_off;
+		r->in.accepted = r->note.accepted;
+	}
+	r->note.valid = 0;
+}
+
+static int adopt_data(struct session *s)
+{
+	struct arena *a = &s->all->arena;
+	int r;
+
+	adopt_places(s->rec, now_ms());
+	if (s->rec->store.extent || !s->rec->hidden) {
+		r = store_adopt(&s->store, a, &s->rec->store);
+		if (r < 0)
+			return r;
+	}
+	if (s->rec->in.extent) {
+		r = inq_adopt(&s->in, a, &s->rec->in);
+		if (r < 0)
+			return r;
+		s->has_in = true;
+	}
+	return 0;
+}
+
+int session_adopt(struct sessions *all, unsigned slot, uint64_t rec_off, struct session **ret)
+{
+	struct record *rec = arena_at(&all->arena, rec_off);
+	struct session *s;
+	int r;
+
+	if (!record_valid(&all->arena, rec_off, rec))
+		return -EINVAL;
+	r = arena_claim_record(&all->arena, rec_off, rec->size);
+	if (r < 0)
+		return r;
+	s = session_alloc(all);
+	if (!s)
+		return -ENOMEM;
+	s->rec = rec;
+	s->process.rec = rec;
+	s->rec_off = rec_off;
+	s->slot = slot;
+	for (int i = 0; i < 3; i++)
+		adopt_fd(&rec->fd[i]);
+	adopt_fd(&rec->pidfd);
+	r = adopt_data(s);
+	if (r == 0 && rec->cgroup[0])
+		cgroup_leaf_claim(&all->cgroup, rec->cgroup);
+	if (r == 0)
+		r = process_init(&s->process, all->loop, rec, &process_events);
+	if (r < 0) {
+		session_close(s);
+		return r;
+	}
+	sessions_link(all, s);
+	*ret = s;
+	return 0;
+}
+
+void session_adopted(struct session *s)
+{
+	if (!session_ended(s) && !s->rec->exited && s->rec->pidfd < 0)
+		session_end(s, END_AGENT_LOST);
+	if (s->has_in)
+		session_feed_stdin(s);
+	session_check(s);
+}
+
+/* ---- going away ---- */
+
+static void maybe_free(struct session *s)
+{
+	if (--s->pending_closes > 0)
+		return;
+	free(s);
+}
+
+static void on_process_closed(struct process *p)
+{
+	maybe_free(container_of(p, struct session, process));
+}
+
+static void on_timer_closed(uv_handle_t *h)
+{
+	maybe_free(container_of((uv_timer_t *)h, struct session, timer));
+}
+
+static void kick_viewers(struct session *s, enum error_code why)
+{
+	while (!list_empty(&s->viewers)) {
+		struct viewer *v = list_first(&s->viewers, struct viewer, link);
+
+		viewer_detach(v, false);
+		v->events->on_kicked(v, why);
+	}
+}
+
+void session_remove(struct session *s, enum error_code why)
+{
+	struct record *r = s->rec;
+
+	if (s->closing || r->hidden)
+		return;
+	kick_viewers(s, why);
+	if (session_ended(s) && session_silent(s)) {
+		session_close(s);
+		return;
+	}
+	ASSERT(session_ended(s));
+	session_close_stdin(s);
+	r->hidden = true;
+	r->expire_at = 0;
+	sessions_hide(s->all, s);
+	store_free(&s->store);
+	session_resume(s);
+	session_arm(s);
+}
+
+void session_close(struct session *s)
+{
+	struct arena *a = &s->all->arena;
+
+	if (s->closing)
+		return;
+	s->closing = true;
+	kick_viewers(s, E_REMOVED);
+	sessions_unlink(s->all, s);
+	s->pending_closes = 1;
+	if (process_close(&s->process))
+		s->pending_closes++;
+	uv_timer_stop(&s->timer);
+	uv_close((uv_handle_t *)&s->timer, on_timer_closed);
+	if (s->rec) {
+		if (s->rec->cgroup[0])
+			cgroup_leaf_close(&s->all->cgroup, s->rec->cgroup);
+		arena_unpublish(a, s->slot);
+		store_free(&s->store);
+		if (s->has_in)
+			inq_free(&s->in);
+		arena_free_record(a, s->rec_off, s->rec->size);
+		s->rec = NULL;
+	}
+}
+
+/* ---- viewers ---- */
+
+void session_link_viewer(struct session *s, struct viewer *v)
+{
+	list_append(&s->viewers, &v->link);
+	s->n_viewers++;
+	s->n_writers += v->writer;
+	s->rec->disconnect_at = 0;
+}
+
+void session_unlink_viewer(struct session *s, struct viewer *v)
+{
+	list_remove(&v->link);
+	s->n_viewers--;
+	s->n_writers -= v->writer;
+	if (s->n_viewers == 0 && s->rec->disconnect_ms && !session_ended(s))
+		s->rec->disconnect_at = now_ms() + s->rec->disconnect_ms;
+	session_unpin(s);
+	session_arm(s);
+}
+
+/* ---- what it tells of itself ---- */
+
+static struct msg_span span(const struct session *s, enum store_stream stream)
+{
+	uint64_t out, err;
+
+	store_oldest(&s->store, &out, &err);
+	return (struct msg_span){.oldest = stream == STORE_OUT ? out : err, .head = s->store.head[stream]};
+}
+
+void session_opened_msg(const struct session *s, struct msg_opened *m)
+{
+	snprintf(m->id, sizeof(m->id), "%s", s->rec->id);
+	m->state = s->rec->end.state;
+	m->pid = s->rec->pid;
+	m->out = span(s, STORE_OUT);
+	m->err = span(s, STORE_ERR);
+	m->stdin_open = s->rec->fd[0] >= 0 && !s->rec->stdin_eof;
+}
+
+static int64_t left(uint64_t at, uint64_t now)
+{
+	return at == 0 ? -1 : at > now ? (int64_t)(at - now) : 0;
+}
+
+void session_entry_msg(const struct session *s, struct msg_entry *m)
+{
+	const struct record *r = s->rec;
+	uint64_t now = now_ms();
+
+	*m = (struct msg_entry){
+		.id = r->id,
+		.end = r->end,
+		.cmd = r->text,
+		.cmd_len = r->cmd_len,
+		.cmd_cut = r->cmd_cut,
+		.cwd = r->text + r->cmd_len,
+		.user = r->text + r->cmd_len + r->cwd_len,
+		.pid = r->pid,
+		.out = span(s, STORE_OUT),
+		.err = span(s, STORE_ERR),
+		.stdin_open = r->fd[0] >= 0 && !r->stdin_eof,
+		.stdin_accepted = r->in.accepted,
+		.stdin_written = r->in.written,
+		.viewers = s->n_viewers,
+		.held = place_held(r),
+		.disconnect_left_ms = left(r->disconnect_at, now),
+		.retain_left_ms = left(r->expire_at, now),
+		.timeout_left_ms = left(r->timeout_at, now),
+		.ring_size = r->store.keep,
+		.ring_used = min_of(store_head(&s->store), (uint64_t)r->store.keep),
+	};
+}

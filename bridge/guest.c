@@ -1,0 +1,677 @@
+/*
+ * A link is one attempt: a dial, then a wire over its descriptor, watched by one uv_poll. Whatever
+ * ends it goes through drop(), which only closes the poll handle; everything else of the link is
+ * taken apart in that handle's close callback (link_over), where none of our own frames is on the
+ * stack. So a callback may end anything at any time. link_over() then decides what comes next: an
+ * attempt after a delay, LOST, or CLOSED.
+ *
+ *	IDLE -> WAITING -> DIALING -> GREETING -> UP
+ *	           ^------- DROPPING <-- any of these three
+ *	DROPPING -> LOST; all -> CLOSING -> CLOSED
+ *
+ * Writing is done in one place, the prepare callback: it runs after the turn's callbacks and before
+ * the loop sleeps, so what several of them queued goes out in one system call.
+ */
+#include "bridge/guest.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+
+#define READ_SIZE    (256 * 1024)
+#define FLUSH_ROUNDS 16 /* then the other handles of the loop have their turn */
+
+/* One for all guests: it is in use only inside on_readable(), which nothing nests. */
+static uint8_t read_buffer[READ_SIZE];
+
+struct guest_request {
+	struct list node;
+	uint64_t id;
+	guest_response_fn fn;
+	void *owner;
+};
+
+const char *guest_state_str(enum guest_state s)
+{
+	static const char *const words[] = {"idle", "waiting", "dialing", "greeting", "up",
+		"dropping", "lost", "closing", "closed"};
+
+	return words[s];
+}
+
+static void guest_set_state(struct guest *g, enum guest_state state)
+{
+	log_debug("guest link state=%s was=%s", guest_state_str(state), guest_state_str(g->state));
+	ASSERT(g->state < GUEST_LOST || state > g->state);
+	g->state = state;
+}
+
+/* ---- users ---- */
+
+/*
+ * Calls each user once. A callback may remove any of them or add new ones, so nothing but the two
+ * list heads is kept across it; it may also end the link, then the others are not told.
+ */
+static void tell_users(struct guest *g, void (*tell)(struct guest_user *))
+{
+	enum guest_state state = g->state;
+	struct list todo;
+
+	list_init(&todo);
+	while (!list_empty(&g->users)) {
+		struct list *first = g->users.next;
+
+		list_remove(first);
+		list_append(&todo, first);
+	}
+	while (!list_empty(&todo)) {
+		struct guest_user *u = list_first(&todo, struct guest_user, node);
+
+		list_remove(&u->node);
+		list_append(&g->users, &u->node);
+		if (g->state == state)
+			tell(u);
+	}
+}
+
+void guest_add_user(struct guest *g, struct guest_user *u, const struct guest_user_ops *ops)
+{
+	u->ops = ops;
+	list_append(&g->users, &u->node);
+}
+
+void guest_remove_user(struct guest_user *u)
+{
+	list_remove(&u->node);
+}
+
+static void tell_up_same(struct guest_user *u)
+{
+	u->ops->on_up(u, true);
+}
+
+static void tell_up_other(struct guest_user *u)
+{
+	u->ops->on_up(u, false);
+}
+
+static void tell_down(struct guest_user *u)
+{
+	if (u->ops->on_down)
+		u->ops->on_down(u);
+}
+
+static void tell_lost(struct guest_user *u)
+{
+	u->ops->on_lost(u);
+}
+
+/* ---- how a link ends ---- */
+
+const char *guest_why(const struct guest *g)
+{
+	return g->why;
+}
+
+__attribute__((format(printf, 4, 5))) static void set_why(
+	struct guest *g, int error, bool final, const char *fmt, ...)
+{
+	va_list ap;
+
+	g->error = error;
+	g->final = final;
+	va_start(ap, fmt);
+	vsnprintf(g->why, sizeof(g->why), fmt, ap);
+	va_end(ap);
+}
+
+static void link_over(struct guest *g);
+
+static void on_poll_closed(uv_handle_t *h)
+{
+	link_over(h->data);
+}
+
+/* The link is over: the reason is in g->why. Everything further in link_over(). */
+static void drop(struct guest *g)
+{
+	ASSERT(g->state >= GUEST_DIALING && g->state <= GUEST_UP);
+	if (g->state == GUEST_UP)
+		g->linkless_ms = now_ms();
+	guest_set_state(g, GUEST_DROPPING);
+	uv_timer_stop(&g->timer);
+	uv_prepare_stop(&g->prepare);
+	if (g->has_poll)
+		uv_close((uv_handle_t *)&g->poll, on_poll_closed);
+	else
+		link_over(g);
+}
+
+/* The stream broke under us, or the agent hung up (err 0). */
+static void drop_broken(struct guest *g, int err)
+{
+	if (g->state == GUEST_GREETING && (err == 0 || err == -ECONNRESET || err == -EPIPE))
+		set_why(g, -ECONNRESET, false, "it hung up without a word. %s",
+			g->config.target.kind == TARGET_UNIX
+				? "Only root and the user agentd runs as may connect"
+				: "Is it agentd that listens on that port?");
+	else
+		set_why(g, err ? err : -ECONNRESET, false, "the link broke: %s",
+			err ? strerror(-err) : "the agent hung up");
+	drop(g);
+}
+
+/* The wire has come to its end: by whose will? */
+static void drop_closed(struct guest *g)
+{
+	const struct wire *w = &g->wire;
+	int code = w->close_code;
+
+	if (w->error == -EACCES)
+		set_why(g, -EACCES, true,
+			"the agent wants a token, and not this one. (--token-file)");
+	else if (w->error == -EUSERS)
+		set_why(g, -EUSERS, false, "the agent has too many connections. Try again");
+	else if (w->error < 0)
+		set_why(g, -EPROTO, true, "no agentd there: it does not speak " PROTO_NAME);
+	else if (code == WS_CLOSE_RESTART)
+		set_why(g, -ECONNRESET, false, "the agent is being upgraded");
+	else if (code == WS_CLOSE_GOING_AWAY)
+		set_why(g, -ECONNRESET, false, "the agent is stopping");
+	else if (code == WS_CLOSE_PROTOCOL || code == WS_CLOSE_UNSUPPORTED ||
+		 code == WS_CLOSE_TOO_BIG)
+		set_why(g, -EPROTO, true, "the rules of the protocol were broken (close code %d)",
+			code);
+	else
+		set_why(g, -ECONNRESET, false, "the agent closed the link (close code %d)", code);
+	drop(g);
+}
+
+/* ---- requests ---- */
+
+static void request_done(
+	struct guest_request *q, const uint8_t *json, size_t len, const struct error *error)
+{
+	guest_response_fn fn = q->fn;
+	void *owner = q->owner;
+
+	list_remove(&q->node);
+	free(q);
+	fn(owner, json, len, error);
+}
+
+static void fail_requests(struct guest *g)
+{
+	struct error e;
+
+	error_set(&e, E_FAILED, ECONNRESET, "the link broke before the answer came");
+	while (!list_empty(&g->requests))
+		request_done(list_first(&g->requests, struct guest_request, node), NULL, 0, &e);
+}
+
+int64_t guest_request(
+	struct guest *g, const struct msg_request *m, guest_response_fn fn, void *owner)
+{
+	char json[FRAME_PAYLOAD_MAX];
+	struct guest_request *q;
+	size_t len;
+
+	if (!guest_is_up(g))
+		return -ENOTCONN;
+	len = msg_format_request(m, json, sizeof(json));
+	if (len == 0)
+		return -EMSGSIZE;
+	q = xcalloc(1, sizeof(*q));
+	q->id = ++g->next_request;
+	q->fn = fn;
+	q->owner = owner;
+	list_append(&g->requests, &q->node);
+	mux_request(&g->wire.mux, 0, q->id, json, len);
+	guest_kick(g);
+	return (int64_t)q->id;
+}
+
+static struct guest_request *find_request(struct guest *g, uint64_t id)
+{
+	list_for_each (q, &g->requests, struct guest_request, node) {
+		if (q->id == id)
+			return q;
+	}
+	return NULL;
+}
+
+void guest_cancel(struct guest *g, int64_t id)
+{
+	struct guest_request *q = find_request(g, (uint64_t)id);
+
+	if (q) {
+		list_remove(&q->node);
+		free(q);
+	}
+}
+
+/* ---- the wire's events ---- */
+
+static void on_upgraded(void *owner)
+{
+	struct guest *g = owner;
+	char json[256];
+	size_t len = msg_format_hello_client(g->config.name, AGENTD_VERSION, json, sizeof(json));
+
+	ASSERT(len > 0);
+	mux_hello(&g->wire.mux, json, len);
+	guest_kick(g);
+}
+
+static void on_hello(void *owner, const uint8_t *json, size_t len)
+{
+	struct guest *g = owner;
+	struct msg_hello hello;
+	struct error e;
+	bool same;
+
+	if (g->state != GUEST_GREETING)
+		return;
+	if (msg_parse_hello(json, len, &hello, &e) < 0) {
+		set_why(g, -EPROTO, true, "its HELLO is broken: %.120s", e.message);
+		drop(g);
+		return;
+	}
+	msg_hello_fini(&g->hello);
+	g->hello = hello;
+	if (hello.proto < PROTO_VERSION) {
+		set_why(g, -EPROTO, true, "the agent speaks protocol %llu, this program needs %d",
+			(unsigned long long)hello.proto, PROTO_VERSION);
+		drop(g);
+		return;
+	}
+	same = !g->was_up || strcmp(g->instance, hello.instance) == 0;
+	snprintf(g->instance, sizeof(g->instance), "%s", hello.instance);
+	g->was_up = true;
+	g->attempt = 0;
+	uv_timer_stop(&g->timer);
+	guest_set_state(g, GUEST_UP);
+	tell_users(g, same ? tell_up_same : tell_up_other);
+}
+
+static void on_response(void *owner, uint64_t id, const uint8_t *json, size_t len)
+{
+	struct guest *g = owner;
+	struct guest_request *q = find_request(g, id);
+	struct error e;
+	int r;
+
+	if (!q)
+		return;
+	r = msg_parse_error(json, len, &e);
+	if (r < 0)
+		error_set(&e, E_BAD_MESSAGE, 0, "the agent's answer is not understood");
+	request_done(q, r ? NULL : json, r ? 0 : len, r ? &e : NULL);
+}
+
+static void on_notice(void *owner, const uint8_t *json, size_t len)
+{
+	struct guest *g = owner;
+	char word[32] = "";
+
+	if (msg_parse_notice(json, len, word, sizeof(word)) < 0)
+		return;
+	for (struct list *at = g->users.next; at != &g->users;) {
+		struct guest_user *u = list_entry(at, struct guest_user, node);
+
+		at = at->next; /* a notice may make its user leave, but no other */
+		if (u->ops->on_notice)
+			u->ops->on_notice(u, word);
+	}
+}
+
+static const struct wire_events wire_events = {
+	.on_upgraded = on_upgraded,
+	.mux = {.on_hello = on_hello, .on_response = on_response, .on_notice = on_notice},
+};
+
+/* ---- reading and writing ---- */
+
+static void on_poll(uv_poll_t *h, int status, int events);
+
+/* While input is held, the wire waits for its own output to leave: nothing is read before. */
+static void update_interest(struct guest *g)
+{
+	int events = UV_READABLE;
+
+	if (buf_len(&g->held) > 0)
+		events = UV_WRITABLE;
+	else if (g->blocked)
+		events |= UV_WRITABLE;
+	if (events != g->events)
+		uv_poll_start(&g->poll, events, on_poll);
+	g->events = events;
+}
+
+static bool has_wire(const struct guest *g)
+{
+	return g->state == GUEST_GREETING || g->state == GUEST_UP;
+}
+
+/* Gives the wire what it takes of `data`; the rest is held until it takes more. */
+static void feed(struct guest *g, uint8_t *data, size_t len)
+{
+	size_t n = wire_input(&g->wire, data, len);
+
+	if (!has_wire(g))
+		return;
+	if (data == buf_head(&g->held)) {
+		buf_consume(&g->held, n);
+	} else if (n < len && buf_append(&g->held, data + n, len - n) < 0) {
+		drop_broken(g, -ENOMEM);
+		return;
+	}
+	update_interest(g);
+	guest_kick(g);
+}
+
+static void on_readable(struct guest *g, bool broken)
+{
+	ssize_t n;
+
+	do
+		n = recv(g->fd, read_buffer, sizeof(read_buffer), 0);
+	while (n < 0 && errno == EINTR);
+	if (n > 0)
+		feed(g, read_buffer, (size_t)n);
+	else if (n == 0)
+		drop_broken(g, 0);
+	else if (errno != EAGAIN || broken)
+		drop_broken(g, -errno);
+}
+
+/* One gathered write. Returns 1 when all went, 0 when the socket is full, -errno. */
+static int write_some(struct guest *g, struct iovec *iov, int n)
+{
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+	size_t want = 0;
+	ssize_t k;
+	int err;
+
+	for (int i = 0; i < n; i++)
+		want += iov[i].iov_len;
+	do
+		k = sendmsg(g->fd, &msg, MSG_NOSIGNAL);
+	while (k < 0 && errno == EINTR);
+	err = k < 0 && errno != EAGAIN ? -errno : 0;
+	wire_wrote(&g->wire, k < 0 ? 0 : (size_t)k);
+	return err < 0 ? err : (size_t)max_of(k, 0) == want;
+}
+
+static void flush(struct guest *g)
+{
+	struct iovec iov[WIRE_IOV_MAX];
+	int n, r = 1;
+
+	for (int round = 0; r > 0 && round < FLUSH_ROUNDS; round++) {
+		n = wire_output(&g->wire, iov);
+		if (n == 0 && g->wire.state == WIRE_CLOSED) {
+			drop_closed(g);
+			return;
+		}
+		if (n == 0)
+			break;
+		r = write_some(g, iov, n);
+		if (r < 0) {
+			drop_broken(g, r);
+			return;
+		}
+	}
+	/* Also after many rounds: come again when the others had their turn. */
+	g->blocked = n > 0;
+	update_interest(g);
+}
+
+/* No callback of a user runs here: a kick from now on would not be seen before the loop sleeps. */
+static void on_prepare(uv_prepare_t *h)
+{
+	struct guest *g = h->data;
+
+	uv_prepare_stop(h);
+	if (has_wire(g) && !g->blocked)
+		flush(g);
+}
+
+void guest_kick(struct guest *g)
+{
+	if (has_wire(g))
+		uv_prepare_start(&g->prepare, on_prepare);
+}
+
+int guest_open(struct guest *g, struct channel *c, const struct channel_ops *ops, uint64_t window,
+	const void *json, size_t len)
+{
+	if (!guest_is_up(g))
+		return -ENOTCONN;
+	guest_kick(g);
+	return mux_open(&g->wire.mux, c, ops, window, json, len);
+}
+
+/* ---- attempts ---- */
+
+static void greet(struct guest *g)
+{
+	int r;
+
+	g->fd = take_fd(&g->dial.fd);
+	dial_fini(&g->dial);
+	guest_set_state(g, GUEST_GREETING);
+	r = wire_init_client(&g->wire, &wire_events, g, g->config.token);
+	if (r < 0) {
+		set_why(g, r, r != -ENOMEM, "the link cannot begin: %s", strerror(-r));
+		drop(g);
+		return;
+	}
+	update_interest(g);
+	guest_kick(g);
+}
+
+/* What dial_start() or dial_step() said. */
+static void dialed(struct guest *g, int r)
+{
+	if (r < 0) {
+		char text[128];
+
+		target_explain(&g->config.target, r, text, sizeof(text));
+		set_why(g, r, false, "%s", text);
+		drop(g);
+	} else if (r == DIAL_DONE) {
+		greet(g);
+	} else {
+		int events = r == DIAL_READABLE ? UV_READABLE : UV_WRITABLE;
+
+		if (events != g->events)
+			uv_poll_start(&g->poll, events, on_poll);
+		g->events = events;
+	}
+}
+
+/*
+ * With an error libuv has stopped the handle, but there may be more to read in front of the error,
+ * and reading is what tells it.
+ */
+static void on_poll_error(struct guest *g)
+{
+	g->events = 0;
+	if (buf_len(&g->held) > 0)
+		drop_broken(g, 0);
+	else
+		on_readable(g, true);
+}
+
+static void on_poll(uv_poll_t *h, int status, int events)
+{
+	struct guest *g = h->data;
+
+	if (g->state == GUEST_DIALING) {
+		g->events = status < 0 ? 0 : g->events;
+		dialed(g, dial_step(&g->dial));
+		return;
+	}
+	if (!has_wire(g))
+		return;
+	if (status < 0) {
+		on_poll_error(g);
+		return;
+	}
+	if (events & UV_WRITABLE) {
+		g->blocked = false;
+		guest_kick(g);
+		if (buf_len(&g->held) > 0 && wire_wants_input(&g->wire))
+			feed(g, buf_head(&g->held), buf_len(&g->held));
+	}
+	if (has_wire(g) && events & UV_READABLE)
+		on_readable(g, false);
+}
+
+static void on_patience_over(uv_timer_t *t)
+{
+	struct guest *g = t->data;
+
+	set_why(g, -ETIMEDOUT, false, "no answer within %d s", GUEST_ATTEMPT_MS / 1000);
+	drop(g);
+}
+
+static void on_attempt(uv_timer_t *t)
+{
+	struct guest *g = t->data;
+	int r;
+
+	guest_set_state(g, GUEST_DIALING);
+	g->attempt++;
+	uv_timer_start(&g->timer, on_patience_over, GUEST_ATTEMPT_MS, 0);
+	r = dial_start(&g->dial, &g->config.target);
+	if (r >= 0) {
+		int err = uv_poll_init(g->loop, &g->poll, g->dial.fd);
+
+		if (err == 0) {
+			g->poll.data = g;
+			g->has_poll = true;
+			g->events = 0;
+			g->open_handles++;
+		} else {
+			r = err;
+		}
+	}
+	dialed(g, r);
+}
+
+/* Half the step is certain, the other half chance, so that a crowd does not come back at once. */
+static uint64_t next_delay(struct guest *g)
+{
+	uint64_t step = GUEST_DELAY_MAX_MS;
+
+	if (g->attempt < 8)
+		step = min_of((uint64_t)GUEST_DELAY_MIN_MS << g->attempt, step);
+	g->jitter = g->jitter * 1664525 + 1013904223;
+	return step / 2 + (g->jitter >> 16) % (step / 2 + 1);
+}
+
+static void come_again_or_not(struct guest *g)
+{
+	uint64_t limit = g->was_up ? g->config.retry_ms : g->config.first_ms;
+
+	if (g->error == -EAGAIN)
+		limit = max_of(limit, (uint64_t)GUEST_BUSY_MS);
+	if (g->final || now_ms() - g->linkless_ms >= limit) {
+		guest_set_state(g, GUEST_LOST);
+		tell_users(g, tell_lost);
+	} else {
+		guest_set_state(g, GUEST_WAITING);
+		uv_timer_start(&g->timer, on_attempt, next_delay(g), 0);
+	}
+}
+
+static void maybe_closed(struct guest *g)
+{
+	if (g->state != GUEST_CLOSING || g->open_handles > 0)
+		return;
+	guest_set_state(g, GUEST_CLOSED);
+	msg_hello_fini(&g->hello);
+	if (g->on_closed)
+		g->on_closed(g->on_closed_owner);
+}
+
+/* Nothing of ours is on the stack but the close callback (or an attempt that never had a handle).
+ */
+static void link_over(struct guest *g)
+{
+	bool had_poll = g->has_poll, had_link = g->wire.mux.linked;
+	struct iovec iov[WIRE_IOV_MAX];
+	int n;
+
+	/* In closing, the last words: as many as go without waiting. */
+	while (g->state == GUEST_CLOSING && had_link && (n = wire_output(&g->wire, iov)) > 0 &&
+		write_some(g, iov, n) > 0)
+		;
+	wire_fini(&g->wire);
+	dial_fini(&g->dial);
+	close_fd(&g->fd);
+	buf_fini(&g->held);
+	g->wire = (struct wire){0};
+	g->has_poll = g->blocked = false;
+	g->open_handles -= had_poll;
+	fail_requests(g);
+	if (g->state == GUEST_DROPPING && had_link)
+		tell_users(g, tell_down);
+	if (g->state == GUEST_DROPPING)
+		come_again_or_not(g);
+	else
+		maybe_closed(g);
+}
+
+/* ---- its life ---- */
+
+int guest_init(struct guest *g, uv_loop_t *loop, const struct guest_config *config)
+{
+	*g = (struct guest){.config = *config, .loop = loop, .fd = -1, .dial = DIAL_NULL};
+	g->held = BUF_NULL(READ_SIZE);
+	g->jitter = (uint32_t)now_ns() ^ (uint32_t)getpid() << 16;
+	list_init(&g->users);
+	list_init(&g->requests);
+	uv_timer_init(loop, &g->timer);
+	uv_prepare_init(loop, &g->prepare);
+	g->timer.data = g->prepare.data = g;
+	g->open_handles = 2;
+	return 0;
+}
+
+void guest_start(struct guest *g)
+{
+	ASSERT(g->state == GUEST_IDLE);
+	g->linkless_ms = now_ms();
+	guest_set_state(g, GUEST_WAITING);
+	uv_timer_start(&g->timer, on_attempt, 0, 0);
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+	struct guest *g = h->data;
+
+	g->open_handles--;
+	maybe_closed(g);
+}
+
+void guest_close(struct guest *g, guest_closed_fn fn, void *owner)
+{
+	bool dropping = g->state == GUEST_DROPPING;
+
+	if (g->state >= GUEST_CLOSING)
+		return;
+	g->on_closed = fn;
+	g->on_closed_owner = owner;
+	if (g->state == GUEST_UP)
+		wire_close(&g->wire, WS_CLOSE_NORMAL, "");
+	guest_set_state(g, GUEST_CLOSING);
+	uv_close((uv_handle_t *)&g->timer, on_handle_closed);
+	uv_close((uv_handle_t *)&g->prepare, on_handle_closed);
+	if (g->has_poll && !dropping)
+		uv_close((uv_handle_t *)&g->poll, on_poll_closed);
+}

@@ -1,0 +1,103 @@
+/*
+ * remote.h - one session in the guest as one viewer sees it, through any number of broken links.
+ *
+ * Output comes to on_output slice by slice, straight from the link's read buffer: the consumer
+ * takes or copies all of it, and says with remote_consumed() how much it is done with. What it is
+ * not done with never exceeds `window`: then the agent stops sending, and a lossless viewer
+ * thereby stops the process. Nothing is handed out twice and nothing in between is left out,
+ * unless on_gap says so.
+ *
+ * Input is kept until the session has it, and sent again from where the session says it stands.
+ *
+ * A remote lives on a guest that outlives it. on_close is called exactly once, as the last
+ * callback, and never from within remote_close(), after which there are none at all; memory may be
+ * reused from there. The exception is one's own callback: it may call remote_close(), but the
+ * memory must stay until the callback has returned.
+ */
+#pragma once
+
+#include "bridge/guest.h"
+
+#define REMOTE_WINDOW   (1024 * 1024) /* a good default */
+#define REMOTE_HOLD_MS  30000         /* how long our place is held while the link is down */
+#define REMOTE_INPUT    (256 * 1024)  /* input kept until it is safe */
+#define REMOTE_NAME_LEN 12
+
+enum remote_state {
+	REMOTE_IDLE,    /* no channel: not asked yet, or the link is down */
+	REMOTE_OPENING, /* OPEN is sent */
+	REMOTE_OPEN,
+	REMOTE_CLOSED,
+};
+
+enum remote_why {
+	REMOTE_DONE,    /* the end came, and all output */
+	REMOTE_REFUSED, /* the first OPEN was; see the error */
+	REMOTE_LOST,    /* the link is given up, the agent began a new life, or the session is gone;
+			   see the    error. Nothing is known of the process */
+};
+
+struct remote;
+
+struct remote_events {
+	void (*on_opened)(struct remote *r, const struct msg_opened *o); /* once */
+	void (*on_output)(
+		struct remote *r, uint8_t stream, uint64_t off, const uint8_t *data, size_t len);
+	/* missing 0: cannot be known */
+	void (*on_gap)(struct remote *r, uint8_t stream, uint64_t off, uint64_t missing);
+	void (*on_input_room)(
+		struct remote *r); /* remote_input_room() grew from below half of it */
+	void (*on_stdin_closed)(struct remote *r); /* more input would be dropped; once */
+	void (*on_end)(struct remote *r, const struct msg_end *end); /* the process's; once */
+	/* error is NULL with REMOTE_DONE. */
+	void (*on_close)(struct remote *r, enum remote_why why, const struct error *error);
+};
+
+struct remote_config {
+	const char *id; /* NULL with start: one is made up, so that the OPEN can be repeated */
+	const struct msg_start
+		*start;    /* NULL: the session must be there. Borrowed until on_opened */
+	uint64_t since[2]; /* of stdout and stderr */
+	bool since_now;
+	bool input;
+	enum msg_policy policy;
+	uint64_t window; /* 0: REMOTE_WINDOW */
+};
+
+struct remote {
+	enum remote_state state; /* changes only in remote_set_state() */
+	struct guest *guest;
+	struct guest_user user;
+	struct channel channel;
+	const struct remote_events *events;
+	void *owner; /* for the events' receiver; not used here */
+	struct remote_config config;
+	char id[MSG_ID_MAX + 1];
+	char viewer[REMOTE_NAME_LEN + 1];
+	bool asked;  /* an OPEN was sent in this life of the agent */
+	bool opened; /* OPENED has come, at least once */
+	bool ended;
+	uint64_t off[3]; /* next byte expected, by stream; [0] is not used */
+	uint64_t unconsumed;
+	/* Input: `in` holds [in_safe, in_safe + buf_len(in)). */
+	struct buf in;
+	uint64_t in_safe, in_sent;
+	bool in_end;      /* nothing will be added */
+	bool in_end_sent; /* on this channel */
+	bool in_low;      /* room went below half: on_input_room is due */
+	bool stdin_closed;
+};
+
+/* Opens as soon as the link is up. -EINVAL: neither id nor start, or an id that is not one. When it
+ * is up already also -E2BIG: over 64 KiB, -EMFILE, -ENOMEM. On failure nothing is called back. */
+int remote_open(struct remote *r, struct guest *g, const struct remote_events *events,
+	const struct remote_config *config);
+/* Leaves the session. Idempotent, also fine after on_close and on a zeroed remote. */
+void remote_close(struct remote *r);
+
+void remote_consumed(struct remote *r, size_t n);
+
+size_t remote_input_room(const struct remote *r);
+/* Takes as much as there is room for and returns how much that was. */
+size_t remote_input(struct remote *r, const void *data, size_t len);
+void remote_input_end(struct remote *r);
