@@ -134,10 +134,8 @@ int arena_open(struct arena *a, int fd, uint64_t charge_max)
 	if (found.slots == 0 || found.slots > SLOTS_MAX)
 		return -EINVAL;
 	lay_out(&want, (uint64_t)st.st_size, found.slots);
-	want.epoch = found.epoch; /* these three may be anything */
-	want.instance = found.instance;
-	want.next_serial = found.next_serial;
-	if (memcmp(&found, &want, sizeof(want)) != 0)
+	/* From the epoch on, anything may be. */
+	if (memcmp(&found, &want, offsetof(struct arena_head, epoch)) != 0)
 		return -EINVAL;
 	r = map(a, fd, want.size);
 	if (r == 0)
@@ -146,7 +144,8 @@ int arena_open(struct arena *a, int fd, uint64_t charge_max)
 		return r;
 	for (unsigned i = 0; i < a->head->slots; i++)
 		if (!record_valid(a->head, (uint64_t)a->dir[i] * ARENA_GRANULE, ARENA_GRANULE))
-			a->dir[i] = 0;
+			a->dir[i] = 0; /* points nowhere: no session */
+	a->head->cgroup[sizeof(a->head->cgroup) - 1] = 0;
 	a->head->epoch++;
 	return 0;
 }

@@ -33,7 +33,7 @@ struct arena_head {
 	uint32_t epoch;       /* grows each time an agent takes the arena over */
 	uint64_t instance;    /* random; names this life of the session table */
 	uint64_t next_serial; /* order of starts */
-	char cgroup[256]; /* parent of the sessions' cgroups, "" when there is none */
+	char cgroup[256];     /* parent of the sessions' cgroups, "" when there is none */
 };
 
 struct arena {

@@ -157,9 +157,11 @@ int cgroup_init(struct cgroup *cg, const char *mode, const char *existing)
 	if (*mode != '/' && strcmp(mode, "auto") != 0)
 		return -EINVAL;
 	if (existing && *existing && strlen(existing) < sizeof(cg->path)) {
-		int dir = open_locked(AT_FDCWD, existing);
+		int dir = open(existing, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 		if (dir >= 0) {
+			/* Ours by what the record says, whoever may still hold the lock. */
+			flock(dir, LOCK_EX | LOCK_NB);
 			adopt(cg, dir, existing, false);
 			cg->made = *mode != '/';
 			return 0;
@@ -176,6 +178,8 @@ void cgroup_fini(struct cgroup *cg, bool remove)
 {
 	if (cg->pool)
 		cgroup_pool_free(cg, remove);
+	if (cg->dir >= 0)
+		flock(cg->dir, LOCK_UN);
 	close_fd(&cg->dir);
 	if (remove && cg->made)
 		rmdir(cg->path);

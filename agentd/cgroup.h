@@ -42,6 +42,9 @@ int cgroup_leaf_claim(struct cgroup *cg, const char *name);
  * used again before they are gone. */
 void cgroup_leaf_close(struct cgroup *cg, const char *name);
 
+/* Nothing is going on: gives up the leaves kept for reuse, and their descriptors. */
+void cgroup_idle(struct cgroup *cg);
+
 /* For the rest "no such leaf" and "no cgroups" are -ENOENT, false and 0. */
 int cgroup_leaf_kill(struct cgroup *cg, const char *name); /* SIGKILL to all in it */
 int cgroup_leaf_signal(struct cgroup *cg, const char *name, int sig); /* one by one, through pidfds; returns n or -errno */

@@ -337,6 +337,20 @@ void cgroup_leaf_close(struct cgroup *cg, const char *name)
 	}
 }
 
+void cgroup_idle(struct cgroup *cg)
+{
+	struct cgroup_pool *p = cg->pool;
+
+	if (cg->dir < 0)
+		return;
+	close_fd(&p->loose);
+	for (size_t i = 0; i < SLOTS; i++) {
+		if (p->slots[i].state == SLOT_CLOSED)
+			slot_evict(cg, &p->slots[i]);
+	}
+	reap_orphans(cg);
+}
+
 /* Through the slot's descriptor, where there is one. 0 when it cannot be known. */
 static int64_t leaf_value(struct cgroup *cg, const char *name, bool memory, const char *key)
 {

@@ -7,7 +7,8 @@
 #include "agentd/cgroup.h"
 
 struct cgroup_pool *cgroup_pool_new(void);
-/* Takes note of the leaves that are there already (nobody's, until they are claimed), or removes the empty ones. */
+/* Takes note of the leaves that are there already (nobody's, until they are claimed), or removes
+ * the empty ones. */
 void cgroup_pool_adopt(struct cgroup *cg, bool remove_empty);
 /* Removes what is empty and not in use, or also what is in use, and forgets all. */
 void cgroup_pool_free(struct cgroup *cg, bool used_too);

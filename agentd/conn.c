@@ -181,11 +181,12 @@ static int authorize(void *owner, const struct http_head *head)
 	struct conn *c = owner;
 	const char *token = c->daemon->config.token, *given = head->authorization;
 	size_t len = token ? strlen(token) : 0;
+	int full = c->welcome ? 0 : 503;
 
 	if (!token)
-		return 0;
+		return full;
 	if (strncasecmp(given, "Bearer ", 7) == 0 && strlen(given + 7) == len && same(given + 7, token, len))
-		return 0;
+		return full;
 	log_warn("connection refused conn=%u reason=token", c->id);
 	return 401;
 }
@@ -262,7 +263,7 @@ static void on_handshake_timeout(uv_timer_t *t)
 	daemon_wake(c->daemon, c);
 }
 
-struct conn *conn_new(struct daemon *d, int fd)
+struct conn *conn_new(struct daemon *d, int fd, bool welcome)
 {
 	struct conn *c = calloc(1, sizeof(*c));
 
@@ -273,6 +274,7 @@ struct conn *conn_new(struct daemon *d, int fd)
 	}
 	c->daemon = d;
 	c->fd = fd;
+	c->welcome = welcome;
 	c->id = ++d->next_conn_id;
 	c->pending = BUF_NULL(DAEMON_READ_SIZE);
 	c->service = (struct service_link){.mux = &c->wire.mux, .sessions = &d->sessions,

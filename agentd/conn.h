@@ -34,6 +34,7 @@ struct conn {
 	uv_timer_t timer; /* ends a handshake that takes too long, then a farewell that does */
 	int poll_mask;
 	bool want_write;
+	bool welcome; /* else its upgrade is refused: too many connections */
 	bool ending; /* the farewell timer runs */
 	struct wire wire;
 	struct service_link service;
@@ -41,8 +42,8 @@ struct conn {
 	unsigned open_handles;
 };
 
-/* Takes fd over. NULL: out of memory (fd is closed). */
-struct conn *conn_new(struct daemon *d, int fd);
+/* Takes fd over. Not welcome: there are too many, and its request will be answered so. NULL: out of memory (fd is closed). */
+struct conn *conn_new(struct daemon *d, int fd, bool welcome);
 void conn_close(struct conn *c);
 /* Writes what there is; called by the daemon for woken connections. */
 void conn_flush(struct conn *c);

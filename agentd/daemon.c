@@ -236,20 +236,23 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 		return r;
 	d->read_buf = malloc(DAEMON_READ_SIZE);
 	ASSERT(d->read_buf);
+	/* The sockets first: a client that is early waits in the backlog and is served when the loop runs. */
+	r = start_listeners(d, in);
+	if (r < 0)
+		return r;
 	init_handles(d);
 	r = sessions_init(&d->sessions, &d->loop, &d->config, in->arena_fd, &adopted);
 	if (r < 0) {
-		log_err("cannot set up the session table: %s", strerror(-r));
+		log_err("cannot set up the session table (cgroup=%s): %s", d->config.cgroup, strerror(-r));
 		return r;
 	}
 	d->sessions.on_idle = on_idle;
 	d->sessions.idle_ctx = d;
 	snprintf(d->instance, sizeof(d->instance), "%016llx", (unsigned long long)d->sessions.arena.head->instance);
 	d->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	r = start_listeners(d, in);
-	if (r == 0 && in->arena_fd >= 0)
+	if (in->arena_fd >= 0)
 		log_info("took over sessions=%u epoch=%u", adopted, d->sessions.arena.head->epoch);
-	return r;
+	return 0;
 }
 
 int daemon_run(struct daemon *d)

@@ -83,6 +83,8 @@ void inq_fill(struct inq *q, const uint8_t *data, size_t n)
 	size_t part = min_of(n, (size_t)(st->extent_size - at));
 
 	ASSERT(n <= inq_free_space(q));
+	if (n == 0)
+		return; /* perhaps there is no data to point to */
 	memcpy(q->ring + at, data, part);
 	memcpy(q->ring, data + part, n - part);
 }

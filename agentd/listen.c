@@ -11,6 +11,7 @@
 
 #define BACKLOG	     512
 #define ACCEPT_BATCH 64
+#define REFUSED_MAX  16
 
 int listen_check_peer(int fd, bool vsock)
 {
@@ -55,14 +56,15 @@ static bool make_room(struct daemon *d)
 	return false;
 }
 
-static void refuse_full(int fd)
+/* One too many is still told so, in answer to its request; of those there are only a few at a time. */
+static void admit(struct daemon *d, int fd)
 {
-	static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
-				   "Content-Type: text/plain\r\nContent-Length: 21\r\n\r\ntoo many connections\n";
+	bool room = make_room(d);
 
-	if (send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		log_debug("connection refused reason=full");
-	close(fd);
+	if (room || d->n_conns < d->config.max_connections + REFUSED_MAX)
+		conn_new(d, fd, room);
+	else
+		close(fd);
 }
 
 /* Out of descriptors: without this the pending connection would wake the loop for ever. */
@@ -98,10 +100,8 @@ static void on_connection(uv_poll_t *h, int status, int events)
 			return;
 		if (listen_check_peer(fd, l->vsock) < 0)
 			refuse_stranger(l, fd);
-		else if (!make_room(l->daemon))
-			refuse_full(fd);
 		else
-			conn_new(l->daemon, fd);
+			admit(l->daemon, fd);
 	}
 }
 

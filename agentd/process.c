@@ -140,6 +140,14 @@ int process_reap(struct process *p, struct rusage *ret)
 	return 0;
 }
 
+void process_forget(struct process *p)
+{
+	if (p->exit_watched)
+		close_handle(&p->exit_poll);
+	p->exit_watched = false;
+	close_fd(&p->rec->pidfd);
+}
+
 int process_signal_leader(struct process *p, int sig)
 {
 	if (p->rec->pidfd < 0 || p->rec->exited)
@@ -154,9 +162,6 @@ bool process_close(struct process *p)
 		return false;
 	for (int i = 0; i < 3; i++)
 		process_close_fd(p, i);
-	if (p->exit_watched)
-		close_handle(&p->exit_poll);
-	p->exit_watched = false;
-	close_fd(&p->rec->pidfd);
+	process_forget(p);
 	return p->handles > 0;
 }

@@ -44,4 +44,5 @@ void process_close_fd(struct process *p, int stream);
 
 /* After on_exit: fills wait_code, wait_status and the rusage. -ECHILD when another has reaped it. */
 int process_reap(struct process *p, struct rusage *ret);
+void process_forget(struct process *p); /* the leader is reaped: its pidfd is of no more use */
 int process_signal_leader(struct process *p, int sig);

@@ -53,6 +53,7 @@ struct record {
 	uint32_t kill_to; /* enum msg_target of the KILL at kill_at */
 	uint32_t cause; /* enum cause */
 	int32_t cause_signal;
+	bool kill_fired; /* the KILL that was to follow has been sent */
 	bool exited; /* the leader has been reaped */
 	int32_t wait_code, wait_status; /* si_code, si_status */
 	uint64_t exited_at, last_output;

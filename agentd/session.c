@@ -138,6 +138,7 @@ static void on_timer(uv_timer_t *t)
 		fire_ends(s, now);
 	if (r->kill_at && r->kill_at <= now) {
 		r->kill_at = 0;
+		r->kill_fired = true;
 		signal_all(s, (enum msg_target)r->kill_to, SIGKILL);
 	}
 	if (r->expire_at && r->expire_at <= now) {
@@ -163,7 +164,7 @@ static enum end_state end_by_cause(const struct session *s, struct msg_end *end)
 		return END_EXITED;
 	if (end->signal == SIGKILL && r->cgroup[0] && cgroup_leaf_oom_kills(&s->all->cgroup, r->cgroup) > 0)
 		return END_OOM_KILLED;
-	if (r->cause != CAUSE_NONE && (end->signal == r->cause_signal || end->signal == SIGKILL)) {
+	if (r->cause != CAUSE_NONE && (end->signal == r->cause_signal || (end->signal == SIGKILL && r->kill_fired))) {
 		end->by = by[r->cause];
 		return END_KILLED;
 	}
@@ -184,6 +185,10 @@ static void session_end(struct session *s, enum end_state state)
 	r->end_pos = store_head(&s->store);
 	r->timeout_at = r->disconnect_at = 0;
 	end->state = state;
+	if (r->cgroup[0] && !cgroup_leaf_populated(&s->all->cgroup, r->cgroup)) {
+		cgroup_leaf_close(&s->all->cgroup, r->cgroup);
+		r->cgroup[0] = '\0';
+	}
 	sessions_note_end(s->all, s);
 	session_notify(s);
 }
@@ -228,6 +233,7 @@ static void on_leader_exit(struct process *p)
 	struct rusage ru = {0};
 	int e = process_reap(p, &ru);
 
+	process_forget(p);
 	r->exited = true;
 	r->exited_at = now_ms();
 	r->end.user_us = (uint64_t)ru.ru_utime.tv_sec * 1000000 + (uint64_t)ru.ru_utime.tv_usec;

@@ -112,6 +112,17 @@ static struct session *oldest_ended(struct sessions *all, const struct session *
 	return NULL;
 }
 
+/* What is kept warm for the next command is not kept for ever. */
+#define IDLE_MS 1000
+
+static void on_idle_timer(uv_timer_t *t)
+{
+	struct sessions *all = container_of(t, struct sessions, idle_timer);
+
+	if (sessions_live(all) == 0)
+		cgroup_idle(&all->cgroup);
+}
+
 void sessions_note_end(struct sessions *all, struct session *s)
 {
 	struct session *old;
@@ -120,6 +131,8 @@ void sessions_note_end(struct sessions *all, struct session *s)
 	/* Never the one that has just ended: somebody is about to be told. */
 	while (all->n_ended > max_of(all->config->retain_max, (uint64_t)1) && (old = oldest_ended(all, s)) != NULL)
 		session_remove(old, E_REMOVED);
+	if (sessions_live(all) == 0)
+		uv_timer_start(&all->idle_timer, on_idle_timer, IDLE_MS, 0);
 	if (all->stopping && sessions_live(all) == 0)
 		all->on_idle(all->idle_ctx);
 }
@@ -177,6 +190,7 @@ int sessions_start(struct sessions *all, const char *id, const struct msg_start 
 
 /* Room that `next` and the closing brackets need behind the last entry. */
 #define LIST_TAIL 64
+#define LIST_MAX  256
 
 void sessions_list(struct sessions *all, const char *only, uint64_t after, uint64_t limit, struct jsonw *w)
 {
@@ -184,6 +198,7 @@ void sessions_list(struct sessions *all, const char *only, uint64_t after, uint6
 	uint64_t last = 0, n = 0;
 	char next[32];
 
+	limit = min_of(limit, (uint64_t)LIST_MAX);
 	w->size -= LIST_TAIL;
 	jsonw_open(w, "sessions", '[');
 	list_for_each(s, &all->by_age, struct session, by_age)
@@ -267,6 +282,7 @@ int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *co
 		list_init(&all->names[i]);
 	list_init(&all->by_age);
 	list_init(&all->hidden);
+	uv_timer_init(loop, &all->idle_timer);
 	list_init(&all->ended);
 	*ret_adopted = 0;
 	if (arena_fd >= 0)
@@ -283,7 +299,6 @@ int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *co
 		return r;
 	}
 	snprintf(all->arena.head->cgroup, sizeof(all->arena.head->cgroup), "%s", all->cgroup.path);
-	all->arena.head->epoch++;
 	if (arena_fd >= 0) {
 		*ret_adopted = adopt_all(all);
 		check_all(all);
@@ -297,6 +312,7 @@ void sessions_close(struct sessions *all)
 		session_close(s);
 	list_for_each_safe(h, &all->hidden, struct session, by_age)
 		session_close(h);
+	uv_close((uv_handle_t *)&all->idle_timer, NULL);
 }
 
 void sessions_fini(struct sessions *all, bool remove_cgroup)

@@ -20,6 +20,7 @@ struct sessions {
 	struct list hidden; /* removed, children still hold their pipes */
 	struct list ended; /* ended ones, oldest end first */
 	unsigned n, n_ended, n_hidden;
+	uv_timer_t idle_timer; /* one shot, a while after the last session ended */
 	struct session *reading; /* its store is being written to: not to be reclaimed */
 	bool stopping;
 	void (*on_idle)(void *ctx); /* stopping, and the last live session has ended */

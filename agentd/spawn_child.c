@@ -5,9 +5,9 @@
  * parent's threads to change, too), and no sanitizer, whose bookkeeping would be the parent's.
  *
  * The order matters. What needs privileges or our descriptors comes before they are gone. The
- * working directory is entered with the user's rights, yet before the process belongs to the user:
- * up to exec it must not be theirs to stop, because we stand still as long as it does. Hence
- * setfsuid for file access, and setresuid last, after the program has been found.
+ * working directory is entered with the user's rights, yet before the process belongs to the user,
+ * who from then on may stop it while we wait for it: hence setfsuid for file access, and setresuid
+ * last, after the program has been found.
  */
 #include "agentd/spawn_child.h"
 
@@ -37,8 +37,6 @@
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
-#undef CLOSE_RANGE_CLOEXEC /* an unsigned, for the call of unknown types */
-#define CLOSE_RANGE_CLOEXEC 4U
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -63,29 +61,24 @@ CHILD void unblock_signals(void)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, none, NULL, sizeof(none));
 }
 
-CHILD int write_file(int dir, const char *path, const char *text)
+/* The descriptor is closed with all the others. */
+CHILD int join_cgroup(int dir)
 {
-	size_t len = strlen(text);
-	int fd = (int)syscall(SYS_openat, dir, path, O_WRONLY | O_CLOEXEC, 0);
-	long n, err;
+	int fd = (int)syscall(SYS_openat, dir, "cgroup.procs", O_WRONLY | O_CLOEXEC, 0);
 
-	if (fd < 0)
-		return -1;
-	n = syscall(SYS_write, fd, text, len);
-	err = errno;
-	syscall(SYS_close, fd);
-	errno = (int)err;
-	return n == (long)len ? 0 : -1;
+	return fd < 0 || syscall(SYS_write, fd, "0", 1UL) < 0 ? -1 : 0;
 }
 
-/* Best left to exec: it closes when we already run again. */
+/*
+ * Not left to exec, which closes when the parent runs again already: for a moment more a lock or a
+ * file open for writing would be held here, and who executes that file next would get ETXTBSY.
+ */
 CHILD int close_others(void)
 {
 	struct rlimit lim;
 	unsigned long end = 1024;
 
-	if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) == 0 ||
-		syscall(SYS_close_range, 3U, ~0U, 0U) == 0)
+	if (syscall(SYS_close_range, 3U, ~0U, 0U) == 0)
 		return 0;
 	/* Before Linux 5.9: one by one, up to where descriptors can be. */
 	if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &lim) == 0)
@@ -297,10 +290,8 @@ CHILD enum spawn_stage run(const struct spawn_child *child)
 	const struct spawn_request *req = child->req;
 
 	reset_signals(child->reset_signals);
-	if (child->join_cgroup && write_file(req->cgroup_fd, "cgroup.procs", "0") < 0)
+	if (child->join_cgroup && join_cgroup(req->cgroup_fd) < 0)
 		return SPAWN_CGROUP;
-	if (req->reset_oom_score)
-		write_file(AT_FDCWD, "/proc/self/oom_score_adj", "0"); /* there may be no /proc */
 	if (enter_session(req) < 0)
 		return SPAWN_SESSION;
 	syscall(SYS_umask, 022);
@@ -317,6 +308,7 @@ __attribute__((no_sanitize("address"), no_sanitize("undefined"))) int spawn_chil
 {
 	struct spawn_child *child = arg;
 
+	syscall(SYS_set_tid_address, &child->borrowed);
 	child->stage = run(child);
 	child->err = errno;
 	return 127;

@@ -24,7 +24,8 @@ static uint64_t wanted_from(const struct store_cursor *c, enum store_stream stre
 static bool find_gap(const struct store *s, struct store_cursor *c, enum store_stream stream,
 	struct store_piece *ret)
 {
-	uint64_t tail = stream == STORE_OUT ? store_tail(s)->out : store_tail(s)->err;
+	uint64_t tail = stream == STORE_OUT ? max_of(store_tail(s)->out, c->floor_out)
+					    : max_of(store_tail(s)->err, c->floor_err);
 	uint64_t *off = cursor_off(c, stream);
 
 	if (*off >= tail)
@@ -146,27 +147,8 @@ void store_seek_now(const struct store *s, struct store_cursor *c)
 		c->seg_off = LOSS_TOLD;
 }
 
-int store_seek(const struct store *s, struct store_cursor *c, uint64_t out, uint64_t err)
-{
-	const struct store_tail *t = store_tail(s);
-
-	if (out > s->head[STORE_OUT] || err > s->head[STORE_ERR])
-		return -ERANGE;
-	*c = (struct store_cursor){
-		.out = min_of(out, t->out),
-		.err = min_of(err, t->err),
-		.seg = t->seg,
-		.seg_off = t->seg_skip,
-		.want_out = out,
-		.want_err = err,
-	};
-	/* Already here, not at the first peek: where the cursor stands may hold a writer back. */
-	if (c->out == t->out && c->err == t->err)
-		find_wanted(s, c);
-	return 0;
-}
-
-void store_oldest(const struct store *s, uint64_t *ret_out, uint64_t *ret_err)
+/* A cursor at the oldest position promised for replay: what the slack still holds is no longer counted on. */
+static struct store_cursor promised(const struct store *s)
 {
 	const struct store_tail *t = store_tail(s);
 	struct store_cursor c = {
@@ -176,13 +158,47 @@ void store_oldest(const struct store *s, uint64_t *ret_out, uint64_t *ret_err)
 
 	while (left > 0) {
 		uint32_t e = *store_entry(s, c.seg);
-		uint64_t n = min_of(left, (uint64_t)(entry_len(e) - c.seg_off));
+		uint64_t rest = entry_lost(e) ? 0 : entry_len(e) - c.seg_off;
+		uint64_t n = min_of(left, rest);
 
 		*cursor_off(&c, entry_stream(e)) += n;
+		c.seg_off += (uint32_t)n;
 		left -= n;
-		c.seg++;
-		c.seg_off = 0;
+		if (left > 0) {
+			c.seg++;
+			c.seg_off = 0;
+		}
 	}
+	return c;
+}
+
+void store_oldest(const struct store *s, uint64_t *ret_out, uint64_t *ret_err)
+{
+	struct store_cursor c = promised(s);
+
 	*ret_out = c.out;
 	*ret_err = c.err;
+}
+
+int store_seek(const struct store *s, struct store_cursor *c, uint64_t out, uint64_t err, bool held)
+{
+	const struct store_tail *t = store_tail(s);
+	struct store_cursor from = {
+		.out = t->out, .err = t->err, .seg = t->seg, .seg_off = t->seg_skip};
+
+	if (out > s->head[STORE_OUT] || err > s->head[STORE_ERR])
+		return -ERANGE;
+	if (!held)
+		from = promised(s);
+	*c = from;
+	c->floor_out = from.out;
+	c->floor_err = from.err;
+	c->out = min_of(out, from.out);
+	c->err = min_of(err, from.err);
+	c->want_out = out;
+	c->want_err = err;
+	/* Already here, not at the first peek: where the cursor stands may hold a writer back. */
+	if (c->out == from.out && c->err == from.err)
+		find_wanted(s, c);
+	return 0;
 }

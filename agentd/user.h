@@ -13,7 +13,7 @@
 struct user {
 	uid_t uid;
 	gid_t gid;
-	char name[64]; /* "" when the uid has no entry */
+	char name[256]; /* "" when the uid has no entry */
 	char home[256]; /* "/" when unknown */
 	char shell[256]; /* "/bin/sh" when unknown */
 	gid_t groups[USER_GROUPS_MAX]; /* supplementary, gid included */

@@ -41,16 +41,25 @@ unsigned place_held(const struct record *rec)
 	return n;
 }
 
+static struct place *place_find(struct record *rec, const char *name)
+{
+	for (int i = 0; i < RECORD_PLACES; i++) {
+		if (strcmp(rec->places[i].name, name) == 0)
+			return &rec->places[i];
+	}
+	return NULL;
+}
+
 /* The place of that name, else one that nobody will miss; NULL: all are attached or held. */
 static struct place *place_take(struct record *rec, const char *name)
 {
-	struct place *best = NULL;
+	struct place *best = place_find(rec, name);
 
+	if (best)
+		return best;
 	for (int i = 0; i < RECORD_PLACES; i++) {
 		struct place *p = &rec->places[i];
 
-		if (strcmp(p->name, name) == 0)
-			return p;
 		if (!p->attached && !p->hold_until && (!best || p->last_used < best->last_used))
 			best = p;
 	}
@@ -109,13 +118,15 @@ static int check_limits(const struct session *s, const struct msg_attach *a, str
 int viewer_attach(struct viewer *v, struct session *s, const struct msg_attach *a, const struct viewer_events *events,
 	struct error *e)
 {
+	const struct place *place = a->viewer ? place_find(s->rec, a->viewer) : NULL;
+	bool held = place && place->lossless && (place->hold_until || place->attached);
 	struct store_cursor cursor;
 	int r = 0;
 
 	if (a->since_now)
 		store_seek_now(&s->store, &cursor);
 	else
-		r = store_seek(&s->store, &cursor, a->since_out, a->since_err);
+		r = store_seek(&s->store, &cursor, a->since_out, a->since_err, held);
 	if (r < 0)
 		return error_set(e, E_BAD_OFFSET, 0, "session %s has no output at these offsets yet", s->rec->id);
 	*v = (struct viewer){.events = events, .attach = *a, .cursor = cursor};

@@ -64,7 +64,8 @@ void ctl_request(struct ctl *c, const struct msg_request *m, guest_response_fn f
 	int64_t r = guest_request(&c->guest, m, fn, c);
 
 	if (r == -EMSGSIZE)
-		ctl_say("%s: the request is over 64 KiB, the most the agent takes", c->command->name);
+		ctl_say("%s: the request is over 64 KiB, the most the agent takes",
+			c->command->name);
 	else if (r < 0)
 		ctl_say("%s: %s", c->command->name, strerror((int)-r));
 	if (r < 0)
@@ -152,7 +153,8 @@ static int read_token(struct ctl *c)
 	text[n] = '\0';
 	text[strcspn(text, "\r\n")] = '\0';
 	if (text[0] == '\0' || strlen(text) > TOKEN_MAX || strlen(text) + 2 < n) {
-		ctl_say("the token file %s must hold one line of at most %d bytes", path, TOKEN_MAX);
+		ctl_say("the token file %s must hold one line of at most %d bytes", path,
+			TOKEN_MAX);
 		return -EINVAL;
 	}
 	c->token = strdup(text);

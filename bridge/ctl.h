@@ -46,13 +46,13 @@ struct ctl;
 
 struct ctl_command {
 	const char *name, *args, *summary;
-	const char *about; /* the text of --help */
-	const char *options; /* their letters in the table of ctl_options.c */
-	int min_args, max_args; /* max -1: any number, and options end at the first */
-	bool minds_loss; /* tells itself when a link that was up is lost */
-	int (*begin)(struct ctl *c); /* 0, or an exit code */
+	const char *about;                    /* the text of --help */
+	const char *options;                  /* their letters in the table of ctl_options.c */
+	int min_args, max_args;               /* max -1: any number, and options end at the first */
+	bool minds_loss;                      /* tells itself when a link that was up is lost */
+	int (*begin)(struct ctl *c);          /* 0, or an exit code */
 	void (*up)(struct ctl *c, bool same); /* may be NULL */
-	void (*end)(struct ctl *c); /* may be NULL */
+	void (*end)(struct ctl *c);           /* may be NULL */
 };
 
 struct ctl {
@@ -62,7 +62,7 @@ struct ctl {
 	uv_timer_t patience; /* after a link broke: time to say so */
 	const struct ctl_command *command;
 	struct ctl_options options;
-	char *token; /* owned */
+	char *token;     /* owned */
 	bool quiet_loss; /* the link is expected to break: not a word */
 	bool said_loss;
 	bool finished;
@@ -92,7 +92,7 @@ int ctl_flush_stdout(void);
 /* What `run` and `start` ask for; borrows from the options. (ctl_run.c) */
 void ctl_fill_start(const struct ctl_options *o, struct msg_start *ret);
 
-extern const struct ctl_command ctl_run, ctl_attach; /* ctl_run.c */
+extern const struct ctl_command ctl_run, ctl_attach;                          /* ctl_run.c */
 extern const struct ctl_command ctl_start, ctl_kill, ctl_remove, ctl_upgrade; /* ctl_simple.c */
-extern const struct ctl_command ctl_list, ctl_info; /* ctl_list.c */
-extern const struct ctl_command ctl_ping; /* ctl_ping.c */
+extern const struct ctl_command ctl_list, ctl_info;                           /* ctl_list.c */
+extern const struct ctl_command ctl_ping;                                     /* ctl_ping.c */

@@ -10,7 +10,7 @@
 #include "bridge/ctl.h"
 #include "proto/text.h"
 
-#define GLOBAL	    "CTRvhV"
+#define GLOBAL      "CTRvhV"
 #define OPTIONS_MAX 32
 
 struct option_def {
@@ -271,7 +271,8 @@ static int parse(struct ctl_options *o, const struct ctl_command *cmd, bool stop
 
 		if (!allowed(d, cmd))
 			continue;
-		longs[n++] = (struct option){.name = d->name, .has_arg = d->arg ? 1 : 0, .val = d->letter};
+		longs[n++] = (struct option){
+			.name = d->name, .has_arg = d->arg ? 1 : 0, .val = d->letter};
 		if (d->short_too)
 			*s++ = d->letter;
 		if (d->short_too && d->arg)

@@ -5,31 +5,29 @@
  */
 #pragma once
 
-#include <uv.h>
-
+#include "bridge/ctl_watch.h"
 #include "proto/buf.h"
 
 enum sink_kind {
-	SINK_DIRECT, /* files, /dev/null: a write ends by itself */
+	SINK_DIRECT,   /* a file, /dev/null: a write ends by itself */
 	SINK_NONBLOCK, /* our own non-blocking description of a pipe or terminal */
 	SINK_SOCKET,
-	SINK_CAREFUL, /* a pipe shared with others, so blocking: small writes, when it has room */
-	SINK_FAILED, /* takes and drops everything */
+	SINK_CAREFUL, /* a pipe or terminal that is blocking: small writes, when it has room */
+	SINK_FAILED,  /* takes and drops everything */
 };
 
 struct ctl_sink;
 
 struct ctl_sink_events {
-	void (*on_drained)(struct ctl_sink *s, size_t n); /* n more bytes are written */
-	void (*on_failed)(struct ctl_sink *s, int err); /* once; what waited counts as drained */
+	void (*on_drained)(struct ctl_sink *s, size_t n); /* n more bytes are written, or dropped */
+	void (*on_failed)(struct ctl_sink *s, int err);   /* -errno; once */
 };
 
 struct ctl_sink {
 	enum sink_kind kind;
 	int fd;
-	bool own_fd, watching, closed;
-	uv_poll_t poll; /* unless DIRECT */
-	bool has_poll;
+	bool own_fd;
+	struct ctl_watch watch;
 	struct buf buf;
 	const struct ctl_sink_events *events;
 	void *owner;
@@ -43,5 +41,4 @@ static inline bool ctl_sink_empty(const struct ctl_sink *s)
 {
 	return buf_len(&s->buf) == 0;
 }
-/* Asynchronous through the loop, idempotent. */
-void ctl_sink_close(struct ctl_sink *s);
+void ctl_sink_close(struct ctl_sink *s); /* idempotent; fine on zeroes */

@@ -289,7 +289,7 @@ static void on_hello(void *owner, const uint8_t *json, size_t len)
 	}
 	same = !g->was_up || strcmp(g->instance, hello.instance) == 0;
 	snprintf(g->instance, sizeof(g->instance), "%s", hello.instance);
-	g->was_up = true;
+	g->was_up = g->told_up = true;
 	g->attempt = 0;
 	uv_timer_stop(&g->timer);
 	guest_set_state(g, GUEST_UP);
@@ -603,12 +603,12 @@ static void maybe_closed(struct guest *g)
  */
 static void link_over(struct guest *g)
 {
-	bool had_poll = g->has_poll, had_link = g->wire.mux.linked;
+	bool had_poll = g->has_poll, told_up = g->told_up;
 	struct iovec iov[WIRE_IOV_MAX];
 	int n;
 
 	/* In closing, the last words: as many as go without waiting. */
-	while (g->state == GUEST_CLOSING && had_link && (n = wire_output(&g->wire, iov)) > 0 &&
+	while (g->state == GUEST_CLOSING && told_up && (n = wire_output(&g->wire, iov)) > 0 &&
 		write_some(g, iov, n) > 0)
 		;
 	wire_fini(&g->wire);
@@ -616,10 +616,10 @@ static void link_over(struct guest *g)
 	close_fd(&g->fd);
 	buf_fini(&g->held);
 	g->wire = (struct wire){0};
-	g->has_poll = g->blocked = false;
+	g->has_poll = g->blocked = g->told_up = false;
 	g->open_handles -= had_poll;
 	fail_requests(g);
-	if (g->state == GUEST_DROPPING && had_link)
+	if (g->state == GUEST_DROPPING && told_up)
 		tell_users(g, tell_down);
 	if (g->state == GUEST_DROPPING)
 		come_again_or_not(g);

@@ -213,6 +213,8 @@ static int read_request(struct msg_reader *r, struct msg_request *m)
 	m->limit = 100;
 	if ((e = msg_get_str(r, r->root, "op", &m->op_name)) < 0)
 		return e;
+	if (m->op_name[0] == '\0')
+		return msg_reader_fail(r, "op", "the name of an operation");
 	for (size_t i = 1; i < array_size(op_words); i++) {
 		if (strcmp(op_words[i], m->op_name) == 0)
 			m->op = (enum msg_op)i;
@@ -223,7 +225,7 @@ static int read_request(struct msg_reader *r, struct msg_request *m)
 	case OP_LIST:
 		if ((e = msg_get_name(r, r->root, "after", MSG_ID_MAX, &m->after)) < 0)
 			return e;
-		return msg_get_u64(r, r->root, "limit", 256, &m->limit);
+		return msg_get_u64(r, r->root, "limit", (uint64_t)MSG_INT_MAX, &m->limit);
 	case OP_START: return read_request_start(r, m);
 	case OP_KILL:
 	case OP_REMOVE:

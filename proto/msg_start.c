@@ -230,6 +230,8 @@ static int read_open(struct msg_reader *r, struct msg_open *m)
 		(e = msg_get_object(r, r->root, "start", &start)) < 0 ||
 		(e = msg_get_object(r, r->root, "attach", &attach)) < 0)
 		return e;
+	if (m->service[0] == '\0')
+		return msg_reader_fail(r, "service", "the name of a service");
 	if (start && (e = msg_read_start(r, start, &m->start)) < 0)
 		return e;
 	if (attach && (e = read_attach(r, attach, &m->attach)) < 0)

@@ -30,7 +30,8 @@ struct model {
 struct reader {
 	struct store_cursor c;
 	uint64_t next[3], since[3];
-	uint64_t tail_at_seek[3]; /* a lossless reader may have gaps up to here only */
+	uint64_t
+		from[3]; /* where its bytes began at the seek: a lossless reader has no gap after */
 	unsigned loss_next;
 	bool on, lossless;
 };
@@ -164,13 +165,24 @@ static inline void bench_check_memory(const struct bench *b)
 
 /* ---- readers ---- */
 
+static inline uint64_t bench_tail(const struct bench *b, enum store_stream stream)
+{
+	return stream == STORE_OUT ? store_tail(&b->store)->out : store_tail(&b->store)->err;
+}
+
+static inline uint64_t reader_floor(const struct reader *r, enum store_stream stream)
+{
+	return stream == STORE_OUT ? r->c.floor_out : r->c.floor_err;
+}
+
 /* The next loss goes by without being told: only if it is none to this reader, or was dropped. */
 static inline void reader_pass_loss(const struct bench *b, struct reader *r)
 {
 	const struct model *m = &b->model;
 
 	ASSERT(m->loss[r->loss_next].off < r->since[m->loss[r->loss_next].stream] ||
-		m->loss[r->loss_next].pos <= store_tail_pos(&b->store));
+		m->loss[r->loss_next].pos <= store_tail_pos(&b->store) ||
+		m->loss[r->loss_next].pos <= r->c.floor_out + r->c.floor_err);
 	r->loss_next++;
 }
 
@@ -205,15 +217,14 @@ static inline void reader_check_gap(
 	const struct bench *b, struct reader *r, const struct store_piece *p)
 {
 	const struct store *s = &b->store;
-	const struct store_tail *t = store_tail(s);
 	uint64_t end = p->off + p->len;
 
 	ASSERT(p->off == r->next[p->stream]);
-	ASSERT(end == (p->stream == STORE_OUT ? t->out : t->err));
+	ASSERT(end == max_of(bench_tail(b, p->stream), reader_floor(r, p->stream)));
 	if (b->strict)
 		ASSERT(b->model.pos[p->stream][end - 1] < store_head(s) - s->st->keep);
 	if (r->lossless)
-		ASSERT(end <= r->tail_at_seek[p->stream]);
+		ASSERT(end <= r->from[p->stream]);
 }
 
 static inline void reader_check_loss(
@@ -280,20 +291,28 @@ static inline void reader_drain(struct bench *b, struct reader *r)
 		;
 }
 
-static inline void reader_seek(struct bench *b, struct reader *r, uint64_t out, uint64_t err)
+static inline void reader_seek(
+	struct bench *b, struct reader *r, uint64_t out, uint64_t err, bool held)
 {
-	ASSERT(store_seek(&b->store, &r->c, out, err) == 0);
-	r->next[STORE_OUT] = r->since[STORE_OUT] = out;
-	r->next[STORE_ERR] = r->since[STORE_ERR] = err;
-	r->tail_at_seek[STORE_OUT] = store_tail(&b->store)->out;
-	r->tail_at_seek[STORE_ERR] = store_tail(&b->store)->err;
+	uint64_t oldest[3];
+
+	ASSERT(store_seek(&b->store, &r->c, out, err, held) == 0);
+	store_oldest(&b->store, &oldest[STORE_OUT], &oldest[STORE_ERR]);
+	r->since[STORE_OUT] = out;
+	r->since[STORE_ERR] = err;
+	for (int i = STORE_OUT; i <= STORE_ERR; i++) {
+		r->next[i] = r->since[i];
+		r->from[i] = held ? bench_tail(b, (enum store_stream)i) : oldest[i];
+		ASSERT(max_of(reader_floor(r, (enum store_stream)i),
+			       bench_tail(b, (enum store_stream)i)) == r->from[i]);
+	}
 	r->loss_next = 0;
 	r->on = true;
 }
 
 static inline void reader_seek_now(struct bench *b, struct reader *r)
 {
-	reader_seek(b, r, b->model.head[STORE_OUT], b->model.head[STORE_ERR]);
+	reader_seek(b, r, b->model.head[STORE_OUT], b->model.head[STORE_ERR], false);
 	store_seek_now(&b->store, &r->c);
 	r->loss_next = b->model.losses;
 }
@@ -388,7 +407,7 @@ static inline void bench_crash(struct bench *b, unsigned reading)
 	for (int i = 0; i < BENCH_READERS; i++)
 		if (b->reader[i].on)
 			reader_seek(b, &b->reader[i], b->reader[i].next[STORE_OUT],
-				b->reader[i].next[STORE_ERR]);
+				b->reader[i].next[STORE_ERR], b->reader[i].lossless);
 }
 
 /* ---- ops ---- */
@@ -414,12 +433,13 @@ static inline void bench_op(struct bench *b, const struct op *op)
 	case 0: reader_seek_now(b, r); break;
 	case 1:
 	case 2:
-		reader_seek(
-			b, r, op->x % (m->head[STORE_OUT] + 1), op->y % (m->head[STORE_ERR] + 1));
+		reader_seek(b, r, op->x % (m->head[STORE_OUT] + 1),
+			op->y % (m->head[STORE_ERR] + 1), op->who & 0x40);
 		break;
 	case 3: /* where one usually resumes: near the head */
 		reader_seek(b, r, m->head[STORE_OUT] - min_of(m->head[STORE_OUT], op_size(op->x)),
-			m->head[STORE_ERR] - min_of(m->head[STORE_ERR], op_size(op->y)));
+			m->head[STORE_ERR] - min_of(m->head[STORE_ERR], op_size(op->y)),
+			op->who & 0x40);
 		break;
 	case 4:
 		if (op->x % 8 == 0)
@@ -428,14 +448,16 @@ static inline void bench_op(struct bench *b, const struct op *op)
 			bench_limit(b, op->y % (512 * KIB));
 		if (op->x % 64 == 17)
 			b->arena.charge_max = UINT64_MAX;
-		ASSERT(store_seek(&b->store, &r->c, m->head[STORE_OUT] + 1 + op->x, 0) == -ERANGE);
-		ASSERT(store_seek(&b->store, &r->c, 0, m->head[STORE_ERR] + 1 + op->x) == -ERANGE);
+		ASSERT(store_seek(&b->store, &r->c, m->head[STORE_OUT] + 1 + op->x, 0, true) ==
+			-ERANGE);
+		ASSERT(store_seek(&b->store, &r->c, 0, m->head[STORE_ERR] + 1 + op->x, true) ==
+			-ERANGE);
 		break;
 	case 5:
 		r->on = r->on && op->x % 4 != 0;
-		r->lossless = op->x & 1;
 		if (r->on)
-			reader_seek(b, r, r->next[STORE_OUT], r->next[STORE_ERR]);
+			reader_seek(b, r, r->next[STORE_OUT], r->next[STORE_ERR], r->lossless);
+		r->lossless = op->x & 1;
 		break;
 	case 6:
 		if (op->x % 4 == 0)

@@ -48,7 +48,8 @@ class Channel:
         self.spec = {"service": service, "window": window, **spec}
         self.opened, self.refused, self.closed = None, None, None
         self.close_sent = False
-        since = (spec.get("attach") or {}).get("since", [0, 0])
+        self.attach = spec["attach"] if isinstance(spec.get("attach"), dict) else {}
+        since = self.attach.get("since")
         first = since if isinstance(since, list) and len(since) == 2 else [0, 0]
         self.streams = {STDOUT: Stream("stdout", first[0], keep), STDERR: Stream("stderr", first[1], keep)}
         self.order = []  # runs of [stream, bytes] as they came
@@ -133,7 +134,7 @@ class Channel:
         self.opened = opened
         self.tx_window = opened["window"]
         self.offset = self.acked = opened["stdin"]["offset"]
-        if (self.spec.get("attach") or {}).get("since") == "now":
+        if self.attach.get("since") == "now":
             for number, name in ((STDOUT, "out"), (STDERR, "err")):
                 self.streams[number].offset = self.streams[number].start = opened[name]["head"]
 
@@ -173,6 +174,11 @@ class Channel:
         """The agent may send so many payload bytes in all since OPEN."""
         self.granted = max(self.granted, total)
         self.link.send(WINDOW, self.number, total)
+
+    def flow(self, size=1 << 20):
+        """Ends a manual phase: from here on windows are granted as data is consumed."""
+        self.auto, self.size = True, size
+        self.grant(self.received + size)
 
     def _on_event(self, event):
         self.events.append(event)
@@ -231,7 +237,7 @@ class Channel:
         if self.opened:
             spec["id"] = self.id
         since = [self.stdout.offset, self.stderr.offset]
-        spec["attach"] = {**(self.spec.get("attach") or {}), "since": since, **attach}
+        spec["attach"] = {**self.attach, "since": since, **attach}
         spec["window"] = self.size
         again = link.open(wait=False, auto=self.auto, **spec)
         again.streams, again.order = self.streams, self.order

@@ -69,7 +69,7 @@ def no_hang(request):
 
 @pytest.fixture
 def start_agent(request):
-    """Starts agents: start_agent("--listen", …, nofile=64, max_sessions=4)."""
+    """Starts agents: start_agent("--listen", …, rlimits={"NOFILE": 64}, max_sessions=4)."""
     request.node.agents = []
 
     def start(*args, **config):

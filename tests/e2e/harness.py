@@ -25,7 +25,7 @@ def binary(name):
     return str((ROOT / os.environ.get(name.upper(), f"build/dev/bin/{name}")).resolve())
 
 
-def test_env():
+def program_env():
     """The environment of programs under test, with a canary that must never reach a session."""
     env = {**os.environ, "AGENTD_E2E_CANARY": "leaked"}
     # A small quarantine, so that tests of memory see what the agent holds and not what it has freed.
@@ -100,7 +100,7 @@ class Target:
 class Agent(Target):
     """An agentd of the test's own, on a socket in a directory of its own."""
 
-    def __init__(self, *args, directory=None, nofile=None, user=None, wrapper=(), token=None, wait=True, **config):
+    def __init__(self, *args, directory=None, rlimits=None, user=None, wrapper=(), token=None, wait=True, **config):
         self.dir = pathlib.Path(directory or tempfile.mkdtemp(prefix="agentd-e2e-"))
         self.owns_dir = directory is None
         self.socket = self.dir / "agentd.sock"
@@ -114,7 +114,8 @@ class Agent(Target):
         self.command = [*wrapper, binary("agentd"), "--listen", f"unix:{self.socket}", *args]
         if config:
             self.command += ["--config", str(self._write_config(config))]
-        self.proc = self._spawn(nofile, user)
+        self.told_to_end = False
+        self.proc = self._spawn(rlimits or {}, user)
         self.pid = self.proc.pid
         if wait:
             self._wait_accepting()
@@ -124,14 +125,15 @@ class Agent(Target):
         path.write_text("# written by a test\n" + "".join(f"{key} = {value}\n" for key, value in config.items()))
         return path
 
-    def _spawn(self, nofile, user):
+    def _spawn(self, rlimits, user):
+        """In a session of its own: a signal to `process group 0` by mistake must not end the tests."""
         def prepare():
-            if nofile is not None:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
+            for name, value in rlimits.items():
+                resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
         ids = {} if user is None else {"user": user, "group": user, "extra_groups": []}
         with open(self.log_path, "wb") as log:
-            proc = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=test_env(),
-                                    preexec_fn=prepare, **ids)
+            proc = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=program_env(),
+                                    preexec_fn=prepare, start_new_session=True, **ids)
         programs.add(proc)
         return proc
 
@@ -191,10 +193,12 @@ class Agent(Target):
     # its end
 
     def terminate(self):
+        self.told_to_end = True
         self.proc.send_signal(signal.SIGTERM)
 
     def kill(self):
         """An unclean end, as by the kernel."""
+        self.told_to_end = True
         self.proc.kill()
         self.proc.wait()
 
@@ -202,6 +206,7 @@ class Agent(Target):
         """Ends it by SIGTERM and checks how it went: exit 0, within 15 s, nothing found by a sanitizer."""
         super().stop()
         killed_by_test = self.proc.returncode == -signal.SIGKILL
+        ended = self.proc.poll() is not None and not self.told_to_end
         try:
             if self.proc.poll() is None:
                 self.terminate()
@@ -216,6 +221,7 @@ class Agent(Target):
             shutil.rmtree(self.dir, ignore_errors=True)
         found = SANITIZERS.search(log)
         assert not found, f"the agent's log has {found.group()!r}:\n{log[-8000:]}"
+        assert not ended, f"agentd ended by itself, with {code}:\n{log[-4000:]}"
         assert code == 0 or killed_by_test, f"agentd ended with {code}:\n{log[-4000:]}"
 
 
@@ -237,7 +243,7 @@ class Tool:
 
     def __init__(self, target, *args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE):
         command = [binary("agentctl"), *(["--connect", target] if target else []), *args]
-        self.proc = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=test_env())
+        self.proc = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=program_env())
         programs.add(self.proc)
 
     def finish(self, data=None, timeout=30.0):

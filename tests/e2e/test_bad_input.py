@@ -325,7 +325,7 @@ REQUESTS = [("kill", {"id": 1}), ("kill", {"id": "a", "signal": "NOSUCH"}), ("ki
             ("kill", {"id": "a", "signal": -1}), ("kill", {"id": "a", "signal": []}),
             ("kill", {"id": "a", "to": "all"}), ("kill", {"id": "a", "grace_ms": -1}),
             ("kill", {"id": "a", "grace_ms": "soon"}),
-            ("list", {"limit": -1}), ("list", {"after": 5}), ("list", {"id": []}),
+            ("list", {"limit": -1}), ("list", {"after": []}), ("list", {"id": []}),
             ("remove", {}), ("remove", {"id": 5}), ("start", {"start": {}}), ("start", {"start": {"cmd": []}}),
             ("upgrade", {}), ("upgrade", {"path": 5})]
 

@@ -161,7 +161,7 @@ def test_nothing_is_left_after_sigterm(agent, folder):
     assert agent_only == []
 
 
-def test_cgroups_survive_an_agent.upgrade():
+def test_cgroups_survive_an_upgrade(agent):
     link = agent.connect()
     channel = link.open(start={"cmd": ["sh", "-c", "setsid sh -c 'echo $$; exec sleep 300' & wait"]})
     channel.wait_out(b"\n")

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from client import Link
-from harness import binary, eventually, test_env
+from harness import binary, eventually, program_env
 from wire import AgentError
 
 pytestmark = pytest.mark.own_agent
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.own_agent
 
 def agentd(*args, timeout=15):
     """Runs agentd with arguments it is expected to end on: (code, stdout, stderr)."""
-    done = subprocess.run([binary("agentd"), *args], capture_output=True, timeout=timeout, env=test_env(), text=True)
+    done = subprocess.run([binary("agentd"), *args], capture_output=True, timeout=timeout, env=program_env(), text=True)
     assert "Sanitizer" not in done.stderr, done.stderr
     return done.returncode, done.stdout, done.stderr
 
@@ -117,6 +117,7 @@ def test_ends_in_order(start_agent, number):
     agent = start_agent()
     link = agent.connect()
     link.run(["true"])
+    agent.told_to_end = True
     agent.proc.send_signal(number)
     assert link.expect_close() == 1001
     assert agent.proc.wait(15) == 0
@@ -134,7 +135,7 @@ def test_starts_without_standard_descriptors(tmp_path):
     """A parent may close 0, 1 and 2: then the first socket would become `stderr`."""
     path = tmp_path / "s"
     proc = subprocess.Popen(["sh", "-c", f'exec "$0" --listen unix:{path} <&- >&- 2>&-', binary("agentd")],
-                            env=test_env())
+                            env=program_env())
     try:
         eventually(path.exists, "the socket")
         with Link.connect(f"unix:{path}") as link:
@@ -155,7 +156,7 @@ def test_does_not_inherit_descriptors_to_sessions(tmp_path):
     """Nor what it inherited itself."""
     path = tmp_path / "s"
     read_end, write_end = os.pipe()
-    proc = subprocess.Popen([binary("agentd"), "--listen", f"unix:{path}"], env=test_env(), stderr=subprocess.DEVNULL,
+    proc = subprocess.Popen([binary("agentd"), "--listen", f"unix:{path}"], env=program_env(), stderr=subprocess.DEVNULL,
                             pass_fds=(read_end, write_end))
     try:
         eventually(path.exists, "the socket")

@@ -115,13 +115,16 @@ def test_program_that_cannot_be_run(link, program, number):
 
 
 @pytest.mark.own_agent
-def test_exec_format_error(link, tmp_path):
-    for content in (b"", b"\x7fELF but not really", b"#!/no/such/interpreter\n"):
-        path = tmp_path / "program"
-        path.write_bytes(content)
+def test_scripts(link, tmp_path):
+    """One without #! is run by /bin/sh, as a shell would; one with a missing interpreter cannot be."""
+    path = tmp_path / "script"
+    for content in ("echo $1\n", "#!/bin/sh\necho $1\n"):
+        path.write_text(content)
         path.chmod(0o755)
-        number = errno.ENOENT if content.startswith(b"#!") else errno.ENOEXEC
-        start_failed(link, "exec", number, str(path))
+        assert link.run([str(path), "argument"]).out == b"argument\n"
+        assert link.run(["script", "argument"], env={"PATH": f"{tmp_path}:/bin"}).out == b"argument\n"
+    path.write_text("#!/no/such/interpreter\n")
+    start_failed(link, "exec", errno.ENOENT, str(path))
 
 
 @pytest.mark.parametrize("cwd, number", [("/no/such/directory", errno.ENOENT), ("/etc/passwd", errno.ENOTDIR)])

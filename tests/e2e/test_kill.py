@@ -146,9 +146,13 @@ def test_kill_of_an_ended_session(link):
     assert link.entry(session)["end"]["state"] == "exited"
 
 
-def test_kill_of_a_session_that_did_not_start(link):
+def test_kill_of_a_session_that_did_not_start(agent, link):
+    """It has pid 0, and kill(0) is the agent's own process group."""
     session = link.run(["/no/such/program"]).id
-    assert link.request("kill", id=session) == {"ended": True}
+    for to in ("leader", "group", "tree"):
+        assert link.request("kill", id=session, to=to) == {"ended": True}
+    link.idle(0.2)
+    assert link.notices == [] and agent.connect().request("ping") == {}
 
 
 def test_kill_and_exit_race(link):
@@ -230,8 +234,7 @@ def test_timeout_of_a_producer_that_waits_for_its_viewer(link):
     """It must end although nobody takes its output, and the output must still be there."""
     channel = link.open(start={"cmd": ["yes"], "timeout_ms": 400, "ring": 65536}, window=1000, auto=False)
     gone(channel.opened["pid"])
-    channel.auto = True
-    channel.grant(1 << 20)
+    channel.flow()
     channel.finish()
     assert channel.end["state"] == "timed_out"
     assert channel.stdout.offset == channel.end["out"] and not channel.stdout.gaps

@@ -95,7 +95,7 @@ def test_http(agent, status, request_):
     else:
         line = answer.body.strip()
         assert line and b"\n" not in line, "refusals have a one-line text body"
-        assert answer.head.get("connection", "close").lower() == "close"
+        assert "close" in answer.head.get("connection", "close").lower()
 
 
 @pytest.mark.own_agent
@@ -335,7 +335,7 @@ def test_info_counts(agent):
     other = agent.connect()
     info = other.request("info")
     assert info["pid"] == agent.pid and info["connections"] == 2
-    assert info["sessions"] == {"live": 1, "ended": 1}
+    assert (info["sessions"]["live"], info["sessions"]["ended"]) == (1, 1)
 
 
 def test_unknown_members_are_ignored(link):
@@ -411,7 +411,8 @@ def test_handshake_and_open_cut_at_every_byte(agent):
     opening = frame(16, 1, 0, {"service": "exec", "start": {"cmd": ["true"]}, "window": 1000})
     whole = (HEAD + ws_encode(BINARY, frame(HELLO, payload={"proto": 1}).pack(), key=b"abcd")
              + ws_encode(BINARY, opening.pack(), key=b"efgh"))
-    agent.connect().close()
+    with agent.connect() as link:
+        link.run(["true"])  # what a first session makes, the agent may keep
     before = agent.settled_fds()
     step = 1 if harness.LONG else 3
     for at in list(range(0, len(whole), step)) + [len(whole)]:

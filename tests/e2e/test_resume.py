@@ -35,7 +35,8 @@ def test_cut_in_the_first_bytes(agent):
     assert channel.stdout.offset == len(b"%d\n" % pid) + 1000 and not channel.stdout.gaps
 
 
-@pytest.mark.parametrize("ring, window", [(1 << 20, 1 << 20), (262144, 262144), (65536, 4096), (65536, 1 << 20)])
+@pytest.mark.parametrize("ring, window", [(1 << 20, 1 << 20), (262144, 262144), (65536, 4096),
+                                          (65536, 65536 + 131072), (0, 131072)])
 def test_place_of_a_lossless_viewer_keeps_what_was_under_way(agent, ring, window):
     """What the agent sent and the client never got must still be there on return, however small the ring."""
     client = Resuming(agent, {"cmd": ["sh", "-c", seq_script(0, LINES * 2)], "ring": ring}, window=window)
@@ -43,6 +44,18 @@ def test_place_of_a_lossless_viewer_keeps_what_was_under_way(agent, ring, window
     assert not channel.stdout.gaps and channel.stdout.offset == WHOLE * 2
     reference = agent.connect().sh(seq_script(0, LINES * 2))
     assert channel.stdout.hash() == reference.stdout.hash()
+
+
+@pytest.mark.parametrize("ring", [0, 65536, 1 << 20])
+def test_window_of_a_held_place_is_bounded_by_the_ring(link, ring):
+    """What is under way has to be kept, so it may not be more than there is room for."""
+    spec = {"start": {"cmd": ["true"], "ring": ring}, "attach": {"viewer": "me", "hold_ms": 1000}}
+    with pytest.raises(AgentError) as refused:
+        link.open(window=ring + 131073, **spec)
+    assert refused.value.code == "bad_message"
+    link.open(window=ring + 131072, **spec).finish()
+    spec["attach"]["hold_ms"] = 0
+    link.open(window=1 << 30, **spec).finish()
 
 
 def test_many_resuming_clients_at_once(agent):
@@ -176,8 +189,7 @@ def test_producer_waits_for_a_held_place(agent):
     entry = link.entry(channel.id)
     assert entry["state"] == "running" and entry["out"]["head"] < WHOLE * 2
     again = channel.resume(link)
-    again.auto = True
-    again.grant(1 << 20)
+    again.flow(50000)
     again.finish()
     check_seq(again.stdout)
     assert not again.stdout.gaps and again.stdout.offset == WHOLE * 4
@@ -190,8 +202,7 @@ def test_hold_expires(agent):
     entry = link.wait_end(channel.id, 5)
     assert entry["held"] == 0 and entry["end"]["code"] == 0
     again = channel.resume(link)
-    again.auto = True
-    again.grant(1 << 20)
+    again.flow(50000)
     again.finish()
     assert again.stdout.gaps, "the ring is far smaller than what was missed"
     assert again.stdout.gaps[0][0] == 50000
@@ -224,6 +235,17 @@ def test_leaving_gives_the_place_up(agent):
     assert link.wait_end(session, 5)["held"] == 0
 
 
+@pytest.mark.parametrize("code, held", [(1000, 0), (1001, 0), (1002, 1)])
+def test_link_closed_in_order_gives_the_place_up(agent, code, held):
+    link = agent.connect()
+    channel = link.open(start={"cmd": ["sleep", "100"]}, attach={"viewer": "me", "hold_ms": 60000})
+    link.close(code)
+    link = agent.connect()
+    link.wait_entry(channel.id, lambda entry: entry["viewers"] == 0, "the viewer to be gone")
+    assert link.entry(channel.id)["held"] == held
+    link.request("kill", id=channel.id, signal="KILL")
+
+
 def test_held_place_can_be_taken_many_times(agent):
     channel = stopped_and_cut(agent, 20000)
     for _ in range(5):
@@ -233,8 +255,7 @@ def test_held_place_can_be_taken_many_times(agent):
         link.cut()
     link = agent.connect()
     channel = channel.resume(link)
-    channel.auto = True
-    channel.grant(1 << 20)
+    channel.flow(50000)
     channel.finish()
     check_seq(channel.stdout)
     assert not channel.stdout.gaps

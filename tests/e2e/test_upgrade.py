@@ -148,8 +148,7 @@ def test_blocked_producer_stays_blocked(agent):
     link = agent.upgrade()
     time.sleep(0.5)
     again = channel.resume(link)
-    again.auto = True
-    again.grant(1 << 20)
+    again.flow(50000)
     again.finish()
     check_seq(again.stdout)
     assert not again.stdout.gaps and again.stdout.offset == LINES * 4 * 8

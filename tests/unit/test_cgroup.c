@@ -162,7 +162,7 @@ static void test_leaf(void **state)
 {
 	char name[CGROUP_LEAF_NAME];
 	int fd = open_leaf(name);
-	struct spawn_result res = start("sleep 100", fd);
+	struct spawn_result res = start("exec sleep 100", fd);
 
 	(void)state;
 	assert_int_equal(cgroup_leaf_populated(&cg, name), here);
@@ -201,7 +201,7 @@ static void test_names_of_others(void **state)
 
 static void test_signal_all(void **state)
 {
-	char name[CGROUP_LEAF_NAME];
+	char name[CGROUP_LEAF_NAME], script[256], forked[128];
 	int fd = open_leaf(name);
 	struct spawn_result res;
 
@@ -211,10 +211,13 @@ static void test_signal_all(void **state)
 		return;
 	}
 	/* More than one batch, some in other sessions, some without a parent of theirs. */
-	res = start(
-		"for i in $(seq 150); do sleep 100 & done; setsid sleep 100 & (setsid sleep 100 &); wait",
-		fd);
-	for (int i = 0; i < 5000 && cgroup_leaf_signal(&cg, name, 0) != 153; i++)
+	snprintf(script, sizeof(script),
+		"for i in $(seq 150); do sleep 100 & done; setsid sleep 100 &"
+		" (setsid sleep 100 &); : >%s/forked; wait",
+		tmp);
+	snprintf(forked, sizeof(forked), "%s/forked", tmp);
+	res = start(script, fd);
+	for (int i = 0; i < 5000 && access(forked, F_OK) < 0; i++)
 		usleep(1000);
 	assert_int_equal(cgroup_leaf_signal(&cg, name, SIGTERM), 153);
 	assert_int_equal(wait_status(&res), 128 + SIGTERM);
@@ -234,7 +237,7 @@ static void test_kill_forkers(void **state)
 		return;
 	for (int i = 0; i < 10; i++) {
 		res = start(
-			"f() { (setsid sh -c 'sleep 0.001; sleep 100' &) ; sleep 0.001; }; while :; do f; done",
+			"f() { (setsid sh -c 'sleep 0.001; exec sleep 100' &) ; sleep 0.001; }; while :; do f; done",
 			fd);
 		usleep(20000);
 		assert_int_equal(cgroup_leaf_kill(&cg, name), 0);
@@ -261,7 +264,7 @@ static void test_reuse(void **state)
 	assert_int_equal(open_leaf(c), fd); /* the same, as it is */
 	assert_string_equal(c, a);
 	/* A background process stays: the leaf is not handed out, and goes once it is empty. */
-	res = start("sleep 100", fd);
+	res = start("exec sleep 100", fd);
 	cgroup_leaf_close(&cg, a);
 	for (int i = 0; i < 10; i++) {
 		open_leaf(c);
@@ -309,7 +312,7 @@ static void test_orphans(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < array_size(names); i++)
-		res[i] = start("sleep 100", open_leaf(names[i]));
+		res[i] = start("exec sleep 100", open_leaf(names[i]));
 	for (size_t i = 0; i < array_size(names); i++)
 		cgroup_leaf_close(&cg, names[i]);
 	for (size_t i = 0; here && i < array_size(names); i++)
@@ -336,9 +339,9 @@ static void test_takeover(void **state)
 	struct spawn_result res, other;
 
 	(void)state;
-	res = start("sleep 100", open_leaf(busy));
+	res = start("exec sleep 100", open_leaf(busy));
 	open_leaf(empty); /* of a session whose processes are all gone */
-	other = start("sleep 100", open_leaf(stray)); /* of a session that was removed */
+	other = start("exec sleep 100", open_leaf(stray)); /* of a session that was removed */
 	open_leaf(idle);
 	cgroup_leaf_close(&cg, idle);
 	strcpy(path, cg.path);
@@ -401,7 +404,7 @@ static void test_dead_siblings(void **state)
 	snprintf(leaf, sizeof(leaf), "%s/s5", path);
 	assert_int_equal(mkdir(path, 0755) | mkdir(leaf, 0755), 0);
 	fd = open(leaf, O_PATH | O_CLOEXEC);
-	res = start("sleep 100", fd);
+	res = start("exec sleep 100", fd);
 	close(fd);
 	cgroup_fini(&cg, true);
 	assert_int_equal(cgroup_init(&cg, "auto", NULL), 0);

@@ -188,6 +188,11 @@ static void test_adopt(void **state)
 	assert_int_equal(f->q.st->writing, 10000); /* who knows */
 	assert_int_equal(f->arena.charged, resident(f));
 	assert_int_equal(inq_adopt(&second, &f->arena, f->q.st), -EINVAL); /* not free */
+	inq_fill(&f->q, (const uint8_t *)"what", 4); /* there, but it does not count */
+	inq_append(&f->q, NULL, 0);
+	assert_int_equal(reopen(f), 0);
+	assert_int_equal(inq_len(&f->q), 10000);
+	inq_peek(&f->q, &p);
 	assert_int_equal(take(&f->q, 10000), 10000);
 	append(&f->q, 5);
 	f->q.st->writing = 10000; /* as if killed before it was cleared */

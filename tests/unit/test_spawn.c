@@ -186,6 +186,27 @@ static void test_other_fds_closed(void **state)
 	close(high);
 }
 
+/* When spawn returns the child holds nothing of ours: no file that another child executes is open
+ * for writing there (the ETXTBSY that others retry in a loop). */
+static void test_nothing_is_held(void **state)
+{
+	char path[128];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s", make_file("fresh", 0755, ""));
+	for (int i = 0; i < 200; i++) {
+		int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+		struct spawn_request other = REQUEST((char *)"true"), req = REQUEST(path);
+		struct spawn_result res[2];
+
+		assert_int_equal(write(fd, "#!/bin/true\n", 12), 12);
+		assert_int_equal(spawn(&other, &res[0]), 0);
+		close(fd);
+		assert_int_equal(spawn(&req, &res[1]), 0);
+		assert_int_equal(wait_status(&res[0]) + wait_status(&res[1]), 0);
+	}
+}
+
 /* signals */
 
 static volatile sig_atomic_t alarms, strange;
@@ -281,6 +302,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(test_script_without_interpreter),
 	TEST(test_fd_permutations),
 	TEST(test_other_fds_closed),
+	TEST(test_nothing_is_held),
 	TEST(test_signals_reset),
 	TEST(test_signal_storm),
 	TEST(test_stage_names),

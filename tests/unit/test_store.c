@@ -108,7 +108,7 @@ static void test_order(void **state)
 	struct reader *r = &b->reader[0], *late = &b->reader[1];
 	struct store_piece p;
 
-	reader_seek(b, r, 0, 0);
+	reader_seek(b, r, 0, 0, true);
 	assert_nothing(b, r);
 	write_all(b, STORE_OUT, 10);
 	write_all(b, STORE_OUT, 5); /* the same segment */
@@ -144,17 +144,17 @@ static void test_seek_off_path(void **state)
 	write_all(b, STORE_ERR, 100);
 	write_all(b, STORE_OUT, 100);
 	write_all(b, STORE_ERR, 100);
-	reader_seek(b, r, 150, 20);
+	reader_seek(b, r, 150, 20, true);
 	assert_int_equal(store_cursor_pos(&r->c), 120); /* already at what is wanted first */
 	assert_data(b, r, STORE_ERR, 20, 80);
 	assert_data(b, r, STORE_OUT, 150, 50);
 	assert_data(b, r, STORE_ERR, 100, 100);
-	reader_seek(b, r, 20, 200);
+	reader_seek(b, r, 20, 200, true);
 	assert_data(b, r, STORE_OUT, 20, 80);
 	assert_data(b, r, STORE_OUT, 100, 100);
 	assert_nothing(b, r);
-	assert_int_equal(store_seek(&b->store, &r->c, 201, 0), -ERANGE);
-	assert_int_equal(store_seek(&b->store, &r->c, 0, UINT64_MAX), -ERANGE);
+	assert_int_equal(store_seek(&b->store, &r->c, 201, 0, true), -ERANGE);
+	assert_int_equal(store_seek(&b->store, &r->c, 0, UINT64_MAX, true), -ERANGE);
 }
 
 static void test_gaps(void **state)
@@ -164,10 +164,10 @@ static void test_gaps(void **state)
 	uint64_t out, err;
 
 	bench_restart(b, 100 * KIB);
-	reader_seek(b, r, 0, 0);
+	reader_seek(b, r, 0, 0, true);
 	write_all(b, STORE_OUT, 50 * KIB);
 	write_all(b, STORE_ERR, 50 * KIB);
-	reader_seek(b, half, 0, 50 * KIB);
+	reader_seek(b, half, 0, 50 * KIB, true);
 	write_all(b, STORE_OUT, 300 * KIB);
 	write_all(b, STORE_OUT, 1);
 	out = store_tail(&b->store)->out;
@@ -181,8 +181,19 @@ static void test_gaps(void **state)
 	store_oldest(&b->store, &out, &err);
 	assert_int_equal(out, 250 * KIB + 1);
 	assert_int_equal(err, 50 * KIB);
-	reader_seek(b, r, out, err);
+	reader_seek(b, r, out, err, true);
 	assert_data(b, r, STORE_OUT, out, b->store.st->cap - (out + err));
+	/* Only who held its place gets what the slack still has. */
+	assert_true(store_tail(&b->store)->out < out);
+	reader_seek(b, r, 0, 10, false);
+	assert_gap(b, r, STORE_OUT, 0, out);
+	assert_gap(b, r, STORE_ERR, 10, 50 * KIB - 10);
+	reader_drain(b, r);
+	reader_seek(b, r, out - 5, err, false);
+	assert_gap(b, r, STORE_OUT, out - 5, 5);
+	reader_drain(b, r);
+	reader_seek(b, r, out - 5, err, true);
+	assert_data(b, r, STORE_OUT, out - 5, b->store.st->cap - (out - 5 + err));
 }
 
 static void test_ring_of_zero(void **state)
@@ -221,7 +232,7 @@ static void test_pin(void **state)
 	assert_int_equal(bench_write(b, STORE_OUT, SIZE_MAX), 100);
 	assert_int_equal(store_space(&b->store, bench_pin(b), &p), 0);
 	assert_true(store_space(&b->store, UINT64_MAX, &p) >= 64 * KIB);
-	reader_seek(b, slow, 0, 0); /* a gap pins nothing that is gone */
+	reader_seek(b, slow, 0, 0, true); /* a gap pins nothing that is gone */
 	assert_true(bench_write(b, STORE_OUT, 1) == 1);
 }
 
@@ -231,7 +242,7 @@ static void test_index_full(void **state)
 	struct reader *slow = &b->reader[0];
 	uint32_t n = b->store.st->index_cap;
 
-	reader_seek(b, slow, 0, 0);
+	reader_seek(b, slow, 0, 0, true);
 	slow->lossless = true;
 	bench_burst(b, n, 0);
 	assert_int_equal(store_head(&b->store), n);
@@ -298,7 +309,7 @@ static void test_limit_own(void **state)
 	struct bench *b = *state;
 	struct reader *r = &b->reader[0];
 
-	reader_seek(b, r, 0, 0);
+	reader_seek(b, r, 0, 0, true);
 	write_all(b, STORE_OUT, 500 * KIB);
 	bench_limit(b, 100 * KIB);
 	for (int i = 0; i < 300; i++) {
@@ -325,7 +336,7 @@ static void test_limit_floor(void **state)
 	uint64_t n = 0;
 
 	bench_limit(b, 0);
-	reader_seek(b, slow, 0, 0);
+	reader_seek(b, slow, 0, 0, true);
 	slow->lossless = true;
 	for (size_t got; (got = bench_write(b, STORE_OUT, 10000)); n += got)
 		;

@@ -111,7 +111,7 @@ static unsigned check_contents(struct bench *b, uint64_t *ret_last_loss)
 	struct store_piece p;
 	unsigned losses = 0;
 
-	assert_int_equal(store_seek(s, &c, 0, 0), 0);
+	assert_int_equal(store_seek(s, &c, 0, 0, true), 0);
 	for (;; store_advance(s, &c, &p, (size_t)p.len)) {
 		uint64_t pos;
 		enum store_stream stream;
@@ -232,7 +232,7 @@ static void use(struct store *s)
 
 	store_seek_now(s, &c[0]);
 	store_oldest(s, &out, &err);
-	assert_int_equal(store_seek(s, &c[1], out, err), 0);
+	assert_int_equal(store_seek(s, &c[1], out, err, true), 0);
 	for (int i = 0; i < 40; i++) {
 		enum store_stream stream = random_u32() % 2 ? STORE_OUT : STORE_ERR;
 		struct store_cursor *one = &c[random_u32() % 2];
@@ -242,7 +242,8 @@ static void use(struct store *s)
 		size_t n;
 
 		n = store_space(s, random_u32() % 4 ? UINT64_MAX : store_cursor_pos(one), &space);
-		n = min_of(n, 1u << random_u32() % 19);
+		if (n > 0)
+			n = random_u32() % (n + 1);
 		store_begin(s, stream);
 		memset(space, 1, n);
 		store_commit(s, stream, n);
@@ -253,8 +254,9 @@ static void use(struct store *s)
 			store_advance(s, one, &p, (size_t)(p.kind == STORE_DATA ? p.len : 0));
 		}
 		if (i % 10 == 0)
-			assert_int_equal(store_seek(s, one, random_u32() % (s->head[STORE_OUT] + 1),
-						 random_u32() % (s->head[STORE_ERR] + 1)),
+			assert_int_equal(
+				store_seek(s, one, random_u32() % (s->head[STORE_OUT] + 1),
+					random_u32() % (s->head[STORE_ERR] + 1), i % 20 == 0),
 				0);
 	}
 }
@@ -343,7 +345,7 @@ static void test_claimed_twice(void **state)
 	store_free(&s);
 	copy->seg_head = 77; /* nor by one that is wrong in itself */
 	assert_int_equal(store_adopt(&s, &b.arena, copy), -EINVAL);
-	reader_seek(&b, &b.reader[0], 0, 0);
+	reader_seek(&b, &b.reader[0], 0, 0, true);
 	reader_drain(&b, &b.reader[0]);
 	bench_fini(&b);
 }
