@@ -122,6 +122,16 @@ void launch_prepare(struct launch *l, const struct msg_start *start, const struc
 	prepare_env(l);
 }
 
+/* Opened once: most commands have it as their stdin. */
+static int dev_null(void)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 /* Our ends go into the record at once: whoever sees a failure closes what is there. */
 static int make_pipes(struct launch *l, struct record *rec, int child[3])
 {
@@ -131,9 +141,9 @@ static int make_pipes(struct launch *l, struct record *rec, int child[3])
 		bool input = i == 0;
 
 		if (input && !l->start->with_stdin) {
-			child[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+			child[0] = dev_null();
 			if (child[0] < 0)
-				return -errno;
+				return child[0];
 			continue;
 		}
 		if (pipe2(p, O_CLOEXEC) < 0)
@@ -221,7 +231,7 @@ int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
 			rec->cgroup[0] = '\0';
 		r = run(l, rec, leaf < 0 ? -1 : leaf, child);
 	}
-	for (int i = 0; i < 3; i++)
+	for (int i = l->start->with_stdin ? 0 : 1; i < 3; i++)
 		close_fd(&child[i]);
 	if (r < 0) {
 		for (int i = 0; i < 3; i++)

@@ -32,7 +32,6 @@ static void on_pidfd(uv_poll_t *h, int status, int events)
 
 	(void)status;
 	(void)events;
-	uv_poll_stop(h);
 	p->events->on_exit(p);
 }
 
@@ -134,7 +133,8 @@ int process_reap(struct process *p, struct rusage *ret)
 	r = syscall(SYS_waitid, P_PIDFD, rec->pidfd, &si, WEXITED | WNOHANG, ret);
 	if (r < 0)
 		return -errno;
-	ASSERT(si.si_pid != 0);
+	if (si.si_pid == 0)
+		return -EAGAIN;
 	rec->wait_code = si.si_code;
 	rec->wait_status = si.si_status;
 	return 0;

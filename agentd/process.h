@@ -42,7 +42,8 @@ void process_read(struct process *p, int stream, bool on);
 void process_want_write(struct process *p, bool on);
 void process_close_fd(struct process *p, int stream);
 
-/* After on_exit: fills wait_code, wait_status and the rusage. -ECHILD when another has reaped it. */
+/* After on_exit: fills wait_code, wait_status and the rusage. -ECHILD when another has reaped it,
+ * -EAGAIN when it has not ended after all. */
 int process_reap(struct process *p, struct rusage *ret);
 void process_forget(struct process *p); /* the leader is reaped: its pidfd is of no more use */
 int process_signal_leader(struct process *p, int sig);

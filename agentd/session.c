@@ -79,6 +79,8 @@ static void signal_all(struct session *s, enum msg_target to, int sig)
 	struct record *r = s->rec;
 	struct cgroup *cg = &s->all->cgroup;
 
+	if (r->pid <= 0)
+		return; /* it never started; and kill(0) would mean ourselves */
 	if (to == TARGET_LEADER) {
 		process_signal_leader(&s->process, sig);
 	} else if (to == TARGET_TREE && r->cgroup[0]) {
@@ -88,7 +90,7 @@ static void signal_all(struct session *s, enum msg_target to, int sig)
 			cgroup_leaf_signal(cg, r->cgroup, sig);
 	} else if (!r->exited && to == TARGET_GROUP) {
 		kill(-r->pid, sig); /* the leader is not reaped: its number cannot be another's */
-	} else if (r->pid > 0) {
+	} else {
 		proctree_signal(to == TARGET_TREE && !r->process_group ? PROCTREE_SESSION : PROCTREE_GROUP, r->pid,
 			r->start_ticks, sig);
 	}
@@ -233,6 +235,8 @@ static void on_leader_exit(struct process *p)
 	struct rusage ru = {0};
 	int e = process_reap(p, &ru);
 
+	if (e == -EAGAIN)
+		return;
 	process_forget(p);
 	r->exited = true;
 	r->exited_at = now_ms();
@@ -502,6 +506,8 @@ void session_adopted(struct session *s)
 {
 	if (!session_ended(s) && !s->rec->exited && s->rec->pidfd < 0)
 		session_end(s, END_AGENT_LOST);
+	if (!session_ended(s) && s->rec->disconnect_ms && !s->rec->disconnect_at)
+		s->rec->disconnect_at = now_ms() + s->rec->disconnect_ms; /* its viewers' links are gone */
 	if (s->has_in)
 		session_feed_stdin(s);
 	session_check(s);

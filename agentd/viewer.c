@@ -80,14 +80,11 @@ static struct viewer *viewer_at(struct session *s, const struct place *p)
 	return NULL;
 }
 
-static int take_place(struct viewer *v, struct session *s, const struct msg_attach *a, struct error *e)
+static int take_place(struct viewer *v, struct session *s, const struct msg_attach *a, struct viewer *old, struct error *e)
 {
-	struct viewer *old;
-
 	v->place = place_take(s->rec, a->viewer);
 	if (!v->place)
 		return error_set(e, E_TOO_MANY, EUSERS, "session %s has %d named viewers already", s->rec->id, RECORD_PLACES);
-	old = viewer_at(s, v->place);
 	if (old) {
 		viewer_detach(old, false);
 		old->events->on_kicked(old, E_TAKEN_OVER);
@@ -106,11 +103,14 @@ static bool holds(const struct viewer *v)
 	return v->place && v->attach.policy == POLICY_LOSSLESS && v->attach.hold_ms > 0;
 }
 
-static int check_limits(const struct session *s, const struct msg_attach *a, struct error *e)
+/* old: the viewer whose place is taken over, and which therefore does not count. */
+static int check_limits(const struct session *s, const struct msg_attach *a, const struct viewer *old, struct error *e)
 {
-	if (s->n_viewers >= SESSION_VIEWERS)
+	unsigned viewers = s->n_viewers - (old ? 1 : 0), writers = s->n_writers - (old && old->writer ? 1 : 0);
+
+	if (viewers >= SESSION_VIEWERS)
 		return error_set(e, E_TOO_MANY, EUSERS, "session %s has %d viewers already", s->rec->id, SESSION_VIEWERS);
-	if (a->input && s->n_writers >= SESSION_WRITERS)
+	if (a->input && writers >= SESSION_WRITERS)
 		return error_set(e, E_TOO_MANY, EUSERS, "session %s has %d writers already", s->rec->id, SESSION_WRITERS);
 	return 0;
 }
@@ -118,8 +118,9 @@ static int check_limits(const struct session *s, const struct msg_attach *a, str
 int viewer_attach(struct viewer *v, struct session *s, const struct msg_attach *a, const struct viewer_events *events,
 	struct error *e)
 {
-	const struct place *place = a->viewer ? place_find(s->rec, a->viewer) : NULL;
+	struct place *place = a->viewer ? place_find(s->rec, a->viewer) : NULL;
 	bool held = place && place->lossless && (place->hold_until || place->attached);
+	struct viewer *old = place ? viewer_at(s, place) : NULL;
 	struct store_cursor cursor;
 	int r = 0;
 
@@ -131,15 +132,8 @@ int viewer_attach(struct viewer *v, struct session *s, const struct msg_attach *
 		return error_set(e, E_BAD_OFFSET, 0, "session %s has no output at these offsets yet", s->rec->id);
 	*v = (struct viewer){.events = events, .attach = *a, .cursor = cursor};
 	list_init(&v->link);
-	/* A take-over frees what the old one used; so it comes before the count. */
-	if (a->viewer && (r = take_place(v, s, a, e)) < 0)
+	if ((r = check_limits(s, a, old, e)) < 0 || (a->viewer && (r = take_place(v, s, a, old, e)) < 0))
 		return r;
-	r = check_limits(s, a, e);
-	if (r < 0) {
-		if (v->place)
-			v->place->attached = false;
-		return r;
-	}
 	v->attach.viewer = NULL;
 	v->writer = a->input && s->has_in;
 	v->live_pos = store_head(&s->store);
@@ -247,7 +241,6 @@ static bool give_piece(struct viewer *v, size_t max, const struct store_piece *p
 	}
 	store_advance(&s->store, &v->cursor, p, (size_t)p->len);
 	note_skew(v);
-	session_unpin(s);
 	return true;
 }
 
@@ -259,6 +252,9 @@ bool viewer_next(struct viewer *v, size_t max, struct mux_item *ret)
 
 	if (!s)
 		return false;
+	/* Only now, not when the last piece was given: room is made by dropping what is behind the cursor, and until the
+	 * next call the mux may still be sending that from its place in the ring. */
+	session_unpin(s);
 	store_peek(&s->store, &v->cursor, max_of(max, (size_t)1), &p);
 	note_skew(v);
 	pos = store_cursor_pos(&v->cursor);

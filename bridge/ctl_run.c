@@ -83,7 +83,8 @@ static int say_start_failed(const struct view *v, const struct msg_end *end)
 	else if (strcmp(end->stage, "cwd") == 0 && o->cwd)
 		ctl_say("cannot run %s in %s: %s", what, o->cwd, why);
 	else if (strcmp(end->stage, "user") == 0 && o->user)
-		ctl_say("cannot run %s as user %s: %s", what, o->user, why);
+		ctl_say("cannot run %s as %s: %s", what, o->user,
+			end->err == ENOENT ? "no such user or group there" : why);
 	else
 		ctl_say("cannot run %s: %s (%s)", what, why, end->stage);
 	return strcmp(end->stage, "exec") == 0 && end->err == ENOENT ? CTL_NO_SUCH : CTL_CANNOT;

@@ -48,6 +48,11 @@ static void guest_set_state(struct guest *g, enum guest_state state)
 	g->state = state;
 }
 
+static bool has_wire(const struct guest *g)
+{
+	return g->state == GUEST_GREETING || g->state == GUEST_UP;
+}
+
 /* ---- users ---- */
 
 /*
@@ -149,20 +154,6 @@ static void drop(struct guest *g)
 		link_over(g);
 }
 
-/* The stream broke under us, or the agent hung up (err 0). */
-static void drop_broken(struct guest *g, int err)
-{
-	if (g->state == GUEST_GREETING && (err == 0 || err == -ECONNRESET || err == -EPIPE))
-		set_why(g, -ECONNRESET, false, "it hung up without a word. %s",
-			g->config.target.kind == TARGET_UNIX
-				? "Only root and the user agentd runs as may connect"
-				: "Is it agentd that listens on that port?");
-	else
-		set_why(g, err ? err : -ECONNRESET, false, "the link broke: %s",
-			err ? strerror(-err) : "the agent hung up");
-	drop(g);
-}
-
 /* The wire has come to its end: by whose will? */
 static void drop_closed(struct guest *g)
 {
@@ -186,6 +177,24 @@ static void drop_closed(struct guest *g)
 			code);
 	else
 		set_why(g, -ECONNRESET, false, "the agent closed the link (close code %d)", code);
+	drop(g);
+}
+
+/* The stream broke under us, or the agent hung up (err 0): after having said why, perhaps. */
+static void drop_broken(struct guest *g, int err)
+{
+	if (has_wire(g) && g->wire.close_code) {
+		drop_closed(g);
+		return;
+	}
+	if (g->state == GUEST_GREETING && (err == 0 || err == -ECONNRESET || err == -EPIPE))
+		set_why(g, -ECONNRESET, false, "it hung up without a word. %s",
+			g->config.target.kind == TARGET_UNIX
+				? "Only root and the user agentd runs as may connect"
+				: "Is it agentd that listens on that port?");
+	else
+		set_why(g, err ? err : -ECONNRESET, false, "the link broke: %s",
+			err ? strerror(-err) : "the agent hung up");
 	drop(g);
 }
 
@@ -348,11 +357,6 @@ static void update_interest(struct guest *g)
 	if (events != g->events)
 		uv_poll_start(&g->poll, events, on_poll);
 	g->events = events;
-}
-
-static bool has_wire(const struct guest *g)
-{
-	return g->state == GUEST_GREETING || g->state == GUEST_UP;
 }
 
 /* Gives the wire what it takes of `data`; the rest is held until it takes more. */

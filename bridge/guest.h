@@ -92,8 +92,8 @@ struct guest {
 	uint64_t next_request;
 	struct msg_hello hello; /* the agent's, latest; empty before the first */
 	char instance[40];
-	bool was_up; /* ever */
-	bool told_up; /* users think the link is up */
+	bool was_up;          /* ever */
+	bool told_up;         /* users think the link is up */
 	uint64_t linkless_ms; /* since when there is none, by now_ms() */
 	unsigned attempt;     /* of this linkless time */
 	uint32_t jitter;

@@ -201,8 +201,10 @@ def test_gap_from_the_middle(link):
 
 
 def test_one_stream_evicts_the_other(link):
-    """One ring for both, as the order between them is kept: each stream has a gap of its own."""
-    session = start_detached(link, ["sh", "-c", f"echo early >&2; {seq_script(0, LINES)}; echo late >&2"], ring=65536)
+    """One ring for both, as the order between them is kept: each stream has a gap of its own. (The order is that of
+    agentd's reads; the sleep lets it read what was written before.)"""
+    script = f"echo early >&2; {seq_script(0, LINES)}; sleep 0.5; echo late >&2"
+    session = start_detached(link, ["sh", "-c", script], ring=65536)
     link.wait_end(session)
     channel = link.open(id=session).finish()
     assert channel.stderr.offset == 11 and channel.err.endswith(b"late\n")

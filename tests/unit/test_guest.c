@@ -167,8 +167,9 @@ static void test_too_large(void **state)
 	(void)state;
 	memset(path, '/', sizeof(path) - 1);
 	peer_up(&p);
-	assert_int_equal(guest_request(&p.guest,
-				 &(struct msg_request){.op = OP_UPGRADE, .path = path}, on_answer, &p),
+	assert_int_equal(
+		guest_request(&p.guest, &(struct msg_request){.op = OP_UPGRADE, .path = path},
+			on_answer, &p),
 		-EMSGSIZE);
 	peer_fini(&p);
 	assert_int_equal(ping(&p), -ENOTCONN);
@@ -344,6 +345,12 @@ static void choose_next_byte(struct fake *f)
 		f->cut_out = f->accepted / 2;
 }
 
+static void cut_it(struct peer *p)
+{
+	if (p->up)
+		fake_cut_all(&p->fake);
+}
+
 /* Cut at every byte of the beginning, in each direction: request, answer, both HELLOs. */
 static void test_cut_at_every_byte(void **state)
 {
@@ -353,11 +360,13 @@ static void test_cut_at_every_byte(void **state)
 	peer_init(&p);
 	p.config.first_ms = p.config.retry_ms = 60000;
 	p.fake.choose_cut = choose_next_byte;
+	p.then = cut_it;
 	peer_start(&p);
 	while (p.fake.accepted < 900) {
-		p.guest.attempt = 0; /* no time for patience */
+		fake_hurry(&p.guest);
 		uv_run(&p.loop, UV_RUN_ONCE);
 	}
+	p.then = NULL;
 	p.fake.choose_cut = NULL;
 	p.fake.cut_in = p.fake.cut_out = FAKE_NEVER;
 	p.up = false;
@@ -404,7 +413,7 @@ static void test_backlog(void **state)
 	unsigned n = 400;
 
 	(void)state;
-	memset(pad, 'x', sizeof(pad) - 1);
+	memset(pad, '/', sizeof(pad) - 1);
 	pad[sizeof(pad) - 1] = '\0';
 	peer_up(&p);
 	c = list_first(&p.fake.conns, struct fake_conn, node);
@@ -445,7 +454,7 @@ static void test_held_input(void **state)
 	static char pad[60000];
 
 	(void)state;
-	memset(pad, 'x', sizeof(pad) - 1);
+	memset(pad, '/', sizeof(pad) - 1);
 	peer_up(&p);
 	c = list_first(&p.fake.conns, struct fake_conn, node);
 	p.fake.stopped = true;

@@ -20,8 +20,8 @@
 
 #include "bridge/guest.h"
 
-#define FAKE_UNUSED  __attribute__((unused))
-#define FAKE_NEVER   UINT64_MAX
+#define FAKE_UNUSED __attribute__((unused))
+#define FAKE_NEVER  UINT64_MAX
 
 struct fake_conn;
 
@@ -29,7 +29,7 @@ struct fake_session {
 	struct list node;
 	char id[MSG_ID_MAX + 1];
 	uint64_t out_len[3]; /* how much stdout and stderr there will be; [0]: not used */
-	uint64_t oldest[3]; /* what is below is gone */
+	uint64_t oldest[3];  /* what is below is gone */
 	bool with_stdin;
 	uint64_t accepted; /* stdin bytes; one writer is enough here */
 	bool got_fin, closed_stdin;
@@ -56,11 +56,11 @@ struct fake {
 	struct list conns, sessions;
 	const char *instance;
 	uint64_t epoch;
-	int proto; /* said in HELLO */
-	int refuse_status; /* HTTP status for everybody; 0: let in */
-	const char *token; /* wanted; NULL: none */
-	bool hangs_up; /* right after accept */
-	bool stopped; /* reads and writes nothing */
+	int proto;                   /* said in HELLO */
+	int refuse_status;           /* HTTP status for everybody; 0: let in */
+	const char *token;           /* wanted; NULL: none */
+	bool hangs_up;               /* right after accept */
+	bool stopped;                /* reads and writes nothing */
 	enum error_code refuse_open; /* next OPENs; E_NONE: accept */
 	/* What the next links live through: cut after so many bytes read, or written. */
 	uint64_t cut_in, cut_out;
@@ -141,7 +141,7 @@ static void fake_on_poll(uv_poll_t *h, int status, int events);
 
 static void fake_flush_all(struct fake *f)
 {
-	list_for_each_safe(c, &f->conns, struct fake_conn, node)
+	list_for_each_safe (c, &f->conns, struct fake_conn, node)
 		fake_flush(c);
 }
 
@@ -149,8 +149,7 @@ static void fake_flush_all(struct fake *f)
 
 static struct fake_session *fake_find(struct fake *f, const char *id)
 {
-	list_for_each(s, &f->sessions, struct fake_session, node)
-	{
+	list_for_each (s, &f->sessions, struct fake_session, node) {
 		if (strcmp(s->id, id) == 0)
 			return s;
 	}
@@ -181,9 +180,10 @@ static bool fake_pull_data(struct fake_viewer *v, size_t max, struct mux_item *i
 	for (unsigned k = 0; k < 2; k++) {
 		uint8_t s = (uint8_t)(1 + (v->turn++ & 1));
 		uint64_t left = v->session->out_len[s] - v->off[s];
+		size_t some = 1 + fake_random(c->fake) % 40000;
 		size_t n = (size_t)min_of(left, (uint64_t)max);
 
-		n = min_of(n, (size_t)(1 + fake_random(c->fake) % 40000));
+		n = min_of(n, some);
 		if (n == 0)
 			continue;
 		for (size_t i = 0; i < n; i++)
@@ -204,8 +204,11 @@ static bool fake_pull(struct channel *ch, size_t max, struct mux_item *it)
 	for (uint8_t k = 1; k <= 2; k++) {
 		if (v->off[k] < s->oldest[k]) {
 			put_u64(v->gap, s->oldest[k] - v->off[k]);
-			*it = (struct mux_item){.type = FRAME_GAP, .stream = k, .arg = v->off[k],
-				.data = v->gap, .len = 8};
+			*it = (struct mux_item){.type = FRAME_GAP,
+				.stream = k,
+				.arg = v->off[k],
+				.data = v->gap,
+				.len = 8};
 			v->off[k] = s->oldest[k];
 			return true;
 		}
@@ -221,15 +224,15 @@ static bool fake_pull(struct channel *ch, size_t max, struct mux_item *it)
 		return false;
 	if (!v->end_told) {
 		v->end_told = true;
-		return fake_item(v, it, FRAME_EVENT,
-			"{\"event\":\"end\",\"state\":\"exited\",\"code\":7}");
+		return fake_item(
+			v, it, FRAME_EVENT, "{\"event\":\"end\",\"state\":\"exited\",\"code\":7}");
 	}
 	*it = (struct mux_item){.type = FRAME_CLOSE};
 	return true;
 }
 
-static void fake_on_data(struct channel *ch, uint8_t stream, uint64_t off, const uint8_t *data,
-	size_t len, bool fin)
+static void fake_on_data(
+	struct channel *ch, uint8_t stream, uint64_t off, const uint8_t *data, size_t len, bool fin)
 {
 	struct fake_viewer *v = container_of(ch, struct fake_viewer, channel);
 	struct fake_session *s = v->session;
@@ -422,7 +425,8 @@ static void fake_flush(struct fake_conn *c)
 	if (c->wire.state == WIRE_CLOSED)
 		fake_cut(c);
 	else
-		uv_poll_start(&c->poll, c->fake->stopped ? 0 : UV_READABLE | (blocked ? UV_WRITABLE : 0),
+		uv_poll_start(&c->poll,
+			c->fake->stopped ? 0 : UV_READABLE | (blocked ? UV_WRITABLE : 0),
 			fake_on_poll);
 }
 
@@ -497,8 +501,13 @@ FAKE_UNUSED static void fake_init(struct fake *f, uv_loop_t *loop)
 {
 	static unsigned serial;
 
-	*f = (struct fake){.loop = loop, .instance = "0123456789abcdef", .epoch = 1, .proto = 1,
-		.cut_in = FAKE_NEVER, .cut_out = FAKE_NEVER, .seed = 1};
+	*f = (struct fake){.loop = loop,
+		.instance = "0123456789abcdef",
+		.epoch = 1,
+		.proto = 1,
+		.cut_in = FAKE_NEVER,
+		.cut_out = FAKE_NEVER,
+		.seed = 1};
 	snprintf(f->path, sizeof(f->path), "/tmp/test_guest.%d.%u", (int)getpid(), serial++);
 	list_init(&f->conns);
 	list_init(&f->sessions);
@@ -507,7 +516,7 @@ FAKE_UNUSED static void fake_init(struct fake *f, uv_loop_t *loop)
 
 FAKE_UNUSED static void fake_cut_all(struct fake *f)
 {
-	list_for_each_safe(c, &f->conns, struct fake_conn, node)
+	list_for_each_safe (c, &f->conns, struct fake_conn, node)
 		fake_cut(c);
 }
 
@@ -549,19 +558,29 @@ FAKE_UNUSED static void fake_config(struct fake *f, struct guest_config *ret)
 	snprintf(ret->target.path, sizeof(ret->target.path), "%s", f->path);
 }
 
-/* Runs the loop until *done, at most 20 s. */
-static void fake_on_deadline(uv_timer_t *t)
+/* Tests have no time for patience: the next attempt is now. */
+FAKE_UNUSED static void fake_hurry(struct guest *g)
 {
-	(void)t;
-	fail_msg("nothing happened for too long");
+	if (g->state == GUEST_WAITING)
+		uv_timer_start(&g->timer, g->timer.timer_cb, 0, 0);
 }
 
+static void fake_on_tick(uv_timer_t *t)
+{
+	if (now_ms() > *(uint64_t *)t->data)
+		fail_msg("nothing happened for too long");
+}
+
+/* Runs the loop until *done, at most 20 s. The tick is there because a callback that sets *done may
+ * be followed by a long sleep in the same turn. */
 FAKE_UNUSED static void fake_run_until(uv_loop_t *loop, const bool *done)
 {
+	uint64_t deadline = now_ms() + 20000;
 	uv_timer_t t;
 
 	uv_timer_init(loop, &t);
-	uv_timer_start(&t, fake_on_deadline, 20000, 0);
+	t.data = &deadline;
+	uv_timer_start(&t, fake_on_tick, 5, 5);
 	while (!*done)
 		uv_run(loop, UV_RUN_ONCE);
 	uv_close((uv_handle_t *)&t, NULL);

@@ -164,6 +164,40 @@ static void as_nobody(void (*f)(void))
 		}                                                                                  \
 	} while (0)
 
+/*
+ * Until exec the child borrows our memory, and for a moment it is a process of the user already.
+ * One who stops all their processes, over and over, must not stop us with it.
+ */
+static void test_hostile_user(void **state)
+{
+	struct spawn_request req = REQUEST((char *)"true");
+	struct spawn_result res;
+	pid_t hostile;
+
+	(void)state;
+	if (geteuid() != 0) { /* a user who is ours may stop us anyway */
+		assert_int_equal(spawn(&req, &res), 0);
+		assert_int_equal(wait_status(&res), 0);
+		return;
+	}
+	req.set_user = true;
+	req.uid = req.gid = 4000000001U;
+	hostile = fork();
+	if (hostile == 0) {
+		if (setgid(req.gid) < 0 || setuid(req.uid) < 0)
+			_exit(1);
+		for (;;)
+			kill(-1, SIGSTOP);
+	}
+	for (int i = 0; i < 1000; i++) {
+		assert_int_equal(spawn(&req, &res), 0);
+		kill(res.pid, SIGKILL);
+		wait_status(&res);
+	}
+	assert_int_equal(kill(hostile, SIGKILL), 0);
+	assert_int_equal(waitpid(hostile, NULL, 0), hostile);
+}
+
 /* Becoming what one is already needs no privilege; anything else does. */
 static void unprivileged(void)
 {
@@ -263,6 +297,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(test_rlimits),
 	TEST(test_oom_score),
 	TEST(test_user),
+	TEST(test_hostile_user),
 	TEST(test_unprivileged),
 	TEST(test_cwd),
 	TEST(test_cgroup),

@@ -328,6 +328,22 @@ static void test_limit_own(void **state)
 	reader_drain(b, r);
 }
 
+/* Others may have gone over the limit, on their floors: no reason to lose more than what comes in.
+ */
+static void test_limit_by_others(void **state)
+{
+	struct bench *b = *state;
+
+	write_all(b, STORE_OUT, 500 * KIB);
+	bench_limit(b, 0);
+	arena_charge_anyway(&b->arena, 100 * KIB);
+	for (int i = 0; i < 300; i++)
+		write_all(b, STORE_OUT, 20000);
+	assert_true(b->store.charged >= 350 * KIB);
+	assert_true(b->arena.charged <= b->arena.charge_max);
+	arena_uncharge(&b->arena, 100 * KIB);
+}
+
 /* With nothing to be had, there is still the floor; a pin is not broken for more. */
 static void test_limit_floor(void **state)
 {
@@ -469,6 +485,7 @@ int main(void)
 		CASE(test_long_segment),
 		CASE(test_small_is_cheap),
 		CASE(test_limit_own),
+		CASE(test_limit_by_others),
 		CASE(test_limit_floor),
 		CASE(test_limit_reclaim),
 		CASE(test_flat),

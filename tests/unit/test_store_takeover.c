@@ -329,6 +329,86 @@ static void test_corrupt(void **state)
 	bench_fini(&b);
 }
 
+static void refuse(struct bench *b, const struct store_state *good, const char *what)
+{
+	struct store_state *st = b->store.st;
+	struct arena a;
+	struct store s;
+
+	assert_int_equal(arena_open(&a, dup(b->arena.fd), UINT64_MAX), 0);
+	if (store_adopt(&s, &a, arena_at(&a, b->record)) != -EINVAL)
+		fail_msg("%s: not refused", what);
+	arena_fini(&a);
+	*st = *good;
+}
+
+#define REFUSE(change)                                                                             \
+	do {                                                                                       \
+		change;                                                                            \
+		refuse(&b, &good, #change);                                                        \
+	} while (0)
+
+static void test_refuses(void **state)
+{
+	static struct bench b;
+	struct store_state *st, good;
+	struct store_tail *t;
+
+	(void)state;
+	bench_init(&b, 50 * KIB);
+	bench_burst(&b, 10, 100);
+	bench_write(&b, STORE_OUT, 1000);
+	st = b.store.st;
+	t = &st->tail[st->tail_sel];
+	good = *st;
+	REFUSE(st->extent++);
+	REFUSE(st->extent -= ARENA_PAGE);
+	REFUSE(st->extent = b.arena.head->size - ARENA_PAGE);
+	REFUSE(st->extent = UINT64_MAX / ARENA_PAGE * ARENA_PAGE);
+	REFUSE(st->extent_size += ARENA_PAGE);
+	REFUSE(st->cap += ARENA_PAGE);
+	REFUSE(st->cap = 0);
+	REFUSE(st->keep += ARENA_PAGE);
+	REFUSE(st->keep = UINT32_MAX);
+	REFUSE(st->index_cap /= 2);
+	REFUSE(st->tail_sel = 2);
+	REFUSE(st->reading = STORE_LOST);
+	REFUSE((st->seg_head = 0, t->out = 1));
+	REFUSE(st->seg_head = UINT64_MAX);
+	REFUSE(st->seg_head++); /* an entry of 0 */
+	REFUSE(t->seg = st->seg_head);
+	REFUSE(t->seg = UINT64_MAX);
+	REFUSE(t->seg_skip = entry_len(st->first[0]) + 1);
+	REFUSE(t->out = UINT64_MAX);
+	REFUSE(t->err = 1ULL << 62);
+	REFUSE(st->first[3] = entry_make(STORE_OUT, 0));
+	REFUSE(st->first[3] = 5); /* stream 0 */
+	REFUSE(st->first[3] = entry_make(STORE_LOST, 0));
+	REFUSE(st->first[3] = entry_make(STORE_LOST, STORE_LOST));
+	REFUSE(st->first[3] = entry_make(STORE_ERR, st->cap)); /* more than the ring holds */
+	bench_fini(&b);
+}
+
+/* The tail is moved in the copy that nobody reads. */
+static void test_tail_copies(void **state)
+{
+	static struct bench b;
+
+	(void)state;
+	bench_init(&b, 50 * KIB);
+	for (int moves = 0; moves < 10;) {
+		struct store_tail before = *store_tail(&b.store);
+		uint32_t sel = b.store.st->tail_sel;
+
+		bench_write(&b, STORE_OUT, 10000);
+		if (b.store.st->tail_sel == sel)
+			continue;
+		assert_memory_equal(&b.store.st->tail[sel], &before, sizeof(before));
+		moves++;
+	}
+	bench_fini(&b);
+}
+
 /* Two records that claim one extent: the second gets an error, the first is not hurt. */
 static void test_claimed_twice(void **state)
 {
@@ -355,6 +435,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kill),
 		cmocka_unit_test(test_corrupt),
+		cmocka_unit_test(test_refuses),
+		cmocka_unit_test(test_tail_copies),
 		cmocka_unit_test(test_claimed_twice),
 	};
 

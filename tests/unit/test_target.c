@@ -37,8 +37,8 @@ static void test_good_texts(void **state)
 
 static void test_bad_texts(void **state)
 {
-	static const char *const bad[] = {"", "unix", "unix:", "/run/a.sock", "tcp:1:2", "vsock:",
-		"vsock:3", "vsock:3:", "vsock::1024", "vsock:-1:1024", "vsock:3:0x10",
+	static const char *const bad[] = {"", "unix", "unix:", "/run/a.sock", "tcp:1:2",
+		"vsock:", "vsock:3", "vsock:3:", "vsock::1024", "vsock:-1:1024", "vsock:3:0x10",
 		"vsock:3:4294967295", "vsock:99999999999999999999:1", "vsock:3:10 ", "hybrid:/a",
 		"hybrid::5", "hybrid:/a:", "hybrid:/a:b", "hybrid:/a:-1"};
 	struct target t = {.port = 77};
