@@ -94,8 +94,8 @@ static int set_number(struct config *c, const struct key *k, const char *value, 
 
 static int add_listen(struct config *c, const char *value, char *why, size_t size)
 {
-	if (strncmp(value, "unix:/", 6) != 0 && strncmp(value, "vsock:", 6) != 0) {
-		snprintf(why, size, "listen must be unix:/PATH or vsock:PORT, not \"%s\"", value);
+	if ((strncmp(value, "unix:", 5) != 0 || value[5] == '\0') && strncmp(value, "vsock:", 6) != 0) {
+		snprintf(why, size, "listen must be unix:PATH or vsock:PORT, not \"%s\"", value);
 		return -EINVAL;
 	}
 	if (c->n_listen == CONFIG_LISTEN_MAX) {

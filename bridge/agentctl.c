@@ -36,7 +36,8 @@ void ctl_say_error(const char *what, const struct error *e)
 
 	if (!*text)
 		text = e->code < E_LAST ? error_code_str(e->code) : "the agent gave no reason";
-	if (e->err && !strstr(text, strerror(e->err)))
+	/* Elsewhere the code has said it, and the errno is only how. */
+	if (e->code == E_FAILED && e->err && !strstr(text, strerror(e->err)))
 		ctl_say("%s: %s (%s)", what, text, strerror(e->err));
 	else
 		ctl_say("%s: %s", what, text);

@@ -32,8 +32,8 @@ static void put_state(char *out, size_t size, const struct msg_end *e)
 {
 	if (e->state == END_EXITED)
 		snprintf(out, size, "exited %d", e->code);
-	else if (e->state == END_SIGNALED)
-		snprintf(out, size, "signaled %s", signame_str(e->signal));
+	else if (e->signal)
+		snprintf(out, size, "%s %s", end_state_str(e->state), signame_str(e->signal));
 	else
 		snprintf(out, size, "%s", end_state_str(e->state));
 }

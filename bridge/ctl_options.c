@@ -313,9 +313,10 @@ int ctl_parse_command(struct ctl_options *o, const struct ctl_command *cmd, int 
 	if (r < 0 || o->help || o->version)
 		return r;
 	if (o->n_args < cmd->min_args)
-		ctl_say("%s: too little: it wants %s", cmd->name, cmd->args);
+		ctl_say("something is missing: agentctl %s %s", cmd->name, cmd->args);
 	else if (cmd->max_args >= 0 && o->n_args > cmd->max_args)
-		ctl_say("%s: too much, at '%s'", cmd->name, o->args[cmd->max_args]);
+		ctl_say("'%s' is too much: agentctl %s %s", o->args[cmd->max_args], cmd->name,
+			cmd->args);
 	else
 		return 0;
 	return usage_error(cmd);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "proto/jsonw.h"
+#include "proto/text.h"
 
 static const char *const words[E_LAST] = {
 	[E_NONE] = "none",
@@ -41,6 +42,25 @@ enum error_code error_code_parse(const char *word)
 	return (enum error_code)i;
 }
 
+/* A message quotes what a peer sent: perhaps cut inside a character, perhaps never text. */
+static void make_utf8(char *s)
+{
+	size_t left = strlen(s);
+
+	while (left > 0) {
+		size_t n = 1;
+
+		while (n < min_of(left, (size_t)4) && !utf8_valid(s, n))
+			n++;
+		if (!utf8_valid(s, n)) {
+			*s = '?';
+			n = 1;
+		}
+		s += n;
+		left -= n;
+	}
+}
+
 int error_set(struct error *e, enum error_code code, int err, const char *fmt, ...)
 {
 	va_list ap;
@@ -50,6 +70,8 @@ int error_set(struct error *e, enum error_code code, int err, const char *fmt, .
 	va_start(ap, fmt);
 	vsnprintf(e->message, sizeof(e->message), fmt, ap);
 	va_end(ap);
+	if (!utf8_valid(e->message, strlen(e->message)))
+		make_utf8(e->message);
 	return err > 0 ? -err : -EINVAL;
 }
 

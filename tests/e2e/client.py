@@ -14,14 +14,13 @@ import base64
 import collections
 import hashlib
 import os
-import select
 import struct
 import time
 
 from channel import Channel
 from wire import (BINARY, CONT, HELLO, MESSAGE_MAX, NO_CLOSE_FRAME, NOTICE, OPEN, PING, PONG, REJECT, REQ, RES,
                   TYPES, WS_CLOSE, AgentError, Frame, HttpRefused, LinkClosed, Timeout, WsReader, frame,
-                  open_socket, ws_encode)
+                  open_socket, ready, ws_encode)
 
 
 class Link:
@@ -72,7 +71,7 @@ class Link:
             if self.sock is None:
                 raise self._closed("the socket is closed")
             left = deadline - time.monotonic()
-            readable, writable, _ = select.select([] if self.eof else [self.sock], [self.sock], [], max(left, 0))
+            readable, writable = ready(self.sock, left, read=not self.eof, write=True)
             if not readable and not writable:
                 raise Timeout(f"could not send {len(data)} bytes for {self.timeout}s; {self.seen()}")
             if readable:
@@ -161,7 +160,7 @@ class Link:
     def _read_until(self, done, what):
         deadline = time.monotonic() + self.timeout
         while not done() and not self.eof:
-            if not select.select([self.sock], [], [], max(deadline - time.monotonic(), 0))[0]:
+            if not ready(self.sock, deadline - time.monotonic())[0]:
                 raise Timeout(f"waited {self.timeout}s for {what}; got {bytes(self.reader.buf)[:300]!r}")
             self._receive()
 
@@ -171,7 +170,7 @@ class Link:
 
     def hung_up(self):
         """Whether the agent has ended the byte stream by now."""
-        while not self.eof and select.select([self.sock], [], [], 0)[0]:
+        while not self.eof and ready(self.sock, 0)[0]:
             self._receive()
         return self.eof
 
@@ -183,7 +182,7 @@ class Link:
             return
         if self.eof or self.sock is None:
             raise self._closed("the agent hung up")
-        if select.select([self.sock], [], [], max(timeout, 0))[0]:
+        if ready(self.sock, timeout)[0]:
             self._receive()
             self._dispatch_all()
 

@@ -6,6 +6,7 @@ shows up as a failing test.
 import base64
 import collections
 import json
+import select
 import socket
 import struct
 
@@ -170,6 +171,15 @@ def open_socket(target, timeout):
         sock.close()
         raise
     return sock
+
+
+def ready(sock, timeout, read=True, write=False):
+    """(readable, writable) within `timeout` seconds; unlike select, for any number of open files."""
+    poll = select.poll()
+    poll.register(sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+    events = dict(poll.poll(max(timeout, 0) * 1000)).get(sock.fileno(), 0)
+    broken = events & (select.POLLHUP | select.POLLERR)
+    return bool(read and events & (select.POLLIN | broken)), bool(write and events & (select.POLLOUT | broken))
 
 
 def dial_hybrid(sock, port):

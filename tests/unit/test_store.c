@@ -463,12 +463,12 @@ static void random_lives(struct bench *b, int lives, bool gentle)
 
 static void test_random_gentle(void **state)
 {
-	random_lives(*state, 16, true);
+	random_lives(*state, 10, true);
 }
 
 static void test_random_harsh(void **state)
 {
-	random_lives(*state, 24, false);
+	random_lives(*state, 14, false);
 }
 
 int main(void)
