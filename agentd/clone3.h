@@ -1,7 +1,6 @@
 /*
- * clone3.h - what a spawn needs and libc does not offer. clone3(2) with a function to run on the
- * new stack: the child never returns into our frames, it runs fn(arg) on args->stack and exits with
- * its result. And system calls without errno, which parent and child share.
+ * clone3.h - clone3(2) with a function to run on the new stack, which libc does not offer. The
+ * child never returns into our frames: it runs fn(arg) on args->stack and exits with its result.
  */
 #pragma once
 
@@ -39,24 +38,7 @@ struct clone3_args {
 
 typedef int (*clone3_fn)(void *arg);
 
-/* long raw_call(nr, a, b, c, d, e): the result, or -errno. */
-
 #if defined(__x86_64__) && !defined(__ILP32__)
-
-#define CLONE3_NATIVE 1
-
-static inline long raw_call(long nr, long a, long b, long c, long d, long e)
-{
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	long ret = nr;
-
-	__asm__ volatile("syscall"
-			 : "+a"(ret)
-			 : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
-			 : "rcx", "r11", "memory", "cc");
-	return ret;
-}
 
 /* The child's pid, or -errno. The stack's end must be aligned to 16 bytes. */
 static inline long clone3_run(const struct clone3_args *args, clone3_fn fn, void *arg)
@@ -85,24 +67,6 @@ static inline long clone3_run(const struct clone3_args *args, clone3_fn fn, void
 
 #elif defined(__aarch64__) && defined(__LP64__)
 
-#define CLONE3_NATIVE 1
-
-static inline long raw_call(long nr, long a, long b, long c, long d, long e)
-{
-	register long x0 __asm__("x0") = a;
-	register long x1 __asm__("x1") = b;
-	register long x2 __asm__("x2") = c;
-	register long x3 __asm__("x3") = d;
-	register long x4 __asm__("x4") = e;
-	register long x8 __asm__("x8") = nr;
-
-	__asm__ volatile("svc #0"
-			 : "+r"(x0)
-			 : "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x8)
-			 : "memory", "cc");
-	return x0;
-}
-
 static inline long clone3_run(const struct clone3_args *args, clone3_fn fn, void *arg)
 {
 	register long x0 __asm__("x0") = (long)(intptr_t)args;
@@ -130,16 +94,6 @@ static inline long clone3_run(const struct clone3_args *args, clone3_fn fn, void
 #else
 
 #include <errno.h>
-#include <unistd.h>
-
-#define CLONE3_NATIVE 0
-
-static inline long raw_call(long nr, long a, long b, long c, long d, long e)
-{
-	long ret = syscall(nr, a, b, c, d, e);
-
-	return ret < 0 ? -errno : ret;
-}
 
 static inline long clone3_run(const struct clone3_args *args, clone3_fn fn, void *arg)
 {

@@ -76,7 +76,10 @@ static void on_readable(struct conn *c)
 	}
 	if (c->phase != CONN_LINGER) {
 		feed(c, c->daemon->read_buf, (size_t)n);
-		daemon_wake(c->daemon, c);
+		if (wire_urgent(&c->wire) || buf_len(&c->pending) > 0)
+			daemon_wake(c->daemon, c);
+		else
+			daemon_wake_soon(c->daemon, c);
 	}
 }
 

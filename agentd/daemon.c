@@ -11,6 +11,8 @@
 #include "agentd/listen.h"
 #include "agentd/takeover.h"
 
+#define DROWSY_MS 2
+
 /* How long an orderly stop waits for viewers to take the last output, and then for links to hang up. */
 #define STOP_ROUND_MS  10
 #define TELL_ROUNDS    200
@@ -20,8 +22,26 @@
 
 void daemon_wake(struct daemon *d, struct conn *c)
 {
-	if (list_empty(&c->woken) && c->phase < CONN_LINGER)
+	list_remove(&c->woken); /* from `drowsy`, maybe */
+	if (c->phase < CONN_LINGER)
 		list_append(&d->woken, &c->woken);
+}
+
+static void on_drowsy(uv_timer_t *t)
+{
+	struct daemon *d = t->data;
+
+	while (!list_empty(&d->drowsy))
+		daemon_wake(d, list_first(&d->drowsy, struct conn, woken));
+}
+
+void daemon_wake_soon(struct daemon *d, struct conn *c)
+{
+	if (!list_empty(&c->woken) || c->phase >= CONN_LINGER)
+		return;
+	list_append(&d->drowsy, &c->woken);
+	if (!uv_is_active((uv_handle_t *)&d->drowsy_timer))
+		uv_timer_start(&d->drowsy_timer, on_drowsy, DROWSY_MS, 0);
 }
 
 void daemon_flush(struct daemon *d)
@@ -117,6 +137,7 @@ static void on_closed_all(uv_timer_t *t)
 	uv_close((uv_handle_t *)&d->before_poll, NULL);
 	uv_close((uv_handle_t *)&d->after_poll, NULL);
 	uv_close((uv_handle_t *)&d->stop_timer, NULL);
+	uv_close((uv_handle_t *)&d->drowsy_timer, NULL);
 }
 
 /* Everybody has been told and had a moment to read it. */
@@ -193,6 +214,8 @@ static void init_handles(struct daemon *d)
 	uv_prepare_start(&d->before_poll, on_before_poll);
 	uv_check_start(&d->after_poll, on_after_poll);
 	uv_timer_init(&d->loop, &d->stop_timer);
+	uv_timer_init(&d->loop, &d->drowsy_timer);
+	d->drowsy_timer.data = d;
 	d->stop_timer.data = d;
 	for (size_t i = 0; i < array_size(signals); i++) {
 		uv_signal_init(&d->loop, &d->signals[i]);
@@ -230,6 +253,7 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 	*d = (struct daemon){.config = *config, .argv = argv, .started_at = now_ms(), .spare_fd = -1};
 	list_init(&d->conns);
 	list_init(&d->woken);
+	list_init(&d->drowsy);
 	read_boot_id(d->boot_id);
 	r = uv_loop_init(&d->loop);
 	if (r < 0)

@@ -27,7 +27,8 @@ struct daemon {
 	struct sessions sessions;
 	struct listener listeners[CONFIG_LISTEN_MAX];
 	unsigned n_listeners;
-	struct list conns, woken;
+	struct list conns, woken, drowsy; /* all; to be flushed now; to be flushed soon */
+	uv_timer_t drowsy_timer;
 	unsigned n_conns, next_conn_id;
 	uv_prepare_t before_poll;
 	uv_check_t after_poll;
@@ -60,5 +61,7 @@ void daemon_stop(struct daemon *d);
 void daemon_fini(struct daemon *d);
 void daemon_put_hello(struct daemon *d, struct jsonw *w);
 void daemon_wake(struct daemon *d, struct conn *c);
+/* The same within two milliseconds, or together with what comes earlier. */
+void daemon_wake_soon(struct daemon *d, struct conn *c);
 /* Writes what all woken connections have. */
 void daemon_flush(struct daemon *d);

@@ -198,7 +198,9 @@ static int exec_open(struct service_link *l, uint32_t channel, const struct msg_
 	session_opened_msg(s, &o);
 	o.stdin_offset = viewer_input_offset(&x->viewer);
 	o.window = viewer_input_space(&x->viewer);
-	mux_accept(l->mux, channel, &x->channel, &channel_ops, o.window, m->window, text,
+	/* A new command that takes no input will soon have more to say; a client woken for each of the two costs more
+	 * than the answer. */
+	mux_accept(l->mux, channel, &x->channel, &channel_ops, o.window, m->window, !o.is_new || m->start.with_stdin, text,
 		msg_format_opened(&o, text, sizeof(text)));
 	return 0;
 }

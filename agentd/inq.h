@@ -39,8 +39,9 @@ static inline uint64_t inq_len(const struct inq *q)
 /* The caller keeps to inq_free_space(); more is an assertion. */
 void inq_append(struct inq *q, const uint8_t *data, size_t n);
 /* The two halves of it, for a caller that has a counter of its own to move in the same step. */
-void inq_fill(struct inq *q, const uint8_t *data, size_t n); /* bytes are there, nothing counts yet */
-void inq_accept(struct inq *q, size_t n); /* they count */
+void inq_fill(
+	struct inq *q, const uint8_t *data, size_t n); /* bytes are there, nothing counts yet */
+void inq_accept(struct inq *q, size_t n);              /* they count */
 /* The next contiguous bytes to write to the child; 0 when empty. Sets `writing`. */
 size_t inq_peek(struct inq *q, const uint8_t **ret);
 /* n of them were written (0 when write(2) failed); clears `writing`. When it runs empty it starts

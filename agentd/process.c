@@ -1,10 +1,11 @@
 /*
- * Each descriptor has its uv_poll handle. libuv never owns the descriptors, so the order is always: stop watching, close
- * the handle, close the descriptor. A poll callback with a negative status means EPOLLERR: for the write end of a
- * pipe, that nobody reads it any more.
+ * The read ends and pidfds are referred to by nobody but us (every child closes what it inherits), so closing one
+ * ends its watch as well. The write end of stdin is watched for nothing but its error while there is nothing to
+ * write: that error says that nobody reads it any more.
  */
 #include "agentd/process.h"
 
+#include <fcntl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -12,114 +13,92 @@
 #define P_PIDFD 3
 #endif
 
-static void on_handle_closed(uv_handle_t *h)
+static void on_pidfd(struct watch *w, uint32_t events)
 {
-	struct process *p = h->data;
+	struct process *p = container_of(w, struct process, exit);
 
-	if (--p->handles == 0 && p->closing)
-		p->events->on_closed(p);
-}
-
-static void close_handle(uv_poll_t *h)
-{
-	uv_poll_stop(h);
-	uv_close((uv_handle_t *)h, on_handle_closed);
-}
-
-static void on_pidfd(uv_poll_t *h, int status, int events)
-{
-	struct process *p = h->data;
-
-	(void)status;
 	(void)events;
 	p->events->on_exit(p);
 }
 
-static void on_output(uv_poll_t *h, int status, int events)
+static void on_stdout(struct watch *w, uint32_t events)
 {
-	struct process *p = h->data;
-	int stream = h == &p->poll[1] ? 1 : 2;
+	struct process *p = container_of(w, struct process, pipe[1]);
 
 	(void)events;
-	if (status < 0) { /* libuv stopped it; read(2) will tell what it is */
-		p->reading[stream] = false;
-		process_read(p, stream, true);
-	}
-	p->events->on_readable(p, stream);
+	p->events->on_readable(p, 1);
 }
 
-static void on_stdin(uv_poll_t *h, int status, int events)
+static void on_stderr(struct watch *w, uint32_t events)
 {
-	struct process *p = h->data;
+	struct process *p = container_of(w, struct process, pipe[2]);
 
-	if (status < 0 || (events & UV_DISCONNECT))
+	(void)events;
+	p->events->on_readable(p, 2);
+}
+
+static void on_stdin(struct watch *w, uint32_t events)
+{
+	struct process *p = container_of(w, struct process, pipe[0]);
+
+	if (events & (EPOLLERR | EPOLLHUP))
 		p->events->on_stdin_gone(p);
 	else
 		p->events->on_writable(p);
 }
 
-static int watch(struct process *p, uv_loop_t *loop, uv_poll_t *h, int fd)
+static int watch_pipe(struct process *p, int i)
 {
-	int r = uv_poll_init(loop, h, fd);
+	static void (*const on_ready[])(struct watch *, uint32_t) = {on_stdin, on_stdout, on_stderr};
+	int fd = p->rec->fd[i];
 
-	if (r == 0) {
-		h->data = p;
-		p->handles++;
-	}
+	if (fd < 0)
+		return 0;
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
+	return watch_add(p->poller, &p->pipe[i], fd, i == 0 ? 0 : EPOLLIN, on_ready[i]);
+}
+
+void process_prepare(struct process *p, struct poller *poller, struct record *rec)
+{
+	*p = (struct process){.poller = poller, .rec = rec, .exit = WATCH_NULL};
+	for (int i = 0; i < 3; i++)
+		p->pipe[i] = WATCH_NULL;
+}
+
+int process_watch(struct process *p, const struct process_events *events)
+{
+	int r = 0;
+
+	p->events = events;
+	for (int i = 0; i < 3 && r == 0; i++)
+		r = watch_pipe(p, i);
+	if (r == 0 && p->rec->pidfd >= 0 && !p->rec->exited)
+		r = watch_add(p->poller, &p->exit, p->rec->pidfd, EPOLLIN, on_pidfd);
 	return r;
 }
 
-int process_init(struct process *p, uv_loop_t *loop, struct record *rec, const struct process_events *events)
-{
-	int r;
-
-	*p = (struct process){.events = events, .rec = rec};
-	for (int i = 0; i < 3; i++) {
-		if (rec->fd[i] < 0)
-			continue;
-		r = watch(p, loop, &p->poll[i], rec->fd[i]);
-		if (r < 0)
-			return r;
-		p->watched[i] = true;
-		if (i == 0)
-			uv_poll_start(&p->poll[0], UV_DISCONNECT, on_stdin);
-		else
-			process_read(p, i, true);
-	}
-	if (rec->pidfd < 0 || rec->exited)
-		return 0;
-	r = watch(p, loop, &p->exit_poll, rec->pidfd);
-	if (r < 0)
-		return r;
-	p->exit_watched = true;
-	return uv_poll_start(&p->exit_poll, UV_READABLE, on_pidfd);
-}
-
+/* A paused pipe is not watched at all: its hang-up would be reported again and again. */
 void process_read(struct process *p, int stream, bool on)
 {
-	if (!p->watched[stream] || p->reading[stream] == on)
+	int fd = p->rec->fd[stream];
+
+	if (fd < 0 || (p->pipe[stream].fd >= 0) == on)
 		return;
-	p->reading[stream] = on;
-	if (on)
-		uv_poll_start(&p->poll[stream], UV_READABLE, on_output);
+	if (!on)
+		watch_remove(p->poller, &p->pipe[stream], false);
 	else
-		uv_poll_stop(&p->poll[stream]);
+		ASSERT(watch_pipe(p, stream) == 0);
 }
 
 void process_want_write(struct process *p, bool on)
 {
-	if (!p->watched[0] || p->writing == on)
-		return;
-	p->writing = on;
-	uv_poll_start(&p->poll[0], on ? UV_WRITABLE | UV_DISCONNECT : UV_DISCONNECT, on_stdin);
+	watch_change(p->poller, &p->pipe[0], on ? EPOLLOUT : 0);
 }
 
 void process_close_fd(struct process *p, int stream)
 {
-	if (p->watched[stream]) {
-		p->watched[stream] = p->reading[stream] = false;
-		close_handle(&p->poll[stream]);
-	}
+	watch_remove(p->poller, &p->pipe[stream], true);
 	close_fd(&p->rec->fd[stream]);
 }
 
@@ -142,9 +121,7 @@ int process_reap(struct process *p, struct rusage *ret)
 
 void process_forget(struct process *p)
 {
-	if (p->exit_watched)
-		close_handle(&p->exit_poll);
-	p->exit_watched = false;
+	watch_remove(p->poller, &p->exit, true);
 	close_fd(&p->rec->pidfd);
 }
 
@@ -155,13 +132,12 @@ int process_signal_leader(struct process *p, int sig)
 	return syscall(SYS_pidfd_send_signal, p->rec->pidfd, sig, NULL, 0) < 0 ? -errno : 0;
 }
 
-bool process_close(struct process *p)
+void process_close(struct process *p)
 {
-	p->closing = true;
 	if (!p->rec)
-		return false;
+		return;
 	for (int i = 0; i < 3; i++)
 		process_close_fd(p, i);
 	process_forget(p);
-	return p->handles > 0;
+	p->rec = NULL;
 }

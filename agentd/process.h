@@ -3,14 +3,13 @@
  * what is read and written is the session's business. The descriptor numbers live in the session's record, so that
  * they can be handed to the next agentd; closing one sets it to -1 there.
  *
- * Ownership: embedded in a session. process_close() may be called at any time; on_closed comes later, from the
- * loop, when the memory may go. No other callback comes after process_close().
+ * Ownership: embedded in a session; nothing is pending after process_close(). A callback may call it.
  */
 #pragma once
 
 #include <sys/resource.h>
-#include <uv.h>
 
+#include "agentd/poller.h"
 #include "agentd/record.h"
 
 struct process;
@@ -20,23 +19,20 @@ struct process_events {
 	void (*on_writable)(struct process *p); /* stdin takes more, after process_want_write() */
 	void (*on_stdin_gone)(struct process *p); /* nobody reads stdin any more */
 	void (*on_exit)(struct process *p); /* process_reap() will succeed */
-	void (*on_closed)(struct process *p);
 };
 
 struct process {
 	const struct process_events *events;
-	struct record *rec;
-	uv_poll_t exit_poll, poll[3];
-	bool watched[3], exit_watched;
-	bool reading[3], writing;
-	bool closing;
-	unsigned handles; /* initialised and not yet closed */
+	struct poller *poller;
+	struct record *rec; /* NULL: closed */
+	struct watch exit, pipe[3];
 };
 
+/* Knows where the descriptors are, watches nothing yet; enough for process_close(). */
+void process_prepare(struct process *p, struct poller *poller, struct record *rec);
 /* Watches what the record holds. On failure (negative errno) process_close() is still to be called. */
-int process_init(struct process *p, uv_loop_t *loop, struct record *rec, const struct process_events *events);
-/* Closes the descriptors. True: on_closed will follow; false: there is nothing to wait for. */
-bool process_close(struct process *p);
+int process_watch(struct process *p, const struct process_events *events);
+void process_close(struct process *p); /* closes the descriptors; idempotent */
 
 void process_read(struct process *p, int stream, bool on);
 void process_want_write(struct process *p, bool on);

@@ -24,6 +24,7 @@
 #include "agentd/viewer.h"
 
 #define LINGER_ROUNDS 8
+#define RETAIN_MIN_MS 1000 /* when nobody is attached, so that somebody may yet come; else see maybe_expire() */
 
 static const struct process_events process_events;
 
@@ -143,6 +144,8 @@ static void on_timer(uv_timer_t *t)
 		r->kill_fired = true;
 		signal_all(s, (enum msg_target)r->kill_to, SIGKILL);
 	}
+	if (r->expire_at && r->expire_at <= now && (s->n_viewers || place_held(r)) && r->retain_ms == 0)
+		r->expire_at = now + RETAIN_MIN_MS;
 	if (r->expire_at && r->expire_at <= now) {
 		session_remove(s, E_REMOVED);
 		return;
@@ -221,7 +224,7 @@ void session_check(struct session *s)
 			return;
 		}
 		if (r->expire_at == 0) {
-			r->expire_at = now_ms() + max_of(r->retain_ms, 1);
+			r->expire_at = now_ms() + (r->retain_ms ? r->retain_ms : RETAIN_MIN_MS);
 			session_notify(s); /* their channels may close now */
 		}
 	}
@@ -252,14 +255,11 @@ static void on_leader_exit(struct process *p)
 	session_check(s);
 }
 
-static void on_process_closed(struct process *p);
-
 static const struct process_events process_events = {
 	.on_readable = session_on_readable,
 	.on_writable = session_on_writable,
 	.on_stdin_gone = session_on_stdin_gone,
 	.on_exit = on_leader_exit,
-	.on_closed = on_process_closed,
 };
 
 /* ---- birth ---- */
@@ -336,7 +336,7 @@ static int make_record(struct session *s, const char *id, const struct msg_start
 		return -ENOSPC;
 	s->slot = (unsigned)slot;
 	s->rec = arena_at(a, s->rec_off);
-	s->process.rec = s->rec;
+	process_prepare(&s->process, &s->all->poller, s->rec);
 	s->rec->size = (uint32_t)size;
 	s->rec->serial = a->head->next_serial++;
 	fill_record(s->rec, id, start, l, s->all->config);
@@ -366,7 +366,7 @@ static void start_process(struct session *s, struct launch *l)
 	int err = launch_run(l, r, &s->all->cgroup);
 
 	if (err == 0) {
-		err = process_init(&s->process, s->all->loop, r, &process_events);
+		err = process_watch(&s->process, &process_events);
 		if (err < 0) { /* it runs, but its end could not be seen */
 			signal_all(s, TARGET_TREE, SIGKILL);
 			waitpid(r->pid, NULL, 0);
@@ -482,7 +482,7 @@ int session_adopt(struct sessions *all, unsigned slot, uint64_t rec_off, struct 
 	if (!s)
 		return -ENOMEM;
 	s->rec = rec;
-	s->process.rec = rec;
+	process_prepare(&s->process, &all->poller, rec);
 	s->rec_off = rec_off;
 	s->slot = slot;
 	for (int i = 0; i < 3; i++)
@@ -492,7 +492,7 @@ int session_adopt(struct sessions *all, unsigned slot, uint64_t rec_off, struct 
 	if (r == 0 && rec->cgroup[0])
 		cgroup_leaf_claim(&all->cgroup, rec->cgroup);
 	if (r == 0)
-		r = process_init(&s->process, all->loop, rec, &process_events);
+		r = process_watch(&s->process, &process_events);
 	if (r < 0) {
 		session_close(s);
 		return r;
@@ -515,21 +515,10 @@ void session_adopted(struct session *s)
 
 /* ---- going away ---- */
 
-static void maybe_free(struct session *s)
-{
-	if (--s->pending_closes > 0)
-		return;
-	free(s);
-}
-
-static void on_process_closed(struct process *p)
-{
-	maybe_free(container_of(p, struct session, process));
-}
-
+/* Closing the timer takes the loop a turn; so whoever is on the stack above may still look at the session. */
 static void on_timer_closed(uv_handle_t *h)
 {
-	maybe_free(container_of((uv_timer_t *)h, struct session, timer));
+	free(container_of((uv_timer_t *)h, struct session, timer));
 }
 
 static void kick_viewers(struct session *s, enum error_code why)
@@ -572,9 +561,7 @@ void session_close(struct session *s)
 	s->closing = true;
 	kick_viewers(s, E_REMOVED);
 	sessions_unlink(s->all, s);
-	s->pending_closes = 1;
-	if (process_close(&s->process))
-		s->pending_closes++;
+	process_close(&s->process);
 	uv_timer_stop(&s->timer);
 	uv_close((uv_handle_t *)&s->timer, on_timer_closed);
 	if (s->rec) {
@@ -590,6 +577,13 @@ void session_close(struct session *s)
 }
 
 /* ---- viewers ---- */
+
+/* retain_ms 0: kept for as long as somebody has not acknowledged the end, and no longer. */
+static void maybe_expire(struct session *s)
+{
+	if (s->rec->retain_ms == 0 && session_ended(s) && session_silent(s) && s->n_viewers == 0 && place_held(s->rec) == 0)
+		session_remove(s, E_REMOVED);
+}
 
 void session_link_viewer(struct session *s, struct viewer *v)
 {
@@ -608,6 +602,7 @@ void session_unlink_viewer(struct session *s, struct viewer *v)
 		s->rec->disconnect_at = now_ms() + s->rec->disconnect_ms;
 	session_unpin(s);
 	session_arm(s);
+	maybe_expire(s);
 }
 
 /* ---- what it tells of itself ---- */

@@ -40,7 +40,6 @@ struct session {
 	bool paused; /* output is not read: a lossless viewer is too far behind */
 	bool wide[3]; /* the pipe has been enlarged */
 	bool closing;
-	unsigned pending_closes;
 };
 
 /* Starts a new session by name `id` (which must be free), or takes over the one in the record when start is NULL. On

@@ -285,6 +285,9 @@ int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *co
 	uv_timer_init(loop, &all->idle_timer);
 	list_init(&all->ended);
 	*ret_adopted = 0;
+	r = poller_init(&all->poller, loop);
+	if (r < 0)
+		return r;
 	if (arena_fd >= 0)
 		r = arena_open(&all->arena, arena_fd, config->store_max);
 	else
@@ -301,6 +304,7 @@ int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *co
 	snprintf(all->arena.head->cgroup, sizeof(all->arena.head->cgroup), "%s", all->cgroup.path);
 	if (arena_fd >= 0) {
 		*ret_adopted = adopt_all(all);
+		arena_claimed(&all->arena);
 		check_all(all);
 	}
 	return 0;
@@ -313,6 +317,7 @@ void sessions_close(struct sessions *all)
 	list_for_each_safe(h, &all->hidden, struct session, by_age)
 		session_close(h);
 	uv_close((uv_handle_t *)&all->idle_timer, NULL);
+	poller_close(&all->poller);
 }
 
 void sessions_fini(struct sessions *all, bool remove_cgroup)

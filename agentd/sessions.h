@@ -12,6 +12,7 @@
 
 struct sessions {
 	uv_loop_t *loop;
+	struct poller poller; /* of all commands' descriptors */
 	const struct config *config;
 	struct arena arena;
 	struct cgroup cgroup;

@@ -1,35 +1,26 @@
 /*
- * The parent's half. The child runs on a stack of its own in our memory, and we stand still until
- * it execs or exits. So nothing is copied, one static stack serves all spawns, and what went wrong
- * is simply in `struct spawn_child` afterwards. That is vfork, but for the waiting: vfork's ends in
- * the kernel when the child lets go of our memory, and not before. A child that has become some
- * user can be stopped by that user, and we would hang with it, for ever. So we wait ourselves, on
- * the futex that the kernel wakes at the same moment (set_tid_address), and look after a child that
- * takes long.
+ * The parent's half. The child runs on a stack of its own in our memory and we stand still until it
+ * execs or exits (CLONE_VM | CLONE_VFORK), so nothing is copied, one static stack serves all
+ * spawns, and what went wrong is simply in `struct spawn_child` afterwards.
  *
- * Sharing memory has two more prices. No handler of ours may run in the child: all signals are
- * blocked across the clone, and the child empties the mask only after every disposition is reset.
- * And a child that changes its uid makes the shared memory undumpable (the kernel protects us from
- * a ptrace by that user); once the child has left it, that is put back.
+ * Sharing memory has its prices. No handler of ours may run in the child: all signals are blocked
+ * across the clone, and the child empties the mask only after every disposition is reset. A child
+ * that becomes a user can be stopped by that user while we wait for it: spawn_guard.h. And it makes
+ * the shared memory undumpable, which is how the kernel keeps the user from reading it. That stays
+ * so: the memory is shared for some moments after the kernel has let us go on.
  */
 #include "agentd/spawn.h"
 
-#include <fcntl.h>
-#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "agentd/clone3.h"
 #include "agentd/spawn_child.h"
+#include "agentd/spawn_guard.h"
 
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
@@ -38,12 +29,6 @@
  * memory. */
 #define STACK_SIZE (64 * KIB)
 #define GUARD_SIZE (64 * KIB) /* a multiple of any page size */
-
-/* Where we have no system calls without errno, the kernel waits. */
-#define SHARE_FLAGS (CLONE_VM | CLONE_PIDFD | (CLONE3_NATIVE ? 0 : CLONE_VFORK))
-
-#define TICK_MS   5
-#define STOPS_MAX 100 /* then the child is killed */
 
 static bool no_clone3; /* this kernel has none, or not with the flags we need */
 static bool force_fallback;
@@ -130,7 +115,7 @@ static void restore_signals(const void *old)
 static long start_clone3(struct spawn_child *child, char *stack, int *pidfd)
 {
 	struct clone3_args args = {
-		.flags = SHARE_FLAGS | CLONE_CLEAR_SIGHAND,
+		.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
 		.pidfd = (uintptr_t)pidfd,
 		.exit_signal = SIGCHLD,
 		.stack = (uintptr_t)stack,
@@ -152,7 +137,8 @@ static long start_clone(struct spawn_child *child, char *stack, int *pidfd)
 
 	child->reset_signals = UINT64_MAX;
 	child->join_cgroup = child->req->cgroup_fd >= 0;
-	pid = clone(spawn_child_run, stack + STACK_SIZE, SHARE_FLAGS | SIGCHLD, child, pidfd);
+	pid = clone(spawn_child_run, stack + STACK_SIZE,
+		CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, child, pidfd);
 	return pid < 0 ? -errno : pid;
 }
 
@@ -186,52 +172,6 @@ static enum spawn_stage clone_stage(const struct spawn_request *req, int err)
 	return SPAWN_CLONE;
 }
 
-/* A child that is not done after a while: dead without the kernel's telling us, stopped by its
- * user, or just slow. 1 when it is dead. */
-static int look_after(int pidfd, int *stops)
-{
-	siginfo_t info = {0};
-	int sig = SIGCONT;
-
-	raw_call(
-		SYS_waitid, P_PIDFD, pidfd, (long)&info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT, 0);
-	if (info.si_pid == 0)
-		return 0;
-	if (info.si_code != CLD_STOPPED)
-		return 1;
-	/* Whoever stops it again and again gets what they want, but not us. */
-	if (++*stops == STOPS_MAX)
-		sig = SIGKILL;
-	raw_call(SYS_pidfd_send_signal, pidfd, sig, 0, 0, 0);
-	return 0;
-}
-
-/* Until the child has left our memory. errno is not touched: it belongs to the child as well. */
-static void wait_for_release(struct spawn_child *child, int pidfd)
-{
-	struct timespec tick = {0, TICK_MS * 1000000L};
-	int stops = 0;
-
-	while (__atomic_load_n(&child->borrowed, __ATOMIC_ACQUIRE)) {
-		long r = raw_call(SYS_futex, (long)&child->borrowed, FUTEX_WAIT, 1, (long)&tick, 0);
-
-		if (r == -ETIMEDOUT && look_after(pidfd, &stops))
-			break;
-	}
-}
-
-/* In the child this would reach all who share its memory. Too late for what it forks at once. */
-static void reset_oom_score(pid_t pid)
-{
-	auto_close int fd = -1;
-	char path[48];
-
-	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd >= 0 && write(fd, "0", 1) < 0)
-		return; /* nothing depends on it */
-}
-
 static void reap(int pidfd)
 {
 	siginfo_t info;
@@ -242,29 +182,45 @@ static void reap(int pidfd)
 	close(pidfd);
 }
 
+/* The child may get into the hands of somebody who is not us, and not root either. */
+static bool needs_guard(const struct spawn_request *req)
+{
+	return req->set_user && req->uid != 0 && req->uid != getuid();
+}
+
+/* Clones and waits. The pid, or -errno; child->err says how the child fared. */
+static long run_child(struct spawn_child *child, char *stack, int *pidfd)
+{
+	bool guarded = needs_guard(child->req);
+	char **argv = child->req->argv;
+	char *argv0 = argv[0], *spare = argv[-1];
+	unsigned char mask[_NSIG / 8];
+	long pid;
+
+	block_signals(mask);
+	if (guarded)
+		spawn_guard_begin(pidfd);
+	pid = start(child, stack, pidfd);
+	if (guarded)
+		spawn_guard_end();
+	restore_signals(mask);
+	argv[0] = argv0; /* a script without #! changed them */
+	argv[-1] = spare;
+	return pid;
+}
+
 int spawn(const struct spawn_request *req, struct spawn_result *ret)
 {
-	struct spawn_child child = {.req = req, .borrowed = 1};
-	char *argv0 = req->argv[0], *spare = req->argv[-1];
-	unsigned char mask[_NSIG / 8];
+	struct spawn_child child = {.req = req};
 	char *stack = child_stack();
-	int dumpable, pidfd = -1;
+	int pidfd = -1;
 	long pid;
 
 	if (!stack) {
 		ret->stage = SPAWN_LIMITS;
 		return -ENOMEM;
 	}
-	dumpable = req->set_user ? prctl(PR_GET_DUMPABLE) : 0;
-	block_signals(mask);
-	pid = start(&child, stack, &pidfd);
-	if (pid > 0)
-		wait_for_release(&child, pidfd);
-	restore_signals(mask);
-	if (dumpable == 1)
-		prctl(PR_SET_DUMPABLE, 1);
-	req->argv[0] = argv0; /* a script without #! changed them */
-	req->argv[-1] = spare;
+	pid = run_child(&child, stack, &pidfd);
 	if (pid < 0) {
 		ret->stage = clone_stage(req, (int)-pid);
 		return (int)pid;
@@ -274,8 +230,6 @@ int spawn(const struct spawn_request *req, struct spawn_result *ret)
 		ret->stage = child.stage;
 		return -child.err;
 	}
-	if (req->reset_oom_score)
-		reset_oom_score((pid_t)pid);
 	ret->pid = (pid_t)pid;
 	ret->pidfd = pidfd;
 	ret->stage = SPAWN_OK;

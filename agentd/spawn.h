@@ -1,10 +1,11 @@
 /*
  * spawn.h - the one way a process is started here, at the cost of a vfork.
  *
- * clone3(CLONE_VM | CLONE_PIDFD | CLONE_INTO_CGROUP) with a stack of its own: the child borrows our memory until exec,
- * so nothing is copied and a failure is reported, with stage and errno, by plain stores. The caller waits until
- * then, as in a vfork, but a user who stops their half-made child cannot stop us with it. Where clone3 is missing or refused (ENOSYS, EPERM by seccomp), clone() and a
- * write to cgroup.procs by the child do the same.
+ * clone3(CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_INTO_CGROUP) with a stack of its own: the child borrows our
+ * memory until exec, so nothing is copied and a failure is reported, with stage and errno, by plain stores.
+ * The caller is suspended until exec. Where clone3 is missing or refused (ENOSYS, EPERM by seccomp), clone() and a
+ * write to cgroup.procs by the child do the same. After the first spawn for another user this process is
+ * undumpable (prctl(2)), and has one more thread, which sleeps (spawn_guard.h).
  */
 #pragma once
 

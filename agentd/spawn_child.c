@@ -6,8 +6,8 @@
  *
  * The order matters. What needs privileges or our descriptors comes before they are gone. The
  * working directory is entered with the user's rights, yet before the process belongs to the user,
- * who from then on may stop it while we wait for it: hence setfsuid for file access, and setresuid
- * last, after the program has been found.
+ * who from then on may stop it while the parent waits for it (spawn_guard.h): hence setfsuid for
+ * file access, and setresuid last, after the program has been found.
  */
 #include "agentd/spawn_child.h"
 
@@ -62,11 +62,11 @@ CHILD void unblock_signals(void)
 }
 
 /* The descriptor is closed with all the others. */
-CHILD int join_cgroup(int dir)
+CHILD int write_file(int dir, const char *path, const char *text)
 {
-	int fd = (int)syscall(SYS_openat, dir, "cgroup.procs", O_WRONLY | O_CLOEXEC, 0);
+	int fd = (int)syscall(SYS_openat, dir, path, O_WRONLY | O_CLOEXEC, 0);
 
-	return fd < 0 || syscall(SYS_write, fd, "0", 1UL) < 0 ? -1 : 0;
+	return fd < 0 || syscall(SYS_write, fd, text, strlen(text)) < 0 ? -1 : 0;
 }
 
 /*
@@ -75,8 +75,8 @@ CHILD int join_cgroup(int dir)
  */
 CHILD int close_others(void)
 {
-	struct rlimit lim;
 	unsigned long end = 1024;
+	struct rlimit lim;
 
 	if (syscall(SYS_close_range, 3U, ~0U, 0U) == 0)
 		return 0;
@@ -290,8 +290,10 @@ CHILD enum spawn_stage run(const struct spawn_child *child)
 	const struct spawn_request *req = child->req;
 
 	reset_signals(child->reset_signals);
-	if (child->join_cgroup && join_cgroup(req->cgroup_fd) < 0)
+	if (child->join_cgroup && write_file(req->cgroup_fd, "cgroup.procs", "0") < 0)
 		return SPAWN_CGROUP;
+	if (req->reset_oom_score) /* of a vfork child alone; there may be no /proc */
+		write_file(AT_FDCWD, "/proc/self/oom_score_adj", "0");
 	if (enter_session(req) < 0)
 		return SPAWN_SESSION;
 	syscall(SYS_umask, 022);
@@ -308,7 +310,6 @@ __attribute__((no_sanitize("address"), no_sanitize("undefined"))) int spawn_chil
 {
 	struct spawn_child *child = arg;
 
-	syscall(SYS_set_tid_address, &child->borrowed);
 	child->stage = run(child);
 	child->err = errno;
 	return 127;

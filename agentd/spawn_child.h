@@ -10,8 +10,6 @@ struct spawn_child {
 	const struct spawn_request *req;
 	uint64_t reset_signals; /* bit n - 1: signal n is to be set to its default */
 	bool join_cgroup;       /* the clone did not put the child into the cgroup */
-	int borrowed; /* 1; the kernel makes it 0 and wakes its futex when the child leaves our
-			 memory */
 	/* Stored by the child when it fails, read by the parent when it runs again. */
 	int err;
 	enum spawn_stage stage;

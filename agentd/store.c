@@ -198,11 +198,11 @@ static void settle(struct store *s)
 	narrow(&s->memory.index, index_bytes(s->st));
 }
 
-/* Releases the pages of positions [from, to) of the ring of `cap` bytes at `off` in the extent. */
-static void punch(struct store *s, uint64_t off, uint64_t cap, uint64_t from, uint64_t to)
+/* Releases the pages of positions [from, to) of a ring of `size` bytes at `off` in the extent. */
+static void punch(struct store *s, uint64_t off, uint64_t size, uint64_t from, uint64_t to)
 {
 	while (from < to) {
-		uint64_t at = from % cap, n = min_of(to - from, cap - at);
+		uint64_t at = from % size, n = min_of(to - from, size - at);
 
 		arena_punch(s->arena, s->st->extent + off + at, n);
 		from += n;
@@ -352,16 +352,16 @@ static int count_heads(struct store *s)
 static void take_memory(struct store *s)
 {
 	struct store_window *ring = &s->memory.ring, *index = &s->memory.index;
-	uint64_t cap = s->st->cap, index_cap = index_bytes(s->st);
+	uint64_t cap = s->st->cap, index_size = index_bytes(s->st);
 
 	ring->from = page_down(store_tail_pos(s));
 	ring->to = page_up(store_head(s));
 	index->to = index_end(s->st->seg_head);
 	index->from = min_of(index->to, page_down(store_tail(s)->seg * sizeof(uint32_t)));
 	punch(s, 0, cap, ring->to, ring->from + cap);
-	punch(s, cap, index_cap, index->to, index->from + index_cap);
+	punch(s, cap, index_size, index->to, index->from + index_size);
 	narrow(ring, cap);
-	narrow(index, index_cap);
+	narrow(index, index_size);
 	s->charged = memory_bytes(s, &s->memory);
 	arena_charge_anyway(s->arena, s->charged);
 }

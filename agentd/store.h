@@ -47,7 +47,8 @@ struct store_cursor {
 	uint64_t seg;
 	uint32_t seg_off;
 	uint64_t want_out, want_err; /* bytes below these offsets are passed over silently */
-	uint64_t floor_out, floor_err; /* what lies below is told as a gap, even if it is still there */
+	uint64_t floor_out,
+		floor_err; /* what lies below is told as a gap, even if it is still there */
 };
 
 enum store_piece_kind { STORE_NOTHING, STORE_DATA, STORE_GAP };
@@ -105,9 +106,11 @@ void store_oldest(const struct store *s, uint64_t *ret_out, uint64_t *ret_err);
 
 /* Reading. A cursor is plain memory of the reader; it stays valid whatever happens to the store. */
 void store_seek_now(const struct store *s, struct store_cursor *c); /* only what comes */
-/* From these offsets on; -ERANGE when one is beyond its head. What is no longer kept comes out as gaps; `held`: the
- * reader's position was pinned all the time, so what the slack holds counts too. */
-int store_seek(const struct store *s, struct store_cursor *c, uint64_t out, uint64_t err, bool held);
+/* From these offsets on; -ERANGE when one is beyond its head. What is no longer kept comes out as
+ * gaps; `held`: the reader's position was pinned all the time, so what the slack holds counts too.
+ */
+int store_seek(
+	const struct store *s, struct store_cursor *c, uint64_t out, uint64_t err, bool held);
 /* The next piece, at most `max` bytes of data; repeated calls without advance give the same. With
  * max 0 it tells what comes next: DATA has no length then. */
 void store_peek(struct store *s, struct store_cursor *c, size_t max, struct store_piece *ret);

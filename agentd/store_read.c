@@ -147,7 +147,8 @@ void store_seek_now(const struct store *s, struct store_cursor *c)
 		c->seg_off = LOSS_TOLD;
 }
 
-/* A cursor at the oldest position promised for replay: what the slack still holds is no longer counted on. */
+/* A cursor at the oldest position promised for replay: what the slack still holds is no longer
+ * counted on. */
 static struct store_cursor promised(const struct store *s)
 {
 	const struct store_tail *t = store_tail(s);

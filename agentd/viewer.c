@@ -86,6 +86,8 @@ static int take_place(struct viewer *v, struct session *s, const struct msg_atta
 	if (!v->place)
 		return error_set(e, E_TOO_MANY, EUSERS, "session %s has %d named viewers already", s->rec->id, RECORD_PLACES);
 	if (old) {
+		/* Between the two nobody would pin the store, and detaching makes room in it. */
+		v->place->hold_until = UINT64_MAX;
 		viewer_detach(old, false);
 		old->events->on_kicked(old, E_TAKEN_OVER);
 	}
@@ -157,7 +159,7 @@ void viewer_detach(struct viewer *v, bool hold)
 		now = now_ms();
 		v->place->attached = false;
 		v->place->last_used = now;
-		if (hold && holds(v) && !v->end_sent)
+		if (hold && holds(v))
 			v->place->hold_until = now + v->attach.hold_ms;
 		v->place = NULL;
 	}

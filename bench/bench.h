@@ -40,6 +40,8 @@ struct line {
 
 /* One round's value, and the floor's beside it (ignored when the line has none). */
 void table_add(const struct line *line, double value, double floor);
+/* What was added to a section's lines so far was warm-up. */
+void table_forget(const char *section);
 /* A remark below the table. */
 __attribute__((format(printf, 1, 2))) void table_note(const char *fmt, ...);
 void table_print(void);
@@ -64,7 +66,8 @@ const char *static_program(const char *name);
 
 /* extra: NULL or further arguments, NULL-terminated. Returns when it accepts. */
 void agent_start(struct agent *a, const char *binary, const char *const *extra);
-void agent_start_minimal(struct agent *a); /* floor_agent, 16 at once */
+/* floor_agent; width 0: one after another. */
+void agent_start_minimal(struct agent *a, unsigned width);
 void agent_stop(struct agent *a);
 
 /* A helper process of ours: 0 in the child, which must _exit(). */

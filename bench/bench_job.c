@@ -126,11 +126,17 @@ static const struct channel_ops ops = {
 	.on_close = on_close,
 };
 
+void job_reset(struct job *j)
+{
+	memset(j->next, 0, sizeof(j->next));
+	j->bytes = j->gap = j->in_off = 0;
+	j->wrong = false;
+}
+
 void job_open(struct job *j, struct link *l, uint64_t window, const char *json, size_t len)
 {
 	j->window = window;
-	j->bytes = j->gap = 0;
-	j->opened = j->live = j->ended = j->closed = j->good = j->wrong = j->fin_sent = false;
+	j->opened = j->live = j->ended = j->closed = j->good = j->fin_sent = false;
 	if (mux_open(&l->wire.mux, &j->channel, &ops, window, json, len) < 0)
 		die("no channel");
 }

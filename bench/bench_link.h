@@ -64,7 +64,9 @@ struct job {
 	void *owner;
 };
 
-/* Queues the OPEN. The job's options are set before, the rest is cleared. */
+/* What was received so far is forgotten: for a new session. */
+void job_reset(struct job *j);
+/* Queues the OPEN. The job's options are set before; what belongs to the channel is cleared. */
 void job_open(struct job *j, struct link *l, uint64_t window, const char *json, size_t len);
 /* The same from a message; dies when it is too long. */
 void job_open_msg(struct job *j, struct link *l, const struct msg_open *m);

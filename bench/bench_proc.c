@@ -141,12 +141,14 @@ static void exec_agent(const struct agent *a, const char *binary, const char *co
 	_exit(127);
 }
 
-static void exec_minimal(const struct agent *a)
+static void exec_minimal(const struct agent *a, unsigned width)
 {
 	const char *binary = program("floor_agent");
+	char j[16];
 
+	snprintf(j, sizeof(j), "%u", width);
 	if (binary)
-		execl(binary, binary, "--server", a->path, "-j", "16", NULL);
+		execl(binary, binary, "--server", a->path, "-j", j, NULL);
 	fprintf(stderr, "bench: floor_agent: %s\n", strerror(errno));
 	_exit(127);
 }
@@ -199,10 +201,10 @@ void agent_start(struct agent *a, const char *binary, const char *const *extra)
 	agent_await(a);
 }
 
-void agent_start_minimal(struct agent *a)
+void agent_start_minimal(struct agent *a, unsigned width)
 {
 	if (agent_fork(a))
-		exec_minimal(a);
+		exec_minimal(a, width);
 	agent_await(a);
 }
 

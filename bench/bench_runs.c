@@ -60,7 +60,7 @@ static void start(struct runs *r, struct run *run)
 	put_digits(r->open_id, ++r->serial);
 	memcpy(run->id, r->open_id, DIGITS);
 	run->expect = r->expect;
-	memset(run->job.next, 0, sizeof(run->job.next));
+	job_reset(&run->job);
 	job_open(&run->job, r->link, WINDOW, r->open, r->open_len);
 }
 

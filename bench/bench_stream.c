@@ -26,20 +26,23 @@ struct rate {
 	double mb_per_s, cpu_s_per_gb;
 };
 
-static void open_stream(struct job *j, const char *gib_option, uint64_t bytes, uint64_t window)
+/* Starts floor_gen; what ran before under this name is removed first. */
+static void open_stream(struct job *j, const char *option, uint64_t bytes, uint64_t window)
 {
+	static const char remove[] = "{\"op\":\"remove\",\"id\":\"stream\"}";
 	static const char *gen;
 	char count[32];
-	char *argv[] = {NULL, count, (char *)gib_option, NULL};
-	struct msg_open m = {.service = "exec", .window = window, .has_start = true,
-		.start = {.argv = argv, .argc = gib_option ? 3 : 2, .kill_grace_ms = 2000,
-			.linger_ms = 50, .has_retain = true, .ring = MIB}};
+	char *argv[] = {NULL, count, (char *)option, NULL};
+	struct msg_open m = {.service = "exec", .id = "stream", .window = window, .has_start = true,
+		.start = {.argv = argv, .argc = option ? 3 : 2, .kill_grace_ms = 2000,
+			.linger_ms = 50, .ring = MIB}};
 
 	if (!gen && !(gen = program("floor_gen")))
 		die("floor_gen is not built");
 	argv[0] = (char *)gen;
 	snprintf(count, sizeof(count), "%llu", (unsigned long long)bytes);
-	memset(j->next, 0, sizeof(j->next));
+	mux_request(&l.wire.mux, 0, 1, remove, sizeof(remove) - 1);
+	job_reset(j);
 	job_open_msg(j, &l, &m);
 }
 
@@ -126,7 +129,7 @@ static void open_cat(struct key *k)
 	struct msg_open m = {.service = "exec", .window = 64 * KIB, .has_start = true,
 		.attach = {.input = true},
 		.start = {.argv = argv, .argc = 1, .with_stdin = true, .kill_grace_ms = 2000,
-			.linger_ms = 50, .has_retain = true, .ring = MIB}};
+			.linger_ms = 50, .ring = MIB}};
 
 	*k = (struct key){.job = {.parse_opened = true, .input = press}};
 	job_open_msg(&k->job, &l, &m);

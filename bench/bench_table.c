@@ -41,6 +41,13 @@ void table_add(const struct line *line, double value, double floor)
 	r->n++;
 }
 
+void table_forget(const char *section)
+{
+	for (struct row *r = rows; r < rows + n_rows; r++)
+		if (strcmp(r->line->section, section) == 0)
+			r->n = 0;
+}
+
 void table_note(const char *fmt, ...)
 {
 	va_list ap;
@@ -129,9 +136,13 @@ void table_print(void)
 			"compared with", "", "ratio", "bar");
 	for (size_t i = 0; i < n_rows; i++) {
 		const struct row *r = &rows[i];
-		double value = median(r->value, r->n), floor = median(r->floor, r->n);
-		double ratio = median(r->ratio, r->n);
+		double value, floor, ratio;
 
+		if (r->n == 0)
+			continue;
+		value = median(r->value, r->n);
+		floor = median(r->floor, r->n);
+		ratio = median(r->ratio, r->n);
 		(options.json ? print_json : print_row)(r, value, floor, ratio);
 	}
 	for (size_t i = 0; i < n_notes; i++)

@@ -134,7 +134,7 @@ void ctl_finish(struct ctl *c, int exit_code)
 
 /* ---- the program ---- */
 
-/* One line, at most TOKEN_MAX bytes. */
+/* The first line, as agentd reads its own file. */
 static int read_token(struct ctl *c)
 {
 	const char *path = c->options.token_file;
@@ -153,8 +153,8 @@ static int read_token(struct ctl *c)
 	fclose(f);
 	text[n] = '\0';
 	text[strcspn(text, "\r\n")] = '\0';
-	if (text[0] == '\0' || strlen(text) > TOKEN_MAX || strlen(text) + 2 < n) {
-		ctl_say("the token file %s must hold one line of at most %d bytes", path,
+	if (text[0] == '\0' || strlen(text) > TOKEN_MAX) {
+		ctl_say("the first line of the token file %s must have 1 to %d bytes", path,
 			TOKEN_MAX);
 		return -EINVAL;
 	}

@@ -20,7 +20,9 @@ static int compare(const void *a, const void *b)
 /* The value that `percent` of all are not above. */
 static double percentile(const struct ping *p, unsigned percent)
 {
-	return (double)p->ns[(p->n * percent + 99) / 100 - 1] / 1000;
+	uint64_t rank = (p->n * percent + 99) / 100;
+
+	return (double)p->ns[rank - 1] / 1000;
 }
 
 static void print(const struct ping *p)

@@ -98,9 +98,12 @@ static int exit_code_of(const struct view *v, const struct msg_end *end)
 	case END_OOM_KILLED:
 		ctl_say("session %s: the command ran out of memory and was killed", v->remote.id);
 		return 128 + SIGKILL;
+	case END_KILLED:
+		if (end->by == BY_SHUTDOWN)
+			ctl_say("session %s was ended: the agent is stopping", v->remote.id);
+		__attribute__((fallthrough));
 	case END_EXITED:
-	case END_SIGNALED:
-	case END_KILLED: return end->signal ? 128 + end->signal : end->code;
+	case END_SIGNALED: return end->signal ? 128 + end->signal : end->code;
 	default:
 		ctl_say("session %s: how it ended is not known: no agent was there to see it",
 			v->remote.id);
@@ -120,19 +123,22 @@ static void on_end(struct remote *r, const struct msg_end *end)
 static void on_close(struct remote *r, enum remote_why why, const struct error *e)
 {
 	struct view *v = r->owner;
-	char what[MSG_ID_MAX + 64];
+	bool no_link = v->ctl->guest.state == GUEST_LOST;
+	char what[256];
 
 	if (why == REMOTE_DONE)
 		return; /* on_end has concluded */
-	if (why == REMOTE_REFUSED && v->runs)
+	if (no_link)
+		snprintf(what, sizeof(what), "the link to %s is lost", v->ctl->options.connect);
+	else if (why == REMOTE_REFUSED && v->runs)
 		snprintf(what, sizeof(what), "cannot run it");
 	else if (why == REMOTE_REFUSED)
 		snprintf(what, sizeof(what), "cannot attach to %s", r->id);
 	else
-		snprintf(what, sizeof(what), "session %s is lost from sight", r->id);
+		snprintf(what, sizeof(what), "session %s is lost", r->id);
 	ctl_say_error(what, e);
-	if (v->ctl->guest.state == GUEST_LOST && v->opened)
-		ctl_say("it may still be running: agentctl attach %s", r->id);
+	if (no_link && v->opened)
+		ctl_say("the command may still be running: agentctl attach %s", r->id);
 	conclude(v, CTL_FAILED);
 }
 

@@ -26,13 +26,6 @@
 /* One for all guests: it is in use only inside on_readable(), which nothing nests. */
 static uint8_t read_buffer[READ_SIZE];
 
-struct guest_request {
-	struct list node;
-	uint64_t id;
-	guest_response_fn fn;
-	void *owner;
-};
-
 const char *guest_state_str(enum guest_state s)
 {
 	static const char *const words[] = {"idle", "waiting", "dialing", "greeting", "up",
@@ -51,66 +44,6 @@ static void guest_set_state(struct guest *g, enum guest_state state)
 static bool has_wire(const struct guest *g)
 {
 	return g->state == GUEST_GREETING || g->state == GUEST_UP;
-}
-
-/* ---- users ---- */
-
-/*
- * Calls each user once. A callback may remove any of them or add new ones, so nothing but the two
- * list heads is kept across it; it may also end the link, then the others are not told.
- */
-static void tell_users(struct guest *g, void (*tell)(struct guest_user *))
-{
-	enum guest_state state = g->state;
-	struct list todo;
-
-	list_init(&todo);
-	while (!list_empty(&g->users)) {
-		struct list *first = g->users.next;
-
-		list_remove(first);
-		list_append(&todo, first);
-	}
-	while (!list_empty(&todo)) {
-		struct guest_user *u = list_first(&todo, struct guest_user, node);
-
-		list_remove(&u->node);
-		list_append(&g->users, &u->node);
-		if (g->state == state)
-			tell(u);
-	}
-}
-
-void guest_add_user(struct guest *g, struct guest_user *u, const struct guest_user_ops *ops)
-{
-	u->ops = ops;
-	list_append(&g->users, &u->node);
-}
-
-void guest_remove_user(struct guest_user *u)
-{
-	list_remove(&u->node);
-}
-
-static void tell_up_same(struct guest_user *u)
-{
-	u->ops->on_up(u, true);
-}
-
-static void tell_up_other(struct guest_user *u)
-{
-	u->ops->on_up(u, false);
-}
-
-static void tell_down(struct guest_user *u)
-{
-	if (u->ops->on_down)
-		u->ops->on_down(u);
-}
-
-static void tell_lost(struct guest_user *u)
-{
-	u->ops->on_lost(u);
 }
 
 /* ---- how a link ends ---- */
@@ -200,31 +133,11 @@ static void drop_broken(struct guest *g, int err)
 
 /* ---- requests ---- */
 
-static void request_done(
-	struct guest_request *q, const uint8_t *json, size_t len, const struct error *error)
-{
-	guest_response_fn fn = q->fn;
-	void *owner = q->owner;
-
-	list_remove(&q->node);
-	free(q);
-	fn(owner, json, len, error);
-}
-
-static void fail_requests(struct guest *g)
-{
-	struct error e;
-
-	error_set(&e, E_FAILED, ECONNRESET, "the link broke before the answer came");
-	while (!list_empty(&g->requests))
-		request_done(list_first(&g->requests, struct guest_request, node), NULL, 0, &e);
-}
-
 int64_t guest_request(
 	struct guest *g, const struct msg_request *m, guest_response_fn fn, void *owner)
 {
 	char json[FRAME_PAYLOAD_MAX];
-	struct guest_request *q;
+	uint64_t id;
 	size_t len;
 
 	if (!guest_is_up(g))
@@ -232,33 +145,15 @@ int64_t guest_request(
 	len = msg_format_request(m, json, sizeof(json));
 	if (len == 0)
 		return -EMSGSIZE;
-	q = xcalloc(1, sizeof(*q));
-	q->id = ++g->next_request;
-	q->fn = fn;
-	q->owner = owner;
-	list_append(&g->requests, &q->node);
-	mux_request(&g->wire.mux, 0, q->id, json, len);
+	id = pending_add(&g->pending, fn, owner);
+	mux_request(&g->wire.mux, 0, id, json, len);
 	guest_kick(g);
-	return (int64_t)q->id;
-}
-
-static struct guest_request *find_request(struct guest *g, uint64_t id)
-{
-	list_for_each (q, &g->requests, struct guest_request, node) {
-		if (q->id == id)
-			return q;
-	}
-	return NULL;
+	return (int64_t)id;
 }
 
 void guest_cancel(struct guest *g, int64_t id)
 {
-	struct guest_request *q = find_request(g, (uint64_t)id);
-
-	if (q) {
-		list_remove(&q->node);
-		free(q);
-	}
+	pending_cancel(&g->pending, (uint64_t)id);
 }
 
 /* ---- the wire's events ---- */
@@ -296,28 +191,18 @@ static void on_hello(void *owner, const uint8_t *json, size_t len)
 		drop(g);
 		return;
 	}
-	same = !g->was_up || strcmp(g->instance, hello.instance) == 0;
+	same = !g->was_up || strncmp(g->instance, hello.instance, sizeof(g->instance) - 1) == 0;
 	snprintf(g->instance, sizeof(g->instance), "%s", hello.instance);
 	g->was_up = g->told_up = true;
 	g->attempt = 0;
 	uv_timer_stop(&g->timer);
 	guest_set_state(g, GUEST_UP);
-	tell_users(g, same ? tell_up_same : tell_up_other);
+	guest_users_tell(&g->users, same ? GUEST_TELL_UP : GUEST_TELL_UP_ANEW, NULL);
 }
 
 static void on_response(void *owner, uint64_t id, const uint8_t *json, size_t len)
 {
-	struct guest *g = owner;
-	struct guest_request *q = find_request(g, id);
-	struct error e;
-	int r;
-
-	if (!q)
-		return;
-	r = msg_parse_error(json, len, &e);
-	if (r < 0)
-		error_set(&e, E_BAD_MESSAGE, 0, "the agent's answer is not understood");
-	request_done(q, r ? NULL : json, r ? 0 : len, r ? &e : NULL);
+	pending_answer(&((struct guest *)owner)->pending, id, json, len);
 }
 
 static void on_notice(void *owner, const uint8_t *json, size_t len)
@@ -327,13 +212,7 @@ static void on_notice(void *owner, const uint8_t *json, size_t len)
 
 	if (msg_parse_notice(json, len, word, sizeof(word)) < 0)
 		return;
-	for (struct list *at = g->users.next; at != &g->users;) {
-		struct guest_user *u = list_entry(at, struct guest_user, node);
-
-		at = at->next; /* a notice may make its user leave, but no other */
-		if (u->ops->on_notice)
-			u->ops->on_notice(u, word);
-	}
+	guest_users_tell(&g->users, GUEST_TELL_NOTICE, word);
 }
 
 static const struct wire_events wire_events = {
@@ -586,7 +465,7 @@ static void come_again_or_not(struct guest *g)
 		limit = max_of(limit, (uint64_t)GUEST_BUSY_MS);
 	if (g->final || now_ms() - g->linkless_ms >= limit) {
 		guest_set_state(g, GUEST_LOST);
-		tell_users(g, tell_lost);
+		guest_users_tell(&g->users, GUEST_TELL_LOST, NULL);
 	} else {
 		guest_set_state(g, GUEST_WAITING);
 		uv_timer_start(&g->timer, on_attempt, next_delay(g), 0);
@@ -622,9 +501,9 @@ static void link_over(struct guest *g)
 	g->wire = (struct wire){0};
 	g->has_poll = g->blocked = g->told_up = false;
 	g->open_handles -= had_poll;
-	fail_requests(g);
+	pending_fail(&g->pending);
 	if (g->state == GUEST_DROPPING && told_up)
-		tell_users(g, tell_down);
+		guest_users_tell(&g->users, GUEST_TELL_DOWN, NULL);
 	if (g->state == GUEST_DROPPING)
 		come_again_or_not(g);
 	else
@@ -638,13 +517,18 @@ int guest_init(struct guest *g, uv_loop_t *loop, const struct guest_config *conf
 	*g = (struct guest){.config = *config, .loop = loop, .fd = -1, .dial = DIAL_NULL};
 	g->held = BUF_NULL(READ_SIZE);
 	g->jitter = (uint32_t)now_ns() ^ (uint32_t)getpid() << 16;
-	list_init(&g->users);
-	list_init(&g->requests);
+	guest_users_init(&g->users);
+	pending_init(&g->pending);
 	uv_timer_init(loop, &g->timer);
 	uv_prepare_init(loop, &g->prepare);
 	g->timer.data = g->prepare.data = g;
 	g->open_handles = 2;
 	return 0;
+}
+
+void guest_add_user(struct guest *g, struct guest_user *u, const struct guest_user_ops *ops)
+{
+	guest_users_add(&g->users, u, ops);
 }
 
 void guest_start(struct guest *g)
@@ -669,6 +553,7 @@ void guest_close(struct guest *g, guest_closed_fn fn, void *owner)
 
 	if (g->state >= GUEST_CLOSING)
 		return;
+	g->users.muted = true;
 	g->on_closed = fn;
 	g->on_closed_owner = owner;
 	if (g->state == GUEST_UP)

@@ -20,8 +20,9 @@
 
 #include <uv.h>
 
+#include "bridge/guest_user.h"
+#include "bridge/pending.h"
 #include "bridge/target.h"
-#include "proto/msg.h"
 #include "proto/wire.h"
 
 #define GUEST_ATTEMPT_MS   10000 /* from dialing to the agent's HELLO */
@@ -43,22 +44,6 @@ enum guest_state {
 
 const char *guest_state_str(enum guest_state s);
 
-struct guest_user;
-
-struct guest_user_ops {
-	/* same: the agent's life is that of the link before; true on the first link. */
-	void (*on_up)(struct guest_user *u, bool same);
-	void (*on_down)(struct guest_user *u); /* may be NULL */
-	/* No more attempts; guest_why() says why. */
-	void (*on_lost)(struct guest_user *u);
-	void (*on_notice)(struct guest_user *u, const char *word); /* may be NULL */
-};
-
-struct guest_user {
-	struct list node;
-	const struct guest_user_ops *ops;
-};
-
 struct guest_config {
 	struct target target;
 	const char *name;  /* how HELLO calls us; borrowed, as is the token */
@@ -67,9 +52,6 @@ struct guest_config {
 	uint64_t retry_ms; /* and after it broke */
 };
 
-/* error is NULL on success; json only then. Both are valid only during the call. */
-typedef void (*guest_response_fn)(
-	void *owner, const uint8_t *json, size_t len, const struct error *error);
 typedef void (*guest_closed_fn)(void *owner);
 
 struct guest {
@@ -87,9 +69,8 @@ struct guest {
 	struct wire wire;
 	bool blocked;    /* the socket takes no more; WRITABLE is watched */
 	struct buf held; /* input that wire_input() would not take yet */
-	struct list users;
-	struct list requests; /* in the order they were sent */
-	uint64_t next_request;
+	struct guest_users users;
+	struct pending pending;
 	struct msg_hello hello; /* the agent's, latest; empty before the first */
 	char instance[40];
 	bool was_up;          /* ever */
@@ -110,8 +91,8 @@ void guest_start(struct guest *g);
  * channels close, users are not told. fn may be NULL. */
 void guest_close(struct guest *g, guest_closed_fn fn, void *owner);
 
+/* guest_remove_user() is in guest_user.h. */
 void guest_add_user(struct guest *g, struct guest_user *u, const struct guest_user_ops *ops);
-void guest_remove_user(struct guest_user *u);
 
 static inline bool guest_is_up(const struct guest *g)
 {
@@ -120,7 +101,8 @@ static inline bool guest_is_up(const struct guest *g)
 /* Why the last link or attempt ended, for people; and its -errno. */
 const char *guest_why(const struct guest *g);
 
-/* Sends a request on channel 0 and returns its number (> 0), or -ENOTCONN, -EMSGSIZE, -ENOMEM. */
+/* Sends a request on channel 0 and returns its number (> 0), or -ENOTCONN, or -EMSGSIZE: over 64
+ * KiB. */
 int64_t guest_request(
 	struct guest *g, const struct msg_request *m, guest_response_fn fn, void *owner);
 /* The answer is no longer wanted. Fine when it came already. */

@@ -6,7 +6,11 @@
  * between.
  *
  * Credit belongs to a channel, what the consumer has not consumed to the remote: a new channel's
- * window is what is left of ours, and every grant is "received + window - unconsumed".
+ * window is what is left of ours, and every grant is "received + window - unconsumed". But a grant
+ * of T also tells the agent that T - (the window in OPEN) bytes of this channel have arrived and
+ * need not be kept for us any more (docs/protocol.md, Resume); so it is never more than what was
+ * received by that count. A channel that was opened while much was unconsumed therefore keeps its
+ * small window, and is replaced by one with a full window once the consumer has caught up (renew).
  */
 #include "bridge/remote.h"
 
@@ -16,6 +20,11 @@
 #include "base/log.h"
 
 static const struct channel_ops channel_ops;
+
+static struct remote *remote_of(struct channel *c)
+{
+	return container_of(c, struct remote_channel, channel)->remote;
+}
 
 static void remote_set_state(struct remote *r, enum remote_state state)
 {
@@ -42,7 +51,7 @@ static void leave(struct remote *r)
 	guest_remove_user(&r->user);
 	buf_fini(&r->in);
 	if (has_channel) {
-		channel_close(&r->channel, NULL, 0);
+		channel_close(r->channel, NULL, 0);
 		guest_kick(r->guest);
 	}
 }
@@ -97,6 +106,7 @@ static void fill_open(const struct remote *r, struct msg_open *m)
 static int open_channel(struct remote *r)
 {
 	char json[FRAME_PAYLOAD_MAX];
+	struct channel *c = &r->channels[r->channel == &r->channels[0].channel].channel;
 	struct msg_open m;
 	size_t len;
 	int err;
@@ -105,13 +115,27 @@ static int open_channel(struct remote *r)
 	len = msg_format_open(&m, json, sizeof(json));
 	if (len == 0)
 		return -E2BIG;
-	err = guest_open(r->guest, &r->channel, &channel_ops, m.window, json, len);
+	err = guest_open(r->guest, c, &channel_ops, m.window, json, len);
 	if (err < 0)
 		return err;
+	r->channel = c;
+	r->opened_window = m.window;
 	r->asked = true;
 	r->in_end_sent = false;
 	remote_set_state(r, REMOTE_OPENING);
 	return 0;
+}
+
+/*
+ * A full window at last: the viewer's name brings our place along to a new channel. What is still
+ * on its way on the old one is not taken, and sent again on the new.
+ */
+static void renew(struct remote *r)
+{
+	struct channel *old = r->channel;
+
+	if (open_channel(r) == 0) /* else the old one goes on, slowly */
+		channel_close(old, NULL, 0);
 }
 
 static void on_up(struct guest_user *u, bool same)
@@ -158,6 +182,7 @@ int remote_open(struct remote *r, struct guest *g, const struct remote_events *e
 	else
 		make_name(r->id);
 	make_name(r->viewer);
+	r->channels[0].remote = r->channels[1].remote = r;
 	r->config.id = r->id;
 	if (r->config.window == 0)
 		r->config.window = REMOTE_WINDOW;
@@ -222,7 +247,7 @@ size_t remote_input(struct remote *r, const void *data, size_t len)
 	if (remote_input_room(r) < REMOTE_INPUT / 2)
 		r->in_low = true;
 	if (r->state == REMOTE_OPEN) {
-		channel_ready(&r->channel);
+		channel_ready(r->channel);
 		guest_kick(r->guest);
 	}
 	return n;
@@ -232,14 +257,14 @@ void remote_input_end(struct remote *r)
 {
 	r->in_end = true;
 	if (r->state == REMOTE_OPEN) {
-		channel_ready(&r->channel);
+		channel_ready(r->channel);
 		guest_kick(r->guest);
 	}
 }
 
 static bool on_pull(struct channel *c, size_t max, struct mux_item *ret)
 {
-	struct remote *r = container_of(c, struct remote, channel);
+	struct remote *r = remote_of(c);
 	size_t left = (size_t)(in_head(r) - r->in_sent), n = min_of(left, max);
 	bool fin = r->in_end && n == left;
 
@@ -258,13 +283,27 @@ static bool on_pull(struct channel *c, size_t max, struct mux_item *ret)
 
 static void on_ack(struct channel *c, uint8_t stream, uint64_t off)
 {
-	struct remote *r = container_of(c, struct remote, channel);
+	struct remote *r = remote_of(c);
 
 	if (stream == STREAM_IN && off > r->in_safe && off <= r->in_sent)
 		set_safe(r, off);
 }
 
 /* ---- opened ---- */
+
+static void grant(struct remote *r)
+{
+	uint64_t window = r->config.window;
+
+	if (r->state != REMOTE_OPEN)
+		return;
+	if (r->opened_window < window / 2 && r->unconsumed <= window / 4)
+		renew(r);
+	else
+		channel_grant(r->channel,
+			r->channel->received + min_of(window - r->unconsumed, r->opened_window));
+	guest_kick(r->guest);
+}
 
 /* Our input goes on from where the session says. False: that is nowhere in what we kept. */
 static bool resume_input(struct remote *r, const struct msg_opened *o)
@@ -281,7 +320,7 @@ static bool resume_input(struct remote *r, const struct msg_opened *o)
 
 static void on_opened(struct channel *c, const uint8_t *json, size_t len)
 {
-	struct remote *r = container_of(c, struct remote, channel);
+	struct remote *r = remote_of(c);
 	struct msg_opened o;
 	struct error e;
 	bool first = !r->opened;
@@ -310,19 +349,13 @@ static void on_opened(struct channel *c, const uint8_t *json, size_t len)
 		set_stdin_closed(r);
 	else if (r->state == REMOTE_OPEN && r->config.input)
 		set_safe(r, r->in_sent);
-	if (r->state == REMOTE_OPEN)
-		channel_ready(c);
+	if (r->state != REMOTE_OPEN)
+		return;
+	channel_ready(c);
+	grant(r); /* the consumer may have gone on since OPEN */
 }
 
 /* ---- output ---- */
-
-static void grant(struct remote *r)
-{
-	if (r->state != REMOTE_OPEN)
-		return;
-	channel_grant(&r->channel, r->channel.received + r->config.window - r->unconsumed);
-	guest_kick(r->guest);
-}
 
 void remote_consumed(struct remote *r, size_t n)
 {
@@ -343,7 +376,7 @@ static void skip_to(struct remote *r, uint8_t stream, uint64_t to)
 
 static void on_gap(struct channel *c, uint8_t stream, uint64_t off, uint64_t missing)
 {
-	struct remote *r = container_of(c, struct remote, channel);
+	struct remote *r = remote_of(c);
 
 	if (stream != STREAM_OUT && stream != STREAM_ERR)
 		return;
@@ -356,7 +389,7 @@ static void on_gap(struct channel *c, uint8_t stream, uint64_t off, uint64_t mis
 static void on_data(
 	struct channel *c, uint8_t stream, uint64_t off, const uint8_t *data, size_t len, bool fin)
 {
-	struct remote *r = container_of(c, struct remote, channel);
+	struct remote *r = remote_of(c);
 	uint64_t had;
 
 	(void)fin;
@@ -382,7 +415,7 @@ static void on_data(
 
 static void on_event(struct channel *c, const uint8_t *json, size_t len)
 {
-	struct remote *r = container_of(c, struct remote, channel);
+	struct remote *r = remote_of(c);
 	struct msg_event m;
 	struct error e;
 
@@ -404,11 +437,11 @@ static void on_response(struct channel *c, uint64_t id, const uint8_t *json, siz
 /* REFUSED, CLOSE, or the link went. */
 static void on_channel_close(struct channel *c, const uint8_t *json, size_t len)
 {
-	struct remote *r = container_of(c, struct remote, channel);
+	struct remote *r = remote_of(c);
 	bool refused = r->state == REMOTE_OPENING;
 	struct error e;
 
-	if (r->state == REMOTE_CLOSED) /* we did it */
+	if (r->state == REMOTE_CLOSED || c != r->channel) /* we did it */
 		return;
 	remote_set_state(r, REMOTE_IDLE);
 	if (!mux_linked(c->mux))

@@ -61,14 +61,23 @@ struct remote_config {
 	bool since_now;
 	bool input;
 	enum msg_policy policy;
-	uint64_t window; /* 0: REMOTE_WINDOW */
+	/* How much may be unconsumed; 0: REMOTE_WINDOW. The agent refuses one that is over 128 KiB
+	 * more than the session's ring. */
+	uint64_t window;
+};
+
+struct remote_channel {
+	struct channel channel;
+	struct remote *remote;
 };
 
 struct remote {
 	enum remote_state state; /* changes only in remote_set_state() */
 	struct guest *guest;
 	struct guest_user user;
-	struct channel channel;
+	struct channel *channel; /* the one in use */
+	struct remote_channel
+		channels[2]; /* two, because renew() opens one before it leaves the other */
 	const struct remote_events *events;
 	void *owner; /* for the events' receiver; not used here */
 	struct remote_config config;
@@ -79,6 +88,7 @@ struct remote {
 	bool ended;
 	uint64_t off[3]; /* next byte expected, by stream; [0] is not used */
 	uint64_t unconsumed;
+	uint64_t opened_window; /* of the channel in use, as its OPEN said */
 	/* Input: `in` holds [in_safe, in_safe + buf_len(in)). */
 	struct buf in;
 	uint64_t in_safe, in_sent;

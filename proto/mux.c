@@ -48,11 +48,12 @@ static struct mux_entry *find_entry(const struct mux *m, uint32_t id)
 	return i < m->n_entries && m->entries[i].id == id ? &m->entries[i] : NULL;
 }
 
+/* One that still takes part; what comes for others has crossed a CLOSE. */
 static struct channel *find_channel(const struct mux *m, uint32_t id)
 {
 	struct mux_entry *e = find_entry(m, id);
 
-	return e ? e->channel : NULL;
+	return e && e->channel && !e->channel->closing ? e->channel : NULL;
 }
 
 static int insert_entry(struct mux *m, uint32_t id, struct channel *c)
@@ -127,6 +128,7 @@ void mux_send(struct mux *m, const struct frame *f, const void *payload, size_t 
 	ASSERT(len <= FRAME_PAYLOAD_MAX);
 	if (m->broken || !m->linked)
 		return;
+	m->urgent = true;
 	n = frame_prefix(prefix, m->role, f, len);
 	if (!buf_reserve(&m->control, n + len)) {
 		m->broken = buf_len(&m->control) > MUX_CONTROL_HIGH ? WS_CLOSE_POLICY : WS_CLOSE_INTERNAL;
@@ -166,8 +168,10 @@ void mux_refuse(struct mux *m, uint32_t id, const void *error, size_t len)
 }
 
 void mux_accept(struct mux *m, uint32_t id, struct channel *c, const struct channel_ops *ops, uint64_t window,
-	uint64_t send_limit, const void *json, size_t len)
+	uint64_t send_limit, bool urgent, const void *json, size_t len)
 {
+	bool before = m->urgent;
+
 	if (channel_attach(m, id, c, ops) < 0) {
 		m->broken = WS_CLOSE_INTERNAL;
 		channel_detach(c, NULL, 0);
@@ -178,6 +182,7 @@ void mux_accept(struct mux *m, uint32_t id, struct channel *c, const struct chan
 	c->send_limit = send_limit;
 	mux_send(m, &(struct frame){.type = FRAME_OPENED, .channel = id}, json, len);
 	channel_ready(c);
+	m->urgent = before || urgent;
 }
 
 int mux_open(struct mux *m, struct channel *c, const struct channel_ops *ops, uint64_t window, const void *json, size_t len)
@@ -201,21 +206,26 @@ void channel_close(struct channel *c, const void *error, size_t len)
 {
 	struct mux *m = c->mux;
 
-	mux_send(m, &(struct frame){.type = FRAME_CLOSE, .channel = c->id}, error, len);
-	if (m->linked)
-		find_entry(m, c->id)->channel = NULL;
+	if (!c->closing)
+		mux_send(m, &(struct frame){.type = FRAME_CLOSE, .channel = c->id}, error, len);
+	/* Also while the link goes: mux_fini() must not come to this channel any more. */
+	find_entry(m, c->id)->channel = NULL;
 	channel_detach(c, error, len);
 }
 
 void channel_event(struct channel *c, const void *json, size_t len)
 {
-	mux_send(c->mux, &(struct frame){.type = FRAME_EVENT, .channel = c->id}, json, len);
+	if (!c->closing)
+		mux_send(c->mux, &(struct frame){.type = FRAME_EVENT, .channel = c->id}, json, len);
 }
 
 /* ---- credit ---- */
 
 static void mark_due(struct channel *c)
 {
+	if (c->closing)
+		return;
+	c->mux->urgent = true;
 	if (list_empty(&c->due) && c->mux->linked)
 		list_append(&c->mux->due, &c->due);
 }
@@ -229,19 +239,25 @@ void channel_ack(struct channel *c, uint8_t stream, uint64_t off)
 	}
 }
 
+/* The peer is told when what it knows of is less than half of what it may have. */
+static void check_window(struct channel *c)
+{
+	if (c->recv_limit > c->recv_announced &&
+		c->recv_announced - c->received <= c->recv_limit - c->recv_announced)
+		mark_due(c);
+}
+
 void channel_grant(struct channel *c, uint64_t total)
 {
 	if (total <= c->recv_limit)
 		return;
 	c->recv_limit = total;
-	/* Tell the peer when what it knows of is less than half of what it may have. */
-	if ((c->recv_announced - c->received) * 2 <= total - c->received)
-		mark_due(c);
+	check_window(c);
 }
 
 void mux_flush_due(struct mux *m)
 {
-	while (!list_empty(&m->due)) {
+	while (!list_empty(&m->due) && buf_len(&m->control) <= MUX_CONTROL_HIGH) {
 		struct channel *c = list_first(&m->due, struct channel, due);
 		struct frame f = {.channel = c->id};
 
@@ -265,7 +281,8 @@ void mux_flush_due(struct mux *m)
 
 void channel_ready(struct channel *c)
 {
-	if (c->opened && list_empty(&c->ready) && c->mux->linked)
+	c->mux->urgent = true;
+	if (c->opened && !c->closing && list_empty(&c->ready) && c->mux->linked)
 		list_append(&c->mux->ready, &c->ready);
 }
 
@@ -289,15 +306,15 @@ bool mux_pull(struct mux *m, struct mux_out *ret)
 		ret->payload_len = it.len;
 		if (it.type == FRAME_CLOSE) {
 			ASSERT(it.len == 0);
-			find_entry(m, c->id)->channel = NULL;
-			channel_detach(c, NULL, 0);
+			c->closing = true;
+			list_remove(&c->due);
 			return true;
 		}
 		if (it.type == FRAME_DATA) {
 			ASSERT(it.len <= credit);
 			c->sent += it.len;
 		}
-		list_append(&m->ready, &c->ready);
+		channel_ready(c);
 		return true;
 	}
 	return false;
@@ -349,31 +366,36 @@ static void input_close(struct mux *m, const uint8_t *data, size_t len)
 		return;
 	c = e->channel;
 	remove_entry(m, e);
-	if (c) {
+	if (c && !c->closing)
 		mux_send(m, &(struct frame){.type = FRAME_CLOSE, .channel = c->id}, NULL, 0);
+	if (c)
 		channel_detach(c, data, len);
-	}
 }
 
 /* Frames only the client end takes. */
 static void input_client(struct mux *m, const uint8_t *data, size_t len)
 {
-	struct channel *c = find_channel(m, m->frame.channel);
+	struct mux_entry *e = find_entry(m, m->frame.channel);
+	struct channel *c = e ? e->channel : NULL;
 
 	if (m->frame.type == FRAME_NOTICE) {
 		m->events->on_notice(m->owner, data, len);
 	} else if (m->frame.type == FRAME_RES && m->frame.channel == 0) {
 		m->events->on_response(m->owner, m->frame.arg, data, len);
 	} else if (!c) {
+		/* We closed it before this came, and there will be no CLOSE for what never was. */
+		if (e && m->frame.type == FRAME_REFUSED)
+			remove_entry(m, e);
+	} else if (!c->opened && m->frame.type == FRAME_OPENED) {
+		c->opened = true;
+		c->ops->on_opened(c, data, len);
+	} else if (!c->opened && m->frame.type == FRAME_REFUSED) {
+		remove_entry(m, e);
+		channel_detach(c, data, len);
+	} else if (!c->opened) {
 		return;
 	} else if (m->frame.type == FRAME_RES) {
 		c->ops->on_response(c, m->frame.arg, data, len);
-	} else if (m->frame.type == FRAME_OPENED) {
-		c->opened = true;
-		c->ops->on_opened(c, data, len);
-	} else if (m->frame.type == FRAME_REFUSED && !c->opened) {
-		remove_entry(m, find_entry(m, c->id));
-		channel_detach(c, data, len);
 	} else if (m->frame.type == FRAME_GAP && len == 8) {
 		c->ops->on_gap(c, m->frame.stream, m->frame.arg, get_u64(data));
 	} else if (m->frame.type == FRAME_ACK) {
@@ -406,6 +428,10 @@ static int dispatch(struct mux *m, const uint8_t *data, size_t len)
 		m->events->on_hello(m->owner, data, len);
 		break;
 	case FRAME_WINDOW: input_window(m); break;
+	case FRAME_ACK: /* like WINDOW it may have crossed a CLOSE: never rejected */
+		if (!server)
+			input_client(m, data, len);
+		break;
 	case FRAME_CLOSE: input_close(m, data, len); break;
 	case FRAME_OPEN:
 		if (server)
@@ -433,16 +459,17 @@ static void input_data(struct mux *m, const uint8_t *data, size_t len, bool last
 	m->frame_at += len;
 	if (!c || (len == 0 && !fin))
 		return;
-	if (len > c->recv_limit - c->received) {
+	if (len > c->recv_announced - c->received) {
 		struct error e;
 		char json[ERROR_JSON_MAX];
 
 		error_set(&e, E_CREDIT_OVERRUN, 0, "more data than the window of %llu bytes allows",
-			(unsigned long long)c->recv_limit);
+			(unsigned long long)c->recv_announced);
 		channel_close(c, json, error_json(&e, json));
 		return;
 	}
 	c->received += len;
+	check_window(c);
 	c->ops->on_data(c, m->frame.stream, off, data, len, fin);
 }
 
@@ -457,6 +484,8 @@ static size_t input_head(struct mux *m, const uint8_t *data, size_t len)
 		frame_decode(&m->frame, m->head);
 		if (m->frame.type == FRAME_DATA)
 			m->data_channel = find_channel(m, m->frame.channel);
+		if (m->data_channel && !m->data_channel->opened)
+			m->data_channel = NULL;
 	}
 	return n;
 }

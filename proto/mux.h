@@ -33,8 +33,8 @@ struct mux_item {
 
 struct channel_ops {
 	/* The next in-stream frame: true and *ret filled, or false when there is nothing now (channel_ready() again when
-	 * there is). At most max bytes of DATA; with max 0 only other types. Returning FRAME_CLOSE ends the channel: on_close
-	 * follows. */
+	 * there is). At most max bytes of DATA; with max 0 only other types. Returning FRAME_CLOSE ends the channel: nothing
+	 * more is asked of it, and on_close follows when the peer has answered, which says that it has everything. */
 	bool (*pull)(struct channel *c, size_t max, struct mux_item *ret);
 	/* A slice of a DATA frame, offset already advanced to it; fin only with the last slice. */
 	void (*on_data)(struct channel *c, uint8_t stream, uint64_t off, const uint8_t *data, size_t len, bool fin);
@@ -51,10 +51,11 @@ struct channel_ops {
 };
 
 struct channel {
-	struct mux *mux; /* NULL before attach and after on_close */
+	struct mux *mux; /* NULL before attach; good until on_close returns */
 	const struct channel_ops *ops;
 	uint32_t id;
 	bool opened; /* client end: OPENED has come */
+	bool closing; /* FRAME_CLOSE was pulled; the peer's answer is awaited */
 	struct list ready; /* in mux->ready, or unlinked */
 	struct list due; /* in mux->due: WINDOW or ACK to send */
 	uint64_t sent, send_limit; /* DATA payload bytes, docs section 5 */
@@ -98,6 +99,7 @@ struct mux {
 	struct buf assembly;
 	bool hello_seen;
 	bool linked;
+	bool urgent; /* something was queued that should leave at once; the owner clears it when it writes */
 	int broken; /* close code to end the link with; 0 while well */
 };
 
@@ -123,7 +125,7 @@ struct mux_out {
 	size_t payload_len;
 };
 bool mux_pull(struct mux *m, struct mux_out *ret);
-/* Encodes WINDOW and ACK frames that are due into `control`. */
+/* Encodes WINDOW and ACK frames that are due into `control`; what is above MUX_CONTROL_HIGH waits for the next call. */
 void mux_flush_due(struct mux *m);
 
 /* Control frames. Failing to queue one (out of memory) breaks the link: see m->broken. */
@@ -132,10 +134,10 @@ void mux_hello(struct mux *m, const void *json, size_t len);
 void mux_respond(struct mux *m, uint32_t channel, uint64_t id, const void *json, size_t len);
 void mux_request(struct mux *m, uint32_t channel, uint64_t id, const void *json, size_t len);
 
-/* Server, inside on_open. window: how many bytes the client may send at first. The client's own window for us comes
+/* Server, inside on_open. Not urgent: the answer may wait a moment for what follows it. window: how many bytes the client may send at first. The client's own window for us comes
  * from its OPEN: send_limit. */
 void mux_accept(struct mux *m, uint32_t id, struct channel *c, const struct channel_ops *ops, uint64_t window,
-	uint64_t send_limit, const void *json, size_t len);
+	uint64_t send_limit, bool urgent, const void *json, size_t len);
 void mux_refuse(struct mux *m, uint32_t id, const void *error, size_t len);
 /* Client: opens a channel; `window` must be what the JSON says. The id is chosen. -EMFILE: too many. -ENOMEM. */
 int mux_open(struct mux *m, struct channel *c, const struct channel_ops *ops, uint64_t window, const void *json, size_t len);

@@ -194,6 +194,11 @@ bool wire_wants_input(const struct wire *w)
 	return buf_len(&w->mux.control) <= MUX_CONTROL_HIGH;
 }
 
+bool wire_urgent(const struct wire *w)
+{
+	return w->state != WIRE_OPEN || w->pong_due || w->mux.urgent || buf_len(&w->out) > 0;
+}
+
 /* ---- output ---- */
 
 static void put_control_frame(struct wire *w, enum ws_opcode op, const uint8_t *data, size_t len)
@@ -242,6 +247,7 @@ int wire_output(struct wire *w, struct iovec iov[WIRE_IOV_MAX])
 
 	ASSERT(!w->large);
 	if (w->state == WIRE_OPEN && buf_len(&w->out) < WIRE_GATHER) {
+		w->mux.urgent = false;
 		put_queued_control(w);
 		put_stream_frames(w);
 		if (w->mux.broken)

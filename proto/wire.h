@@ -66,6 +66,8 @@ void wire_fini(struct wire *w); /* every channel gets on_close; idempotent */
  */
 size_t wire_input(struct wire *w, uint8_t *data, size_t len);
 bool wire_wants_input(const struct wire *w);
+/* Should what is queued leave at once, or may it wait for company? */
+bool wire_urgent(const struct wire *w);
 
 /* What to write next; 0 when there is nothing. Must be followed by wire_wrote() before any other call. */
 int wire_output(struct wire *w, struct iovec iov[WIRE_IOV_MAX]);

@@ -157,9 +157,17 @@ class Agent(Target):
         """Its children that are not zombies."""
         return [child for child in children_of(self.pid) if alive(child)]
 
+    def rollup(self, name):
+        """A line of smaps_rollup, in KiB."""
+        text = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        return int(re.search(rf"^{name}:\s+(\d+)", text, re.M).group(1))
+
     def pss_kib(self):
-        rollup = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text()
-        return int(re.search(r"^Pss:\s+(\d+)", rollup, re.M).group(1))
+        return self.rollup("Pss")
+
+    def memory_kib(self):
+        """What it has written to, for tests of growth: Pss moves when other agents come and go, too."""
+        return self.rollup("Private_Dirty") + self.rollup("Shared_Dirty")
 
     def cpu_seconds(self):
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()

@@ -2,11 +2,12 @@
 import os
 import pathlib
 import re
+import subprocess
 import tempfile
 
 import pytest
 
-from harness import alive, eventually
+from harness import alive, binary, eventually, program_env
 
 pytestmark = pytest.mark.own_agent
 
@@ -172,13 +173,9 @@ def test_cgroups_survive_an_upgrade(agent):
     eventually(lambda: not alive(pid), "the escaped process to end", 5)
 
 
-def test_folder_that_is_none(start_agent):
-    """Sessions run without a cgroup, or the agent says at its start what is wrong; not later, and not in silence."""
-    try:
-        agent = start_agent(cgroup="/no/such/cgroup")
-    except AssertionError as failed:
-        assert "/no/such/cgroup" in str(failed)
-        return
-    link = agent.connect()
-    assert link.request("info")["cgroup"] is None and "/no/such/cgroup" in agent.log()
-    assert link.sh("echo fine").out == b"fine\n"
+def test_folder_that_is_none(tmp_path):
+    """Said at the start, not found out at the first kill."""
+    (tmp_path / "conf").write_text("cgroup = /no/such/cgroup\n")
+    command = [binary("agentd"), "--listen", f"unix:{tmp_path}/s", "--config", str(tmp_path / "conf")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=15, env=program_env())
+    assert done.returncode > 0 and "/no/such/cgroup" in done.stderr

@@ -69,6 +69,20 @@ def test_to_group_and_tree_reach_grandchildren(link, to):
     gone(*family)
 
 
+def test_sessions_after_a_tree_was_killed_live(link):
+    """A cgroup that was killed once kills what is cloned into it ever after (seen on Linux 6.18): it is not to be
+    used again."""
+    for _ in range(3):
+        channels = [link.open(start={"cmd": ["sleep", "300"]}) for _ in range(4)]
+        for channel in channels:
+            link.request("kill", id=channel.id, signal="KILL", to="tree")
+        for channel in channels:
+            assert channel.finish().end["state"] == "killed"
+        for _ in range(8):
+            end = link.sh("sleep 0.01; exit 3").end
+            assert (end["state"], end.get("code")) == ("exited", 3), end
+
+
 def test_grace_kills_what_ignores_term(link):
     channel = open_sh(link, "trap '' TERM; echo set; while :; do sleep 0.05; done")
     channel.wait_out(b"set\n")
@@ -250,6 +264,22 @@ def test_client_kill_before_the_timeout(link):
     channel = link.open(start={"cmd": ["sleep", "300"], "timeout_ms": 5000})
     link.request("kill", id=channel.id)
     assert channel.finish().end["state"] == "killed"
+
+
+@pytest.mark.parametrize("how", ["timeout", "disconnect", "client"])
+def test_kill_that_was_due_later_hits_nobody_else(link, how):
+    """The tree obeyed TERM. Its pids, and its cgroup, may belong to somebody else when the grace is over."""
+    start = {"cmd": ["sleep", "300"], "kill_grace_ms": 600}
+    if how != "client":
+        start[f"{how}_ms"] = 100
+    session = link.request("start", start=start)["id"]
+    if how == "client":
+        link.request("kill", id=session, to="tree", grace_ms=600)
+    link.wait_end(session)
+    deadline = time.monotonic() + 1.2
+    while time.monotonic() < deadline:
+        end = link.sh("sleep 0.1; exit 3").end
+        assert (end["state"], end.get("code")) == ("exited", 3), end
 
 
 # disconnect

@@ -290,5 +290,5 @@ def test_200_attach_and_detach(agent):
         channel.close()
     entry = link.entry(session)
     assert entry["viewers"] == 1 and entry["held"] == 0 and entry["state"] == "running"
-    assert fds is None or agent.settled_fds() == fds
+    assert fds is None or agent.settled_fds() <= fds
     link.request("kill", id=session, signal="KILL")

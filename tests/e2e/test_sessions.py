@@ -250,7 +250,7 @@ def test_2000_times_echo_ok(agent):
     before = agent.settled_fds() if own else None
     Batch(link, 20000 if LONG else 2000, 16, ["echo", "ok"], b"ok\n").run()
     if own:
-        assert agent.settled_fds() == before and agent.children() == []
+        assert agent.settled_fds() <= before and agent.children() == []
 
 
 def test_commands_on_many_links(agent):
@@ -265,10 +265,10 @@ def test_nothing_is_kept_of_short_commands(agent):
     """kata leaked descriptors after about 1000 execs, openharness 330 zombies an hour."""
     link = agent.connect()
     Batch(link, 200, 16, ["true"], b"").run()
-    fds, memory = agent.settled_fds(), agent.pss_kib()
+    fds, memory = agent.settled_fds(), agent.memory_kib()
     Batch(link, 1000, 16, ["true"], b"").run()
-    assert agent.settled_fds() == fds and agent.children() == []
-    assert agent.pss_kib() - memory < 8192
+    assert agent.settled_fds() <= fds and agent.children() == []
+    assert agent.memory_kib() - memory < 8192
 
 
 @pytest.mark.own_agent
@@ -289,10 +289,10 @@ def test_100_idle_sessions_are_cheap(agent):
     """Figures are for the bench; this only guards against a buffer per session."""
     link = agent.connect()
     link.run(["true"])
-    before = agent.pss_kib()
+    before = agent.memory_kib()
     for _ in range(100):
         link.request("start", start={"cmd": ["sleep", "100"], "stdin": True})
-    assert agent.pss_kib() - before < 16 * 1024
+    assert agent.memory_kib() - before < 16 * 1024
     for entry in link.request("list", limit=256)["sessions"]:
         link.request("kill", id=entry["id"], signal="KILL")
     eventually(lambda: agent.children() == [], "the children to end")

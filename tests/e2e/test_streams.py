@@ -310,8 +310,8 @@ def test_output_of_a_background_child_comes_after_the_end(link):
 
 def test_linger_waits_for_quiet(link):
     """Output that goes on just after the leader's exit belongs before the end."""
-    script = "(for i in 1 2 3 4 5; do sleep 0.06; echo $i; done; exec sleep 2) & exit 0"
-    channel = link.open(start={"cmd": ["sh", "-c", script], "linger_ms": 300})
+    script = "(for i in 1 2 3 4 5; do sleep 0.06; echo $i; done; exec sleep 4) & exit 0"
+    channel = link.open(start={"cmd": ["sh", "-c", script], "linger_ms": 1000})
     end = channel.wait_end(5)
     assert end["out"] == 10 and channel.out == b"1\n2\n3\n4\n5\n"
     channel.close()

@@ -33,7 +33,7 @@ def test_idle_agent_again_and_again(agent):
     before = agent.settled_fds()
     for _ in range(5):
         agent.upgrade().close()
-    assert agent.settled_fds() == before
+    assert agent.settled_fds() <= before
 
 
 def test_everybody_is_told(agent):

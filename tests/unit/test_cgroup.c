@@ -282,6 +282,30 @@ static void test_reuse(void **state)
 	cgroup_leaf_close(&cg, b);
 }
 
+/* What the memory limit ended, where there is such a limit; that leaf's count passes to nobody. */
+static void test_oom(void **state)
+{
+	char name[CGROUP_LEAF_NAME], again[CGROUP_LEAF_NAME], path[320];
+	int leaf = open_leaf(name), limit;
+	struct spawn_result res;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/memory.max", leaf_path(name));
+	limit = open(path, O_WRONLY | O_CLOEXEC);
+	if (limit >= 0) {
+		assert_int_equal(write(limit, "16777216", 8), 8);
+		close(limit);
+		res = start("x=0123456789abcdef; while :; do x=$x$x; done", leaf);
+		assert_int_equal(wait_status(&res), 128 + SIGKILL);
+		assert_int_equal(cgroup_leaf_oom_kills(&cg, name), 1);
+		assert_true(empties(name));
+	}
+	cgroup_leaf_close(&cg, name);
+	open_leaf(again);
+	assert_int_equal(cgroup_leaf_oom_kills(&cg, again), 0);
+	cgroup_leaf_close(&cg, again);
+}
+
 /* Far more than descriptors are kept for: all different, and all gone afterwards. */
 static void test_many(void **state)
 {
@@ -431,6 +455,7 @@ int main(void)
 		TEST(test_signal_all),
 		TEST(test_kill_forkers),
 		TEST(test_reuse),
+		TEST(test_oom),
 		TEST(test_many),
 		TEST(test_orphans),
 		TEST(test_takeover),

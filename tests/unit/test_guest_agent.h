@@ -34,6 +34,7 @@ struct fake_session {
 	uint64_t accepted; /* stdin bytes; one writer is enough here */
 	bool got_fin, closed_stdin;
 	bool holds_end; /* the end does not come yet */
+	uint64_t taken; /* output bytes the viewer said it has, by its WINDOW frames */
 	unsigned opens;
 };
 
@@ -41,7 +42,7 @@ struct fake_viewer {
 	struct channel channel;
 	struct fake_session *session;
 	uint64_t off[3];
-	uint64_t granted;
+	uint64_t since, window;
 	unsigned turn;
 	bool live_told, stdin_told, end_told, gap_told;
 	uint8_t gap[8];
@@ -256,8 +257,13 @@ static void fake_on_data(
 
 static void fake_on_close(struct channel *ch, const uint8_t *error, size_t len)
 {
+	struct fake_viewer *v = container_of(ch, struct fake_viewer, channel);
+	uint64_t taken = min_of(ch->send_limit - v->window, ch->sent);
+
 	(void)error, (void)len;
-	free(container_of(ch, struct fake_viewer, channel));
+	if (taken > 0)
+		v->session->taken = max_of(v->session->taken, v->since + taken);
+	free(v);
 }
 
 static void fake_on_channel_request(
@@ -321,12 +327,16 @@ static void fake_on_open(void *owner, uint32_t id, const uint8_t *json, size_t l
 	v->session = s;
 	v->off[1] = m.attach.since_now ? s->out_len[1] : m.attach.since_out;
 	v->off[2] = m.attach.since_now ? s->out_len[2] : m.attach.since_err;
+	v->since = v->off[1] + v->off[2];
+	v->window = m.window;
+	/* What the viewer was thought to have is not kept for it: it must not ask for it again. */
+	assert_true(v->since >= s->taken);
 	snprintf(o.id, sizeof(o.id), "%s", s->id);
 	o.stdin_open = s->with_stdin && !s->got_fin && !s->closed_stdin;
 	o.stdin_offset = s->accepted;
 	o.out = (struct msg_span){s->oldest[1], s->out_len[1]};
 	o.err = (struct msg_span){s->oldest[2], s->out_len[2]};
-	mux_accept(&c->wire.mux, id, &v->channel, &fake_channel_ops, o.window, m.window, text,
+	mux_accept(&c->wire.mux, id, &v->channel, &fake_channel_ops, o.window, m.window, true, text,
 		msg_format_opened(&o, text, sizeof(text)));
 	msg_open_fini(&m);
 }
@@ -543,9 +553,7 @@ FAKE_UNUSED static void fake_stop(struct fake *f)
 FAKE_UNUSED static void fake_fini(struct fake *f)
 {
 	assert_true(list_empty(&f->conns));
-	while (!list_empty(&f->sessions)) {
-		struct fake_session *s = list_first(&f->sessions, struct fake_session, node);
-
+	list_for_each_safe (s, &f->sessions, struct fake_session, node) {
 		list_remove(&s->node);
 		free(s);
 	}

@@ -350,6 +350,27 @@ static void test_stopped_consumer(void **state)
 	assert_int_equal(v.peak, WINDOW);
 }
 
+/* All is consumed just between OPEN, which had to ask for a window of 0, and OPENED. */
+static void test_consumed_while_opening(void **state)
+{
+	struct viewer v;
+
+	(void)state;
+	viewer_init(&v);
+	v.fake.out_len = 1000000;
+	v.stopped = true;
+	viewer_start(&v);
+	while (v.unconsumed < WINDOW)
+		uv_run(&v.loop, UV_RUN_ONCE);
+	fake_cut_all(&v.fake);
+	while (v.remote.state != REMOTE_OPENING)
+		uv_run(&v.loop, UV_RUN_ONCE);
+	assert_int_equal(v.remote.opened_window, 0);
+	v.stopped = false;
+	consume(&v);
+	assert_done(&v);
+}
+
 /* ---- broken links ---- */
 
 static void choose_cut(struct fake *f)
@@ -642,6 +663,25 @@ static void test_leave_at_any_time(void **state)
 	}
 }
 
+/* Left while the REFUSED is on its way: the channel's id must not stay taken for ever. */
+static void test_leave_before_refusal(void **state)
+{
+	struct viewer v;
+
+	(void)state;
+	viewer_init(&v);
+	v.fake.refuse_open = E_TOO_MANY;
+	viewer_start(&v);
+	while (v.remote.state != REMOTE_OPENING)
+		uv_run(&v.loop, UV_RUN_ONCE);
+	remote_close(&v.remote);
+	assert_int_equal(v.guest.wire.mux.n_entries, 1);
+	for (int i = 0; i < 20; i++)
+		uv_run(&v.loop, UV_RUN_NOWAIT);
+	assert_int_equal(v.guest.wire.mux.n_entries, 0);
+	viewer_fini(&v);
+}
+
 static void test_bad_arguments(void **state)
 {
 	struct viewer v;
@@ -676,6 +716,7 @@ int main(void)
 		cmocka_unit_test(test_tiny_window),
 		cmocka_unit_test(test_attach),
 		cmocka_unit_test(test_stopped_consumer),
+		cmocka_unit_test(test_consumed_while_opening),
 		cmocka_unit_test(test_cut_at_random),
 		cmocka_unit_test(test_cut_at_every_byte),
 		cmocka_unit_test(test_cut_after_end),
@@ -690,6 +731,7 @@ int main(void)
 		cmocka_unit_test(test_no_stdin_there),
 		cmocka_unit_test(test_leave_in_callbacks),
 		cmocka_unit_test(test_leave_at_any_time),
+		cmocka_unit_test(test_leave_before_refusal),
 		cmocka_unit_test(test_bad_arguments),
 	};
 

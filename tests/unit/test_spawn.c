@@ -55,6 +55,7 @@ static void test_path_search(void **state)
 		const char *format, *name, *expected;
 		int err;
 	} c[] = {
+		{"%1$s/a:/etc/passwd:%1$s/b", "prog", "b\n", 0},
 		{"%1$s/a:%1$s/b", "prog", "b\n", 0}, /* what may not be run is passed over */
 		{"%1$s/a", "prog", NULL, EACCES},    /* but remembered */
 		{"%1$s/a:/nowhere", "prog", NULL, EACCES},
@@ -267,6 +268,40 @@ static void test_signal_storm(void **state)
 	assert_false(strange);
 }
 
+/*
+ * Not even a signal to the child itself makes a handler run in the memory it shares with us.
+ * Another process signals our group as fast as it can, and some children get one before they leave
+ * that.
+ */
+static void test_signal_to_new_child(void **state)
+{
+	pid_t group = getpgrp(), helper;
+	int hit = 0;
+
+	(void)state;
+	setpgid(0, 0);
+	helper = fork();
+	if (helper == 0) {
+		signal(SIGALRM, SIG_IGN);
+		while (getppid() == main_pid)
+			kill(0, SIGALRM);
+		_exit(0);
+	}
+	strange = 0;
+	for (int i = 0; i < 5000 && hit < 10; i++) {
+		struct spawn_request req = REQUEST((char *)"true");
+		struct spawn_result res;
+
+		assert_int_equal(spawn(&req, &res), 0);
+		hit += wait_status(&res) == 128 + SIGALRM;
+	}
+	kill(helper, SIGKILL);
+	waitpid(helper, NULL, 0);
+	setpgid(0, group);
+	assert_true(hit > 0);
+	assert_false(strange);
+}
+
 /* all together */
 
 static void test_stage_names(void **state)
@@ -306,6 +341,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(test_signals_reset),
 	TEST(test_signal_storm),
 	TEST(test_stage_names),
+	TEST(test_signal_to_new_child),
 	TEST(test_thousands),
 };
 

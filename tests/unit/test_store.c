@@ -86,7 +86,6 @@ static void test_create(void **state)
 	struct bench *b = *state;
 	struct store_state st;
 	struct store s;
-	uint64_t hog;
 
 	assert_int_equal(store_create(&s, &b->arena, &st, STORE_RING_MAX + 1), -EINVAL);
 	assert_int_equal(store_create(&s, &b->arena, &st, UINT64_MAX), -EINVAL);
@@ -94,10 +93,10 @@ static void test_create(void **state)
 	store_free(&s);
 	assert_int_equal(st.extent, 0);
 	store_free(&s);
-	while ((hog = arena_alloc_extent(&b->arena, 512 * MIB)))
+	while (arena_alloc_extent(&b->arena, 512 * MIB))
 		;
 	assert_int_equal(store_create(&s, &b->arena, &st, STORE_RING_MAX), 0);
-	while ((hog = arena_alloc_extent(&b->arena, 4096)))
+	while (arena_alloc_extent(&b->arena, 4096))
 		;
 	assert_int_equal(store_create(&s, &b->arena, &st, 0), -ENOSPC);
 }
