@@ -61,22 +61,48 @@ static int parse_stat(const char *text, struct proc *ret)
 	return 0;
 }
 
-static int read_proc(pid_t pid, struct proc *ret)
+static int read_stat(pid_t pid, char *text, size_t size)
 {
 	auto_close int fd = -1;
-	char path[32], text[1024];
+	char path[32];
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT || errno == ENOTDIR ? -ESRCH : -errno;
-	n = read(fd, text, sizeof(text) - 1);
+	n = read(fd, text, size - 1);
 	if (n <= 0)
 		return n < 0 ? -errno : -ESRCH;
 	text[n] = '\0';
+	return 0;
+}
+
+static int read_proc(pid_t pid, struct proc *ret)
+{
+	char text[1024];
+	int r = read_stat(pid, text, sizeof(text));
+
 	ret->pid = pid;
-	return parse_stat(text, ret);
+	return r < 0 ? r : parse_stat(text, ret);
+}
+
+int proctree_cpu(pid_t pid, uint64_t *ret_user_us, uint64_t *ret_sys_us)
+{
+	unsigned long long user, sys, tick = (unsigned long long)sysconf(_SC_CLK_TCK);
+	char text[1024];
+	const char *p;
+	int r = read_stat(pid, text, sizeof(text));
+
+	if (r < 0)
+		return r;
+	p = strrchr(text, ')');
+	/* state and ten others, utime, stime */
+	if (!p || sscanf(p + 1, " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu %llu", &user, &sys) != 2)
+		return -EINVAL;
+	*ret_user_us = user * 1000000 / tick;
+	*ret_sys_us = sys * 1000000 / tick;
+	return 0;
 }
 
 int proctree_start_time(pid_t pid, uint64_t *ret)

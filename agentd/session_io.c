@@ -6,7 +6,7 @@
  * Input: viewers append to the queue, the child's pipe takes from it; one child that does not read fills its own
  * queue and nothing else.
  */
-#include "agentd/session_io.h"
+#include "agentd/session_internal.h"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>

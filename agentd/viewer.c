@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#include "agentd/session_io.h"
+#include "agentd/session_internal.h"
 
 /* ---- places ---- */
 

@@ -1,5 +1,6 @@
 /*
- * session_io.h - how bytes move between a session's child and its store and queue; private to session*.c.
+ * session_internal.h - between the files of a session: session_start.c (how it begins), session_io.c (how its bytes
+ * move), session.c (time, signals, the end) and viewer.c.
  */
 #pragma once
 
@@ -17,5 +18,13 @@ void session_resume(struct session *s); /* read again, whatever paused it */
 void session_mark_residue(struct session *s);
 bool session_residue_read(const struct session *s);
 
+/* For process_watch(). */
+extern const struct process_events session_process_events;
+
+uint64_t session_wall_ms(void); /* since 1970 */
+void session_signal(struct session *s, enum msg_target to, int sig);
+
+/* The end becomes a fact of the record; session_check() for what follows from it. */
+void session_end(struct session *s, enum end_state state);
 /* The one place that decides that a session has ended. */
 void session_check(struct session *s);
