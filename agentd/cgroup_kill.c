@@ -128,6 +128,7 @@ int cgroup_leaf_kill(struct cgroup *cg, const char *name)
 	auto_close int fd = cgroup_leaf_file(cg, name, "cgroup.kill", O_WRONLY);
 	int n = 1;
 
+	cgroup_pool_spoil(cg, name);
 	if (fd >= 0)
 		return write(fd, "1", 1) == 1 ? 0 : -errno;
 	/* Before Linux 5.14: until nobody is left that was not killed already. */

@@ -34,6 +34,7 @@ struct slot {
 	enum slot_state state;
 	unsigned leaf;
 	unsigned looks; /* that found the closed leaf populated */
+	bool spoiled;   /* cgroup.kill was used: what is cloned into it later dies at once (Linux 6.18) */
 	int dir;
 	int events; /* cgroup.events */
 	int memory; /* memory.events, or -1 */
@@ -269,6 +270,7 @@ static int open_new(struct cgroup *cg, char name[CGROUP_LEAF_NAME])
 		if (slot->events >= 0) {
 			slot->memory = cgroup_leaf_file(cg, name, "memory.events", O_RDONLY);
 			slot->leaf = leaf;
+			slot->spoiled = false;
 			slot->dir = dir;
 			slot->state = SLOT_USED;
 			return dir;
@@ -326,7 +328,7 @@ void cgroup_leaf_close(struct cgroup *cg, const char *name)
 			set_orphan(p, leaf, true);
 	} else if (slot->state == SLOT_USED) {
 		/* A count of killed processes must not pass to the next session. */
-		if (p->n_closed == IDLE_MAX ||
+		if (p->n_closed == IDLE_MAX || slot->spoiled ||
 			(slot->memory >= 0 && read_value(slot->memory, "oom_kill") != 0)) {
 			slot_evict(cg, slot);
 			return;
@@ -335,6 +337,18 @@ void cgroup_leaf_close(struct cgroup *cg, const char *name)
 		slot->looks = 0;
 		p->n_closed++;
 	}
+}
+
+void cgroup_pool_spoil(struct cgroup *cg, const char *name)
+{
+	struct slot *slot;
+	unsigned leaf;
+
+	if (cg->dir < 0 || !parse_leaf(name, &leaf))
+		return;
+	slot = slot_of(cg->pool, leaf);
+	if (slot)
+		slot->spoiled = true;
 }
 
 void cgroup_idle(struct cgroup *cg)
@@ -363,11 +377,13 @@ static int64_t leaf_value(struct cgroup *cg, const char *name, bool memory, cons
 	if (cg->dir < 0 || !parse_leaf(name, &leaf))
 		return 0;
 	slot = slot_of(cg->pool, leaf);
-	if (slot)
+	if (slot) {
 		fd = memory ? slot->memory : slot->events;
-	else
-		fd = own = cgroup_leaf_file(
+	} else {
+		own = cgroup_leaf_file(
 			cg, name, memory ? "memory.events" : "cgroup.events", O_RDONLY);
+		fd = own;
+	}
 	value = fd < 0 ? 0 : read_value(fd, key);
 	return max_of(value, 0);
 }

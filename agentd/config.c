@@ -118,6 +118,10 @@ int config_set(struct config *c, const char *key, const char *value, char *why, 
 		case KIND_NUMBER: return set_number(c, k, value, why, why_size);
 		case KIND_LISTEN: return add_listen(c, value, why, why_size);
 		case KIND_STRING:
+			if (value[0] == '\0') {
+				snprintf(why, why_size, "%s must not be empty", k->name);
+				return -EINVAL;
+			}
 			free(*field);
 			*field = copy(value);
 			return 0;

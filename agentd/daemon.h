@@ -35,7 +35,7 @@ struct daemon {
 	uv_signal_t signals[3];
 	uv_timer_t stop_timer;
 	int spare_fd; /* given up for a moment when descriptors run out, so that accept(2) can refuse */
-	unsigned long refused; /* strangers turned away */
+	unsigned long refused, refused_fds; /* strangers turned away; others for want of descriptors */
 	uint64_t started_at;
 	char boot_id[40], instance[20];
 	bool stopping;

@@ -80,7 +80,8 @@ static void refuse_without_fd(struct listener *l)
 	if (fd >= 0)
 		close(fd);
 	d->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	log_warn("connection refused listen=%s reason=no-descriptors", l->spec);
+	if (d->refused_fds++ == 0)
+		log_warn("connection refused listen=%s reason=no-descriptors (said once)", l->spec);
 }
 
 static void on_connection(uv_poll_t *h, int status, int events)
@@ -107,6 +108,13 @@ static void on_connection(uv_poll_t *h, int status, int events)
 
 /* ---- sockets ---- */
 
+static bool is_socket(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
 /* Is somebody serving this socket file? Then it is not ours to replace. */
 static bool is_served(const struct sockaddr_un *addr)
 {
@@ -130,7 +138,7 @@ static int open_unix(const char *path)
 		return -errno;
 	mask = umask(0177);
 	r = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
-	if (r < 0 && errno == EADDRINUSE && !is_served(&addr)) {
+	if (r < 0 && errno == EADDRINUSE && is_socket(path) && !is_served(&addr)) {
 		unlink(path);
 		r = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
 	}

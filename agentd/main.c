@@ -1,4 +1,5 @@
 /* Options, signals that must not kill, and the run. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -93,6 +94,17 @@ static int parse_option(struct config *c, struct inherited *in, char **argv, int
 	return n;
 }
 
+/* Started without them, the next files opened would become our standard streams. */
+static void ensure_standard_fds(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd < 3);
+	close_fd(&fd);
+}
+
 int main(int argc, char **argv)
 {
 	static struct daemon daemon;
@@ -101,6 +113,7 @@ int main(int argc, char **argv)
 	char why[512];
 	int r;
 
+	ensure_standard_fds();
 	config_init(&config);
 	for (int i = 1; i < argc;)
 		i += parse_option(&config, &in, argv, i);

@@ -98,7 +98,8 @@ int proctree_cpu(pid_t pid, uint64_t *ret_user_us, uint64_t *ret_sys_us)
 		return r;
 	p = strrchr(text, ')');
 	/* state and ten others, utime, stime */
-	if (!p || sscanf(p + 1, " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu %llu", &user, &sys) != 2)
+	if (!p || sscanf(p + 1, " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu %llu", &user,
+			  &sys) != 2)
 		return -EINVAL;
 	*ret_user_us = user * 1000000 / tick;
 	*ret_sys_us = sys * 1000000 / tick;

@@ -52,7 +52,7 @@ struct record {
 	uint64_t kill_grace_ms, disconnect_ms, linger_ms, retain_ms;
 	uint32_t kill_to; /* enum msg_target of the KILL at kill_at */
 	uint32_t cause; /* enum cause */
-	int32_t cause_signal;
+	uint64_t cause_signals; /* bit n - 1: signal n was sent */
 	bool kill_fired; /* the KILL that was to follow has been sent */
 	bool exited; /* the leader has been reaped */
 	int32_t wait_code, wait_status; /* si_code, si_status */

@@ -99,11 +99,10 @@ int session_kill(struct session *s, enum cause cause, enum msg_target to, int si
 {
 	struct record *r = s->rec;
 
-	if (!session_ended(s) && r->cause == CAUSE_NONE) {
-		r->cause = cause;
-		r->cause_signal = sig;
-	} else if (!session_ended(s) && r->cause == CAUSE_CLIENT) {
-		r->cause_signal = sig; /* INT, then TERM: the last one asked for counts */
+	if (!session_ended(s)) {
+		if (r->cause == CAUSE_NONE)
+			r->cause = cause;
+		r->cause_signals |= 1ULL << (sig - 1); /* INT, TERM, CONT: it may die of any of them */
 	}
 	session_signal(s, to, sig);
 	if (escalate) {
@@ -167,7 +166,7 @@ static enum end_state end_by_cause(const struct session *s, struct msg_end *end)
 		return END_EXITED;
 	if (end->signal == SIGKILL && r->cgroup[0] && cgroup_leaf_oom_kills(&s->all->cgroup, r->cgroup) > 0)
 		return END_OOM_KILLED;
-	if (r->cause != CAUSE_NONE && (end->signal == r->cause_signal || (end->signal == SIGKILL && r->kill_fired))) {
+	if (r->cause != CAUSE_NONE && ((r->cause_signals >> (end->signal - 1) & 1) || (end->signal == SIGKILL && r->kill_fired))) {
 		end->by = by[r->cause];
 		return END_KILLED;
 	}

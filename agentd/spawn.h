@@ -1,11 +1,12 @@
 /*
  * spawn.h - the one way a process is started here, at the cost of a vfork.
  *
- * clone3(CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_INTO_CGROUP) with a stack of its own: the child borrows our
- * memory until exec, so nothing is copied and a failure is reported, with stage and errno, by plain stores.
- * The caller is suspended until exec. Where clone3 is missing or refused (ENOSYS, EPERM by seccomp), clone() and a
- * write to cgroup.procs by the child do the same. After the first spawn for another user this process is
- * undumpable (prctl(2)), and has one more thread, which sleeps (spawn_guard.h).
+ * clone3(CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_INTO_CGROUP) with a stack of its own: the
+ * child borrows our memory until exec, so nothing is copied and a failure is reported, with stage
+ * and errno, by plain stores. The caller is suspended until exec. Where clone3 is missing or
+ * refused (ENOSYS, EPERM by seccomp), clone() and a write to cgroup.procs by the child do the same.
+ * After the first spawn for another user this process is undumpable (prctl(2)), and has one more
+ * thread, which sleeps (spawn_guard.h).
  */
 #pragma once
 
@@ -41,23 +42,23 @@ struct spawn_request {
 	char **envp;
 	const char *path; /* value of PATH for the search of argv[0]; NULL: the default path */
 	const char *cwd;
-	int fd[3]; /* become 0, 1, 2; everything else is closed in the child */
-	bool new_session; /* setsid; else setpgid(0, 0) */
+	int fd[3];            /* become 0, 1, 2; everything else is closed in the child */
+	bool new_session;     /* setsid; else setpgid(0, 0) */
 	bool controlling_tty; /* fd[0] becomes the controlling terminal; needs new_session */
-	bool set_user; /* else uid, gid and groups stay as they are */
+	bool set_user;        /* else uid, gid and groups stay as they are */
 	uid_t uid;
 	gid_t gid;
 	const gid_t *groups;
 	size_t n_groups;
 	const struct spawn_rlimit *rlimits;
 	size_t n_rlimits;
-	int cgroup_fd; /* directory of a cgroup v2, or -1 */
+	int cgroup_fd;        /* directory of a cgroup v2, or -1 */
 	bool reset_oom_score; /* ours is protected, the child's is set to 0 */
 };
 
 struct spawn_result {
 	pid_t pid;
-	int pidfd; /* owned by the caller, close-on-exec */
+	int pidfd;              /* owned by the caller, close-on-exec */
 	enum spawn_stage stage; /* on failure: where */
 };
 

@@ -15,5 +15,6 @@ struct spawn_child {
 	enum spawn_stage stage;
 };
 
-/* The process's function. Returns only on failure, with err and stage set: the exit status. */
-int spawn_child_run(void *child);
+/* The process's function; arg is a struct spawn_child. Returns only on failure, with err and stage
+ * set: the exit status. */
+int spawn_child_run(void *arg);

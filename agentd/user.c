@@ -15,7 +15,7 @@
 
 #define FILE_MAX   (4 * MIB)
 #define ANSWERS    8
-#define SPEC_MAX   160
+#define SPEC_MAX   512
 #define FIELDS_MAX 7
 
 struct stamp {
@@ -200,12 +200,12 @@ static bool next_entry(const struct table *t, size_t *pos, struct field *f, size
 
 static bool copy_field(char *dst, size_t size, struct field f, const char *otherwise)
 {
+	if (f.len == 0)
+		f = (struct field){otherwise, strlen(otherwise)};
 	if (f.len >= size)
 		return false;
 	memcpy(dst, f.s, f.len);
 	dst[f.len] = '\0';
-	if (f.len == 0)
-		strcpy(dst, otherwise);
 	return true;
 }
 
@@ -316,7 +316,7 @@ static int answer(const char *spec, struct user *u)
 	char name[SPEC_MAX], *colon;
 	int r;
 
-	strcpy(name, spec); /* fits: checked by the caller */
+	snprintf(name, sizeof(name), "%s", spec); /* fits: checked by the caller */
 	colon = strchr(name, ':');
 	if (colon)
 		*colon++ = '\0';
@@ -365,7 +365,7 @@ int user_resolve(const char *spec, struct user *ret)
 	if (r < 0)
 		return r;
 	a = &answers[next_answer++ % ANSWERS];
-	strcpy(a->spec, spec);
+	snprintf(a->spec, sizeof(a->spec), "%s", spec);
 	a->user = u;
 	*ret = u;
 	return 0;

@@ -1,6 +1,6 @@
 /*
- * bench - agentd measured beside the floor programs, in the same run, round by round. Compare ratios: the
- * absolute numbers belong to the machine. Nothing fails because of a number.
+ * bench - agentd measured beside the floor programs, in the same run, round by round. Compare
+ * ratios: the absolute numbers belong to the machine. Nothing fails because of a number.
  */
 #include "bench/bench.h"
 
@@ -12,12 +12,13 @@
 #include "base/base.h"
 
 static const char usage[] =
-	"usage: bench [--quick] [--rounds N] [--time S] [--json] [NAME...]\n"
+	"usage: bench [--quick] [--rounds N] [--time S] [--rt] [--json] [NAME...]\n"
 	"  NAME: run many rtt stream echo idle start flat size   default: all of these\n"
 	"        stress (correctness, minutes)                   all: everything\n"
 	"  --quick     a tenth of the work, 3 rounds\n"
 	"  --rounds N  default 5\n"
 	"  --time S    seconds at most, default 1800\n"
+	"  --rt        for a machine that is busy: all of it runs before other work (SCHED_RR, root)\n"
 	"  --json      one JSON object per line\n"
 	"Environment: AGENTD and AGENTD_STATIC, the two builds of agentd.\n";
 
@@ -70,12 +71,22 @@ static unsigned number(const char *text, unsigned long max)
 	return (unsigned)v;
 }
 
+static void note_load(bool rt)
+{
+	double load = 0;
+
+	if (getloadavg(&load, 1) == 1 && load > 0.5)
+		table_note("the machine was busy, load %.1f%s", load,
+			rt ? "; we went first (--rt)" : ": --rt goes first");
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option long_options[] = {{"quick", no_argument, NULL, 'q'},
 		{"rounds", required_argument, NULL, 'r'}, {"time", required_argument, NULL, 't'},
-		{"json", no_argument, NULL, 'j'}, {0}};
+		{"json", no_argument, NULL, 'j'}, {"rt", no_argument, NULL, 'R'}, {0}};
 	unsigned seconds = 1800;
+	bool rt = false;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
@@ -84,6 +95,7 @@ int main(int argc, char **argv)
 		case 'r': options.rounds = number(optarg, 50); break;
 		case 't': seconds = number(optarg, 86400); break;
 		case 'j': options.json = true; break;
+		case 'R': rt = true; break;
 		default: fputs(usage, stderr); return 2;
 		}
 	}
@@ -95,7 +107,8 @@ int main(int argc, char **argv)
 	}
 	if (options.rounds == 0)
 		options.rounds = options.quick ? 3 : 5;
-	proc_begin(seconds);
+	proc_begin(seconds, rt);
+	note_load(rt);
 	for (size_t i = 0; i < array_size(sections); i++) {
 		if (!asked_for(&sections[i], argv + optind))
 			continue;

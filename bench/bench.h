@@ -1,7 +1,7 @@
 /*
- * bench.h - what the parts of `bench` share: options, the table, and the processes it starts. A section
- * is a file with one function; it measures agentd and the floor programs in turn, round by round, and
- * hands every pair of values to the table, which keeps the median of their ratios.
+ * bench.h - what the parts of `bench` share: options, the table, and the processes it starts. A
+ * section is a file with one function; it measures agentd and the floor programs in turn, round by
+ * round, and hands every pair of values to the table, which keeps the median of their ratios.
  */
 #pragma once
 
@@ -53,8 +53,9 @@ struct agent {
 	char path[108];
 };
 
-/* Time limit, signal handlers, a directory for sockets. */
-void proc_begin(unsigned seconds);
+/* Time limit, signal handlers, a directory for sockets. rt: we and what we start go before all
+ * other work of the machine (SCHED_RR), if that is allowed. */
+void proc_begin(unsigned seconds, bool rt);
 void proc_end(void);
 /* Ends what was started, removes what was made. */
 __attribute__((format(printf, 1, 2), noreturn)) void die(const char *fmt, ...);
@@ -74,7 +75,8 @@ void agent_stop(struct agent *a);
 pid_t helper_fork(void);
 int helper_wait(pid_t pid); /* exit code, or 128 + signal */
 
-/* Runs a floor program (program(argv[0])) with --json behind its name; its lines, until the next call. */
+/* Runs a floor program (program(argv[0])) with --json behind its name; its lines, until the next
+ * call. */
 const char *floor_json(const char *name, ...) __attribute__((sentinel));
 /* A number out of them: of the first line with this mode (NULL: any). */
 double floor_value(const char *json, const char *mode, const char *key);

@@ -1,6 +1,7 @@
 /*
- * `idle`: what agentd costs while nothing happens, and what a viewer that stops reading costs. `start`: from exec to
- * the first accept. `flat`: what grows with use. `size`: the binary. All with the static build, as in a guest.
+ * `idle`: what agentd costs while nothing happens, and what a viewer that stops reading costs.
+ * `start`: from exec to the first accept. `flat`: what grows with use. `size`: the binary. All with
+ * the static build, as in a guest.
  */
 #include <stdio.h>
 #include <sys/stat.h>
@@ -38,8 +39,14 @@ static void end(void)
 static void start_sleeper(unsigned i)
 {
 	char id[16], *argv[] = {"sleep", "1000", NULL};
-	struct msg_request m = {.op = OP_START, .op_name = "start", .id = id, .has_start = true,
-		.start = {.argv = argv, .argc = 2, .kill_grace_ms = 2000, .linger_ms = 50,
+	struct msg_request m = {.op = OP_START,
+		.op_name = "start",
+		.id = id,
+		.has_start = true,
+		.start = {.argv = argv,
+			.argc = 2,
+			.kill_grace_ms = 2000,
+			.linger_ms = 50,
 			.ring = MIB}};
 	const char *answer;
 
@@ -60,10 +67,13 @@ static double wakeups(pid_t pid)
 
 static void measure_sleepers(void)
 {
-	static const struct line pss = {"idle", "Pss, one connection", "KiB", NULL, VALUE_MAX, 1024},
-		more = {"idle", "Pss more for 100 idle sessions", "KiB", NULL, VALUE_MAX, 614.4},
-		wake = {"idle", "wakeups when idle", "/s", NULL, VALUE_MAX, 0},
-		wake_100 = {"idle", "wakeups with 100 idle sessions", "/s", NULL, VALUE_MAX, 0};
+	static const struct line pss = {"idle", "Pss, one connection", "KiB", NULL, VALUE_MAX,
+					 1024},
+				 more = {"idle", "Pss more for 100 idle sessions", "KiB", NULL,
+					 VALUE_MAX, 614.4},
+				 wake = {"idle", "wakeups when idle", "/s", NULL, VALUE_MAX, 0},
+				 wake_100 = {"idle", "wakeups with 100 idle sessions", "/s", NULL,
+					 VALUE_MAX, 0};
 	double alone;
 
 	if (!begin())
@@ -98,13 +108,22 @@ static uint64_t settled_head(struct link *watch, const char *id)
 static void measure_stopped_viewer(enum msg_policy policy)
 {
 	static const struct line lines[] = {
-		[POLICY_LOSSLESS] = {"idle", "Pss more for a stopped lossless viewer", "KiB", NULL, VALUE_MAX, 2048},
-		[POLICY_LIVE] = {"idle", "Pss more for a stopped live viewer", "KiB", NULL, VALUE_MAX, 2048}};
+		[POLICY_LOSSLESS] = {"idle", "Pss more for a stopped lossless viewer", "KiB", NULL,
+			VALUE_MAX, 2048},
+		[POLICY_LIVE] = {"idle", "Pss more for a stopped live viewer", "KiB", NULL,
+			VALUE_MAX, 2048}};
 	static struct job job;
 	uint64_t bytes = 200000000, head;
 	char count[16], *argv[] = {(char *)program("floor_gen"), count, NULL};
-	struct msg_open m = {.service = "exec", .id = "stopped", .window = MIB, .has_start = true,
-		.start = {.argv = argv, .argc = 2, .kill_grace_ms = 2000, .linger_ms = 50, .ring = MIB},
+	struct msg_open m = {.service = "exec",
+		.id = "stopped",
+		.window = MIB,
+		.has_start = true,
+		.start = {.argv = argv,
+			.argc = 2,
+			.kill_grace_ms = 2000,
+			.linger_ms = 50,
+			.ring = MIB},
 		.attach = {.policy = policy}};
 	struct link watch;
 	double before;
@@ -144,7 +163,8 @@ void bench_idle(void)
 
 void bench_start(void)
 {
-	static const struct line p50 = {"start", "exec to first accept, p50", "us", "static accept", RATIO_MAX, 2};
+	static const struct line p50 = {
+		"start", "exec to first accept, p50", "us", "static accept", RATIO_MAX, 2};
 	const char *binary = static_program("agentd"), *floor = static_program("floor_accept");
 	const char *listen = "unix:@SOCKET@", *n = options.quick ? "20" : "50";
 
@@ -154,10 +174,11 @@ void bench_start(void)
 	}
 	for (unsigned i = 0; i < 2 * options.rounds; i++) {
 		double least = floor_value(
-			floor_json("floor_start", "-n", n, "--", floor, "@SOCKET@", NULL), NULL, "p50_us");
-		double mine = floor_value(
-			floor_json("floor_start", "-n", n, "--", binary, "--listen", listen, NULL), NULL,
+			floor_json("floor_start", "-n", n, "--", floor, "@SOCKET@", NULL), NULL,
 			"p50_us");
+		double mine = floor_value(
+			floor_json("floor_start", "-n", n, "--", binary, "--listen", listen, NULL),
+			NULL, "p50_us");
 
 		table_add(&p50, mine, least);
 	}

@@ -1,4 +1,5 @@
-/* One exec channel of the bench client. JSON is searched rather than parsed where time is measured. */
+/* One exec channel of the bench client. JSON is searched rather than parsed where time is measured.
+ */
 #include "bench/bench_link.h"
 
 #include <stdio.h>
@@ -25,8 +26,12 @@ static bool pull(struct channel *c, size_t max, struct mux_item *ret)
 	n = j->input(j, max, &data, &fin);
 	if (n == 0 && !fin)
 		return false;
-	*ret = (struct mux_item){.type = FRAME_DATA, .flags = fin ? FRAME_FIN : 0,
-		.stream = STREAM_IN, .arg = j->in_off, .data = data, .len = n};
+	*ret = (struct mux_item){.type = FRAME_DATA,
+		.flags = fin ? FRAME_FIN : 0,
+		.stream = STREAM_IN,
+		.arg = j->in_off,
+		.data = data,
+		.len = n};
 	j->in_off += n;
 	j->fin_sent = fin;
 	return true;

@@ -74,8 +74,11 @@ static int dial(const char *path)
 
 bool link_open(struct link *l, const char *path, uint64_t cut_in, uint64_t cut_out)
 {
-	*l = (struct link){.fd = dial(path), .read_size = LINK_READ, .cut_in = cut_in,
-		.cut_out = cut_out, .buf = xcalloc(1, LINK_READ)};
+	*l = (struct link){.fd = dial(path),
+		.read_size = LINK_READ,
+		.cut_in = cut_in,
+		.cut_out = cut_out,
+		.buf = xcalloc(1, LINK_READ)};
 	if (wire_init_client(&l->wire, &wire_events, l, NULL) < 0)
 		die("no memory");
 	while (!l->up && link_step(l))

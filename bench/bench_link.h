@@ -1,6 +1,6 @@
 /*
- * bench_link.h - the lightest client that speaks the protocol: proto/wire.h over a blocking socket. What
- * there is to send leaves in one writev(), then one recv() is waited for.
+ * bench_link.h - the lightest client that speaks the protocol: proto/wire.h over a blocking socket.
+ * What there is to send leaves in one writev(), then one recv() is waited for.
  */
 #pragma once
 
@@ -15,16 +15,17 @@ struct link {
 	struct wire wire;
 	bool up; /* HELLO has come */
 	char instance[32];
-	size_t read_size; /* bytes per recv(); LINK_READ unless changed */
+	size_t read_size;  /* bytes per recv(); LINK_READ unless changed */
 	uint64_t answered; /* id of the latest answer on channel 0 */
-	char *reply; /* the latest answer, NUL-terminated */
+	char *reply;       /* the latest answer, NUL-terminated */
 	bool keep_replies; /* fill `reply`: off while time is measured */
 	/* To be cut after exactly so many bytes of either direction. UINT64_MAX: never. */
 	uint64_t cut_in, cut_out;
 	uint8_t *buf;
 };
 
-/* Connected and greeted; dies when that does not work (false only with a cut, when the cut came). */
+/* Connected and greeted; dies when that does not work (false only with a cut, when the cut came).
+ */
 bool link_open(struct link *l, const char *path, uint64_t cut_in, uint64_t cut_out);
 /* Without a word, as a link that breaks; link_finish() says goodbye. Both idempotent. */
 void link_cut(struct link *l);
@@ -39,21 +40,22 @@ void link_must_step(struct link *l);
 
 /* A request on channel 0, answered; the answer is in l->reply. */
 const char *link_ask(struct link *l, const struct msg_request *m);
-/* Unsigned member `key` of the first object behind `after` (NULL: the start) in a JSON text; dies without. */
+/* Unsigned member `key` of the first object behind `after` (NULL: the start) in a JSON text; dies
+ * without. */
 uint64_t link_number(const char *json, const char *after, const char *key);
 
 /* ---- one exec channel ---- */
 
 struct job {
 	struct channel channel;
-	uint64_t window; /* kept open by granting what was received */
+	uint64_t window;  /* kept open by granting what was received */
 	uint64_t next[3]; /* offset of the byte to come, by stream */
-	uint64_t bytes; /* received in all */
-	uint64_t gap; /* bytes reported missing */
+	uint64_t bytes;   /* received in all */
+	uint64_t gap;     /* bytes reported missing */
 	struct msg_opened opened_as;
 	bool opened, live, ended, closed;
-	bool good; /* ended as exited(0) */
-	bool wrong; /* an offset that does not follow, or a refusal */
+	bool good;         /* ended as exited(0) */
+	bool wrong;        /* an offset that does not follow, or a refusal */
 	bool parse_opened; /* fill opened_as, needed for input */
 	/* Optional: each piece of output. */
 	void (*on_output)(struct job *j, uint8_t stream, const uint8_t *data, size_t len);

@@ -1,6 +1,7 @@
 /*
- * Processes: agents, floor programs, helpers of our own. All of them are remembered by floor.h in this file
- * alone, so whatever ends us ends them too; agents and helpers also go when we are killed.
+ * Processes: agents, floor programs, helpers of our own. All of them are remembered by floor.h in
+ * this file alone, so whatever ends us ends them too; agents and helpers also go when we are
+ * killed.
  */
 #include "bench/bench.h"
 
@@ -11,7 +12,7 @@
 #include "bench/floor.h"
 
 #define MAX_AGENTS 8
-#define STOP_MS	   8000 /* agentd gives its sessions 3 s */
+#define STOP_MS    8000 /* agentd gives its sessions 3 s */
 
 static char dir[64];
 static struct agent *agents[MAX_AGENTS];
@@ -66,12 +67,14 @@ void die(const char *fmt, ...)
 	_exit(1);
 }
 
-void proc_begin(unsigned seconds)
+void proc_begin(unsigned seconds, bool rt)
 {
 	static const int sigs[] = {SIGALRM, SIGTERM, SIGINT, SIGHUP};
 	struct sigaction sa = {.sa_handler = on_signal};
 	const char *tmp = getenv("TMPDIR");
 
+	if (rt && sched_setscheduler(0, SCHED_RR, &(struct sched_param){.sched_priority = 1}) < 0)
+		die("--rt: %s", strerror(errno));
 	floor_begin(seconds);
 	owner = getpid();
 	sigfillset(&sa.sa_mask);
@@ -118,8 +121,8 @@ const char *static_program(const char *name)
 	char path[PATH_MAX];
 	const char *slash = strrchr(base, '/');
 
-	snprintf(path, sizeof(path), "%.*s/%s", slash ? (int)(slash - base) : 1,
-		slash ? base : ".", name);
+	snprintf(path, sizeof(path), "%.*s/%s", slash ? (int)(slash - base) : 1, slash ? base : ".",
+		name);
 	return keep_if_there(strcmp(name, "agentd") == 0 ? base : path);
 }
 

@@ -31,10 +31,14 @@ static struct sample ping(struct link *l, size_t n)
 
 void bench_rtt(void)
 {
-	static const struct line one_p50 = {"rtt", "ping on one CPU, p50", "us", "bare round trip", RATIO_MAX, 2},
-		one_p99 = {"rtt", "ping on one CPU, p99", "us", "bare round trip", BAR_NONE, 0},
-		any_p50 = {"rtt", "ping on any CPU, p50", "us", "bare round trip", RATIO_MAX, 2},
-		any_p99 = {"rtt", "ping on any CPU, p99", "us", "bare round trip", BAR_NONE, 0};
+	static const struct line one_p50 = {"rtt", "ping on one CPU, p50", "us", "bare round trip",
+					 RATIO_MAX, 2},
+				 one_p99 = {"rtt", "ping on one CPU, p99", "us", "bare round trip",
+					 BAR_NONE, 0},
+				 any_p50 = {"rtt", "ping on any CPU, p50", "us", "bare round trip",
+					 RATIO_MAX, 2},
+				 any_p99 = {"rtt", "ping on any CPU, p99", "us", "bare round trip",
+					 BAR_NONE, 0};
 	struct agent agent;
 	struct link l;
 	char count[32];

@@ -1,13 +1,14 @@
 /*
- * `run`: /bin/true, one after another, in blocks of 100 that alternate between agentd, the minimal agent and the
- * bare vfork, so that all three meet the same moods of the machine. `many`: 16 at once.
+ * `run`: /bin/true, one after another, in blocks of 100 that alternate between agentd, the minimal
+ * agent and the bare vfork, so that all three meet the same moods of the machine. `many`: 16 at
+ * once.
  */
 #include <stdio.h>
 
 #include "bench/bench_runs.h"
 #include "bench/floor.h"
 
-#define BLOCK	    100
+#define BLOCK       100
 #define MAX_SAMPLES 20000
 
 static char *const command[] = {"/bin/true", NULL};
@@ -124,12 +125,18 @@ static double cpu_us(const struct way *w)
 
 static void run_round(size_t n)
 {
-	static const struct line p50 = {"run", "/bin/true, p50", "us", "minimal agent", RATIO_MAX, 1.10},
-		p99 = {"run", "/bin/true, p99", "us", "minimal agent", RATIO_MAX, 1.30},
-		bare_p50 = {"run", "/bin/true, p50", "us", "bare vfork", BAR_NONE, 0},
-		cpu = {"run", "agent CPU per run", "us", "minimal agent", BAR_NONE, 0},
-		retain_p50 = {"run", "retain_ms 0 for a remove request, p50", "us", "minimal agent", BAR_NONE, 0},
-		retain_cpu = {"run", "retain_ms 0, agent CPU per run", "us", "minimal agent", BAR_NONE, 0};
+	static const struct line p50 = {"run", "/bin/true, p50", "us", "minimal agent", RATIO_MAX,
+					 1.10},
+				 p99 = {"run", "/bin/true, p99", "us", "minimal agent", RATIO_MAX,
+					 1.30},
+				 bare_p50 = {"run", "/bin/true, p50", "us", "bare vfork", BAR_NONE,
+					 0},
+				 cpu = {"run", "agent CPU per run", "us", "minimal agent", BAR_NONE,
+					 0},
+				 retain_p50 = {"run", "retain_ms 0 for a remove request, p50", "us",
+					 "minimal agent", BAR_NONE, 0},
+				 retain_cpu = {"run", "retain_ms 0, agent CPU per run", "us",
+					 "minimal agent", BAR_NONE, 0};
 
 	for (size_t i = 0; i < array_size(ways); i++)
 		ways[i].n = ways[i].cpu = 0;
@@ -163,9 +170,12 @@ void bench_run(void)
 
 static void many_round(size_t n)
 {
-	static const struct line rate = {"many", "16 at once", "runs/s", "bare vfork", RATIO_MIN, 0.95},
-		rate_agent = {"many", "16 at once", "runs/s", "minimal agent", BAR_NONE, 0},
-		cpu = {"many", "agent CPU per run", "us", "minimal agent", BAR_NONE, 0};
+	static const struct line rate = {"many", "16 at once", "runs/s", "bare vfork", RATIO_MIN,
+					 0.95},
+				 rate_agent = {"many", "16 at once", "runs/s", "minimal agent",
+					 BAR_NONE, 0},
+				 cpu = {"many", "agent CPU per run", "us", "minimal agent",
+					 BAR_NONE, 0};
 	const char *json, *mode = "16_at_once";
 	double bare, mine, mine_cpu;
 	uint64_t before, ns;
@@ -189,7 +199,8 @@ static void many_round(size_t n)
 void bench_many(void)
 {
 	begin(16);
-	for (unsigned i = 0; i < 4 * options.rounds; i++) /* short, so that they lie close together */
+	for (unsigned i = 0; i < 4 * options.rounds;
+		i++) /* short, so that they lie close together */
 		many_round(work(1000));
 	end();
 }

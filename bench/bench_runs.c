@@ -4,9 +4,9 @@
 
 #include "bench/floor.h"
 
-#define WINDOW	 (64 * 1024)
+#define WINDOW   (64 * 1024)
 #define TEMPLATE "b0000000000"
-#define DIGITS	 10
+#define DIGITS   10
 
 static char *digits_in(char *json, size_t len)
 {
@@ -30,9 +30,16 @@ static void on_output(struct job *j, uint8_t stream, const uint8_t *data, size_t
 
 void runs_init(struct runs *r, struct link *l, char *const argv[], enum removal removal)
 {
-	struct msg_open open = {.service = "exec", .id = TEMPLATE, .window = WINDOW, .has_start = true,
-		.start = {.argv = (char **)argv, .kill_grace_ms = 2000, .linger_ms = 50, .ring = MIB,
-			.retain_ms = 0, .has_retain = removal == REMOVE_RETAIN}};
+	struct msg_open open = {.service = "exec",
+		.id = TEMPLATE,
+		.window = WINDOW,
+		.has_start = true,
+		.start = {.argv = (char **)argv,
+			.kill_grace_ms = 2000,
+			.linger_ms = 50,
+			.ring = MIB,
+			.retain_ms = 0,
+			.has_retain = removal == REMOVE_RETAIN}};
 	struct msg_request remove = {.op = OP_REMOVE, .op_name = "remove", .id = TEMPLATE};
 
 	*r = (struct runs){.link = l, .removal = removal};

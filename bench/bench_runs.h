@@ -1,6 +1,6 @@
 /*
- * bench_runs.h - short commands, one after another or many at once, over one link. A run begins with its
- * OPEN and is over when its channel is closed, which comes right behind the `end` event.
+ * bench_runs.h - short commands, one after another or many at once, over one link. A run begins
+ * with its OPEN and is over when its channel is closed, which comes right behind the `end` event.
  */
 #pragma once
 
@@ -10,8 +10,9 @@
 
 /* How an ended session goes away. */
 enum removal {
-	REMOVE_REQUEST, /* a `remove` request behind the end, as `agentctl run` does; nobody waits for the answer */
-	REMOVE_RETAIN, /* start.retain_ms 0: agentd does it by itself */
+	REMOVE_REQUEST, /* a `remove` request behind the end, as `agentctl run` does; nobody waits
+			   for the answer */
+	REMOVE_RETAIN,  /* start.retain_ms 0: agentd does it by itself */
 };
 
 struct run {
@@ -24,7 +25,7 @@ struct run {
 struct runs {
 	struct link *link;
 	enum removal removal;
-	const char *expect; /* the whole stdout; NULL: not looked at */
+	const char *expect;           /* the whole stdout; NULL: not looked at */
 	char open[1024], remove[128]; /* JSON, the id's digits are filled in */
 	size_t open_len, remove_len;
 	char *open_id, *remove_id;

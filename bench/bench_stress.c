@@ -1,5 +1,6 @@
 /*
- * `stress`: not how fast but whether it is right. Every byte is compared with what it must be as it comes.
+ * `stress`: not how fast but whether it is right. Every byte is compared with what it must be as it
+ * comes.
  */
 #include <stdio.h>
 
@@ -60,7 +61,8 @@ static void keep_pace(enum pace pace, struct link *l, uint64_t got, uint64_t tot
 	}
 }
 
-/* A process of its own. Tells by a byte that it is attached; exit code 0: all came, byte for byte. */
+/* A process of its own. Tells by a byte that it is attached; exit code 0: all came, byte for byte.
+ */
 static int viewer(enum pace pace, int attached, uint64_t bytes)
 {
 	static struct watch w = {.job.on_output = compare};
@@ -95,9 +97,15 @@ static void open_both(struct link *l, struct job *j, uint64_t bytes)
 {
 	char count[32], *argv[] = {"sh", "-c", "read go; exec \"$0\" --both \"$1\"",
 				(char *)program("floor_gen"), count, NULL};
-	struct msg_open m = {.service = "exec", .id = "both", .has_start = true,
-		.start = {.argv = argv, .argc = 5, .with_stdin = true, .kill_grace_ms = 2000,
-			.linger_ms = 50, .ring = MIB},
+	struct msg_open m = {.service = "exec",
+		.id = "both",
+		.has_start = true,
+		.start = {.argv = argv,
+			.argc = 5,
+			.with_stdin = true,
+			.kill_grace_ms = 2000,
+			.linger_ms = 50,
+			.ring = MIB},
 		.attach = {.policy = POLICY_LIVE, .input = true}};
 
 	snprintf(count, sizeof(count), "%llu", (unsigned long long)bytes);
@@ -179,12 +187,21 @@ static void compare_echo(struct job *j, uint8_t stream, const uint8_t *data, siz
 static void open_torn(struct torn *t, struct link *l)
 {
 	char *argv[] = {"cat", NULL};
-	struct msg_open m = {.service = "exec", .id = "torn", .window = MIB,
+	struct msg_open m = {.service = "exec",
+		.id = "torn",
+		.window = MIB,
 		.has_start = !t->started,
-		.start = {.argv = argv, .argc = 1, .with_stdin = true, .kill_grace_ms = 2000,
-			.linger_ms = 50, .ring = MIB},
-		.attach = {.viewer = "bench", .since_out = t->job.next[STREAM_OUT],
-			.since_err = t->job.next[STREAM_ERR], .hold_ms = 30000, .input = true}};
+		.start = {.argv = argv,
+			.argc = 1,
+			.with_stdin = true,
+			.kill_grace_ms = 2000,
+			.linger_ms = 50,
+			.ring = MIB},
+		.attach = {.viewer = "bench",
+			.since_out = t->job.next[STREAM_OUT],
+			.since_err = t->job.next[STREAM_ERR],
+			.hold_ms = 30000,
+			.input = true}};
 
 	job_open_msg(&t->job, l, &m);
 }
@@ -230,8 +247,10 @@ static void torn_link(void)
 			cut[random & 1] = 1 + (random >> 8) % (random & 14 ? most : 2000);
 		live(&t, cut[0], cut[1]);
 	}
-	table_add(&line, !t.job.good || t.different || t.job.wrong || t.job.gap ||
-				 t.job.next[STREAM_OUT] != t.total, 0);
+	table_add(&line,
+		!t.job.good || t.different || t.job.wrong || t.job.gap ||
+			t.job.next[STREAM_OUT] != t.total,
+		0);
 	table_note("stress: %llu MiB through cat, %llu links, seed %llu",
 		(unsigned long long)(t.total / MIB), (unsigned long long)done,
 		(unsigned long long)seed);

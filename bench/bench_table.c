@@ -132,8 +132,8 @@ static void print_row(const struct row *r, double value, double floor, double ra
 void table_print(void)
 {
 	if (!options.json)
-		printf("%-7s %-38s %9s %-7s %-18s %9s %6s  %s\n", "section", "measure", "agentd", "",
-			"compared with", "", "ratio", "bar");
+		printf("%-7s %-38s %9s %-7s %-18s %9s %6s  %s\n", "section", "measure", "agentd",
+			"", "compared with", "", "ratio", "bar");
 	for (size_t i = 0; i < n_rows; i++) {
 		const struct row *r = &rows[i];
 		double value, floor, ratio;

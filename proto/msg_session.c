@@ -280,6 +280,8 @@ static int read_entry(struct msg_reader *r, const cJSON *obj, struct msg_entry *
 
 	*m = (struct msg_entry){.id = "", .cwd = "", .user = "", .disconnect_left_ms = -1, .retain_left_ms = -1,
 		.timeout_left_ms = -1};
+	if (!cJSON_IsObject(obj))
+		return msg_reader_fail(r, "sessions", "an array of objects");
 	if ((e = msg_get_name(r, obj, "id", MSG_ID_MAX, &m->id)) < 0 ||
 		(e = msg_get_str(r, obj, "state", &state)) < 0 || (e = msg_get_str(r, obj, "cwd", &m->cwd)) < 0 ||
 		(e = msg_get_str(r, obj, "user", &m->user)) < 0 ||

@@ -312,7 +312,7 @@ void msg_put_start(struct jsonw *w, const struct msg_start *s)
 	if (s->cwd)
 		jsonw_bytes(w, "cwd", s->cwd, strlen(s->cwd));
 	if (s->user)
-		jsonw_str(w, "user", s->user);
+		jsonw_bytes(w, "user", s->user, strlen(s->user));
 	if (s->timeout_ms)
 		jsonw_u64(w, "timeout_ms", s->timeout_ms);
 	if (s->disconnect_ms)

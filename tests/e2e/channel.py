@@ -40,10 +40,12 @@ class Channel:
 
     auto: windows are granted as data is consumed; otherwise the test calls grant().
     keep: the bytes are kept in .out and .err, not only counted and hashed.
+    answers: CLOSE is answered at once, which says that everything has been received.
     """
 
-    def __init__(self, link, number, auto=True, keep=True, window=1 << 20, service="exec", **spec):
-        self.link, self.number = link, number
+    def __init__(self, link, number, auto=True, keep=True, answers=True, window=1 << 20, service="exec",
+                 **spec):
+        self.link, self.number, self.answers = link, number, answers
         self.auto, self.size, self.granted, self.received = auto, window, window, 0
         self.spec = {"service": service, "window": window, **spec}
         self.opened, self.refused, self.closed = None, None, None
@@ -140,6 +142,10 @@ class Channel:
 
     def _on_close(self, got):
         self.closed = got.json()["error"] if got.payload else {}
+        if self.answers:
+            self.answer_close()
+
+    def answer_close(self):
         if not self.close_sent:
             self.close_sent = True
             self.link.send(CLOSE, self.number)

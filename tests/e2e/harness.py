@@ -100,7 +100,7 @@ class Target:
 class Agent(Target):
     """An agentd of the test's own, on a socket in a directory of its own."""
 
-    def __init__(self, *args, directory=None, rlimits=None, user=None, wrapper=(), token=None, wait=True, **config):
+    def __init__(self, *args, directory=None, rlimits=None, user=None, wrapper=(), token=None, **config):
         self.dir = pathlib.Path(directory or tempfile.mkdtemp(prefix="agentd-e2e-"))
         self.owns_dir = directory is None
         self.socket = self.dir / "agentd.sock"
@@ -117,8 +117,12 @@ class Agent(Target):
         self.told_to_end = False
         self.proc = self._spawn(rlimits or {}, user)
         self.pid = self.proc.pid
-        if wait:
+        try:
             self._wait_accepting()
+        except BaseException:
+            self.kill()
+            self._forget()
+            raise
 
     def _write_config(self, config):
         path = self.dir / "agentd.conf"
@@ -216,21 +220,25 @@ class Agent(Target):
         killed_by_test = self.proc.returncode == -signal.SIGKILL
         ended = self.proc.poll() is not None and not self.told_to_end
         try:
-            if self.proc.poll() is None:
+            if self.proc.poll() is None and not self.told_to_end:
                 self.terminate()
             code = self.proc.wait(15)
         except subprocess.TimeoutExpired:
             self.kill()
             code = "still running 15 s after SIGTERM"
-        programs.discard(self.proc)
-        reap_orphans()
         log = self.log()
-        if self.owns_dir:
-            shutil.rmtree(self.dir, ignore_errors=True)
+        self._forget()
         found = SANITIZERS.search(log)
         assert not found, f"the agent's log has {found.group()!r}:\n{log[-8000:]}"
         assert not ended, f"agentd ended by itself, with {code}:\n{log[-4000:]}"
         assert code == 0 or killed_by_test, f"agentd ended with {code}:\n{log[-4000:]}"
+
+
+    def _forget(self):
+        programs.discard(self.proc)
+        reap_orphans()
+        if self.owns_dir:
+            shutil.rmtree(self.dir, ignore_errors=True)
 
 
 def reap_orphans():

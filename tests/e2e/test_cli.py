@@ -155,7 +155,8 @@ def test_does_not_inherit_descriptors_to_sessions(tmp_path):
     """Nor what it inherited itself."""
     path = tmp_path / "s"
     read_end, write_end = os.pipe()
-    proc = subprocess.Popen([binary("agentd"), "--listen", f"unix:{path}"], env=program_env(), stderr=subprocess.DEVNULL,
+    command = [binary("agentd"), "--listen", f"unix:{path}"]
+    proc = subprocess.Popen(command, env=program_env(), stderr=subprocess.DEVNULL,
                             pass_fds=(read_end, write_end))
     try:
         eventually(path.exists, "the socket")

@@ -82,6 +82,23 @@ def test_resume_after_the_end(agent):
     assert again.out == b"one\ntwo\n" and again.end["code"] == 7
 
 
+@pytest.mark.parametrize("retain_ms", [0, 300000])
+def test_end_is_not_over_before_the_client_said_so(agent, retain_ms):
+    """The link breaks when the agent has said all and the client has not answered CLOSE: it may not have got it."""
+    link = agent.connect()
+    start = {"cmd": ["sh", "-c", "echo all of it; exit 7"], "retain_ms": retain_ms}
+    channel = link.open(start=start, answers=False, attach={"viewer": "me", "hold_ms": 9000})
+    channel.wait_closed()
+    link.idle(0.2)
+    link.cut()
+    link = agent.connect()
+    link.wait_entry(channel.id, lambda entry: entry["held"] == 1, "the place to be held")
+    again = link.open(id=channel.id, attach={"viewer": "me", "hold_ms": 9000}).finish()
+    assert again.out == b"all of it\n" and again.end["code"] == 7
+    entry = link.entry(channel.id)
+    assert entry is None if retain_ms == 0 else entry["held"] == 0
+
+
 def test_resume_without_start(agent):
     link = agent.connect()
     channel = link.open(start={"cmd": ["cat"], "stdin": True}, attach={"viewer": "me", "input": True, "hold_ms": 9000})

@@ -165,6 +165,28 @@ def test_retain_0(link):
     eventually(lambda: link.entry(channel.id) is None, "the session to go", 5)
 
 
+def test_retain_0_waits_for_the_viewers(link):
+    """Until each has answered CLOSE."""
+    channels = [link.open(start={"cmd": ["sh", "-c", "sleep 0.2; echo x"], "retain_ms": 0}, answers=False)]
+    channels.append(link.open(id=channels[0].id, answers=False))
+    for channel in channels:
+        channel.wait_closed()
+    link.idle(1.5)
+    assert link.entry(channels[0].id)
+    channels[0].answer_close()
+    link.idle(0.3)
+    assert link.entry(channels[0].id)
+    channels[1].answer_close()
+    eventually(lambda: link.entry(channels[0].id) is None, "the session to go", 3)
+
+
+def test_retain_0_with_nobody(link):
+    """A second is given to those who ask how it ended."""
+    session = link.request("start", start={"cmd": ["true"], "retain_ms": 0})["id"]
+    assert link.wait_end(session)["end"]["code"] == 0
+    eventually(lambda: link.entry(session) is None, "the session to go", 5)
+
+
 def test_retention_does_not_cut_a_viewer_off(link):
     """Time is up while a slow viewer still reads: it gets to the end, or is told that the session was removed."""
     channel = link.open(start={"cmd": ["sh", "-c", seq_script(0, 10000)], "retain_ms": 300}, window=1000, auto=False)

@@ -33,7 +33,7 @@ static int finish(void **state)
 {
 	char path[sizeof(cg.path)];
 
-	strcpy(path, cg.path);
+	snprintf(path, sizeof(path), "%s", cg.path);
 	cgroup_fini(&cg, true);
 	assert_int_equal(cg.dir, -1);
 	if (here)
@@ -59,7 +59,7 @@ static int open_leaf(char name[CGROUP_LEAF_NAME])
 {
 	int fd;
 
-	strcpy(name, "s0");
+	snprintf(name, CGROUP_LEAF_NAME, "s0");
 	fd = cgroup_leaf_open(&cg, name);
 	if (!here)
 		assert_int_equal(fd, -EOPNOTSUPP);
@@ -306,6 +306,27 @@ static void test_oom(void **state)
 	cgroup_leaf_close(&cg, again);
 }
 
+/* When nothing is going on nothing is kept either; what is in use stays. */
+static void test_idle(void **state)
+{
+	char used[CGROUP_LEAF_NAME], closed[CGROUP_LEAF_NAME], again[CGROUP_LEAF_NAME];
+	int fds = count_fds();
+
+	(void)state;
+	open_leaf(closed);
+	cgroup_leaf_close(&cg, closed);
+	cgroup_idle(&cg);
+	assert_int_equal(count_fds(), fds);
+	if (here)
+		assert_false(exists(closed));
+	open_leaf(used);
+	cgroup_idle(&cg);
+	assert_int_equal(exists(used), here);
+	open_leaf(again);
+	cgroup_leaf_close(&cg, again);
+	cgroup_leaf_close(&cg, used);
+}
+
 /* Far more than descriptors are kept for: all different, and all gone afterwards. */
 static void test_many(void **state)
 {
@@ -368,7 +389,7 @@ static void test_takeover(void **state)
 	other = start("exec sleep 100", open_leaf(stray)); /* of a session that was removed */
 	open_leaf(idle);
 	cgroup_leaf_close(&cg, idle);
-	strcpy(path, cg.path);
+	snprintf(path, sizeof(path), "%s", cg.path);
 	cgroup_fini(&cg, false);
 	assert_int_equal(cgroup_init(&cg, "auto", path), 0);
 	if (here) {
@@ -455,6 +476,7 @@ int main(void)
 		TEST(test_signal_all),
 		TEST(test_kill_forkers),
 		TEST(test_reuse),
+		TEST(test_idle),
 		TEST(test_oom),
 		TEST(test_many),
 		TEST(test_orphans),

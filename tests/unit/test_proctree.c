@@ -28,7 +28,7 @@ struct tree {
 
 /* Starts a shell script and waits until it says "ready", maybe with words behind that, which are
  * returned. */
-static struct tree start(const char *script, bool new_session, char *ret_words)
+static struct tree start(const char *script, bool new_session, pid_t *ret_pid)
 {
 	struct spawn_request req = SH(script);
 	struct tree t;
@@ -48,8 +48,8 @@ static struct tree start(const char *script, bool new_session, char *ret_words)
 	}
 	text[len - 1] = '\0';
 	assert_int_equal(strncmp(text, "ready", 5), 0);
-	if (ret_words)
-		strcpy(ret_words, text + 5);
+	if (ret_pid)
+		*ret_pid = (pid_t)strtol(text + 5, NULL, 10);
 	assert_int_equal(proctree_start_time(t.leader.pid, &t.start), 0);
 	assert_true(t.start > 0);
 	return t;
@@ -112,16 +112,16 @@ static void test_escaped_descendant(void **state)
 /* A daemon has neither the session nor a parent in it: what only a cgroup can reach. */
 static void test_daemon_is_not_reached(void **state)
 {
-	char words[128];
-	struct tree t = start(
-		"(setsid sh -c 'echo ready $$; exec sleep 100' &); sleep 100; :", true, words);
+	pid_t pid;
+	struct tree t =
+		start("(setsid sh -c 'echo ready $$; exec sleep 100' &); sleep 100; :", true, &pid);
 
 	(void)state;
 	expect(&t, 2);
 	assert_int_equal(signal_session(&t, SIGKILL), 2);
 	assert_int_equal(wait_status(&t.leader), 128 + SIGKILL);
 	assert_false(gone_within(&t, 20));
-	assert_int_equal(kill(atoi(words), SIGKILL), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
 	end(&t);
 }
 

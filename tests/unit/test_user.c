@@ -176,7 +176,7 @@ static void test_odd_lines(void **state)
 				"ada:x:12:13::/h:/bin/sh:more\n"
 				"ada:x:99:99::/late:/bin/sh\n";
 	static const char nul[] = "ada\0:x:5:5::/:/bin/sh\nada:x:6:6::/six:/bin/sh\n";
-	char line[600];
+	char line[600], groups[600], home[257];
 	struct user u;
 
 	(void)state;
@@ -192,14 +192,23 @@ static void test_odd_lines(void **state)
 	assert_int_equal(u.uid, 6);
 
 	/* A home that does not fit makes no entry, rather than another home. */
-	memset(line, 'h', sizeof(line));
-	memcpy(line, "far:x:1:1::/", 12);
-	strcpy(line + 300, ":/bin/sh\n");
+	memset(home, 'h', 256);
+	home[256] = '\0';
+	snprintf(line, sizeof(line), "far:x:1:1::%s:/bin/sh\n", home);
 	set_files(line, "");
 	assert_int_equal(user_resolve("far", &u), -ENOENT);
-	strcpy(line + 266, ":/bin/sh\n");
+	snprintf(line, sizeof(line), "far:x:1:1::%s:/bin/sh\n", home + 1);
 	set_files(line, "");
-	assert_int_equal(strlen(resolve("far").home), 255);
+	assert_string_equal(resolve("far").home, home + 1);
+	/* A long name, and a group with one. */
+	snprintf(line, sizeof(line), "%s:x:3:3::/:\n", home + 1);
+	snprintf(groups, sizeof(groups), "%s:x:4:\n", home + 1);
+	set_files(line, groups);
+	snprintf(line, sizeof(line), "%s:%.250s", home + 1, home);
+	assert_int_equal(user_resolve(line, &u), -ENOENT);
+	snprintf(groups, sizeof(groups), "%.250s:x:4:\n", home);
+	write_text(group, groups, strlen(groups));
+	assert_int_equal(resolve(line).gid, 4);
 }
 
 static void test_many_groups(void **state)

@@ -61,9 +61,15 @@ static struct rig_chan *of(struct channel *c)
 	return container_of(c, struct rig_chan, channel);
 }
 
+static uint8_t xs[FRAME_PAYLOAD_MAX];
+
+void rig_scribble(void)
+{
+	memset(xs, '?', sizeof(xs));
+}
+
 static bool pull(struct channel *c, size_t max, struct mux_item *ret)
 {
-	static uint8_t xs[FRAME_PAYLOAD_MAX];
 	struct rig_chan *x = of(c);
 	static uint8_t gap[8];
 	size_t n;

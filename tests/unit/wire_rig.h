@@ -85,6 +85,9 @@ const char *rig_told(struct rig *r);
 /* One round of output: what was offered is taken up to r->step. False: nothing was offered. */
 bool rig_pump(struct rig *r);
 
+/* The bytes of a frame are only good until the wire is called again: this spoils them. */
+void rig_scribble(void);
+
 struct rig_chan *rig_chan(struct rig *r, uint32_t id);
 /* Says OPEN; it must be accepted. The logs are empty afterwards. */
 struct rig_chan *rig_open(struct rig *r, uint32_t id);
