@@ -34,6 +34,7 @@ struct slot {
 	enum slot_state state;
 	unsigned leaf;
 	unsigned looks; /* that found the closed leaf populated */
+	bool empty;     /* closed, and was seen to be empty then */
 	bool spoiled;   /* cgroup.kill was used: what is cloned into it later dies at once (Linux 6.18) */
 	int dir;
 	int events; /* cgroup.events */
@@ -209,9 +210,10 @@ static struct slot *reuse(struct cgroup *cg)
 
 		if (slot->state == SLOT_CLOSED) {
 			looks++;
-			populated = read_value(slot->events, "populated");
+			populated = slot->empty ? 0 : read_value(slot->events, "populated");
 			if (populated == 0) {
 				slot->state = SLOT_USED;
+				slot->empty = false;
 				p->n_closed--;
 				return slot; /* and look here first again: it will be the warmest */
 			}
@@ -270,7 +272,7 @@ static int open_new(struct cgroup *cg, char name[CGROUP_LEAF_NAME])
 		if (slot->events >= 0) {
 			slot->memory = cgroup_leaf_file(cg, name, "memory.events", O_RDONLY);
 			slot->leaf = leaf;
-			slot->spoiled = false;
+			slot->spoiled = slot->empty = false;
 			slot->dir = dir;
 			slot->state = SLOT_USED;
 			return dir;
@@ -314,7 +316,7 @@ int cgroup_leaf_claim(struct cgroup *cg, const char *name)
 	return 0;
 }
 
-void cgroup_leaf_close(struct cgroup *cg, const char *name)
+static void close_leaf(struct cgroup *cg, const char *name, bool empty)
 {
 	struct cgroup_pool *p = cg->pool;
 	struct slot *slot;
@@ -335,8 +337,19 @@ void cgroup_leaf_close(struct cgroup *cg, const char *name)
 		}
 		slot->state = SLOT_CLOSED;
 		slot->looks = 0;
+		slot->empty = empty;
 		p->n_closed++;
 	}
+}
+
+void cgroup_leaf_close(struct cgroup *cg, const char *name)
+{
+	close_leaf(cg, name, false);
+}
+
+void cgroup_leaf_close_empty(struct cgroup *cg, const char *name)
+{
+	close_leaf(cg, name, true);
 }
 
 void cgroup_pool_spoil(struct cgroup *cg, const char *name)

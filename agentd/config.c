@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+#define LINE_SIZE 4096 /* line end and NUL included */
+
 enum kind { KIND_NUMBER, KIND_STRING, KIND_LISTEN, KIND_LEVEL };
 
 static const struct key {
@@ -83,7 +85,7 @@ static int set_number(struct config *c, const struct key *k, const char *value, 
 
 	errno = 0;
 	v = strtoull(value, &end, 10);
-	if (errno || end == value || *end || value[0] == '-' || v < k->min || v > k->max) {
+	if (value[0] < '0' || value[0] > '9' || errno || *end || v < k->min || v > k->max) {
 		snprintf(why, size, "%s must be a number from %llu to %llu, not \"%s\"", k->name,
 			(unsigned long long)k->min, (unsigned long long)k->max, value);
 		return -EINVAL;
@@ -151,6 +153,10 @@ static int read_line(struct config *c, char *line, char *why, size_t size)
 {
 	char *value;
 
+	if (strlen(line) == LINE_SIZE - 1 && line[LINE_SIZE - 2] != '\n') {
+		snprintf(why, size, "a line of more than %d characters", LINE_SIZE - 2);
+		return -EINVAL;
+	}
 	line = trim(line);
 	if (*line == '\0' || *line == '#')
 		return 0;
@@ -166,7 +172,7 @@ static int read_line(struct config *c, char *line, char *why, size_t size)
 int config_read(struct config *c, const char *path, char *why, size_t why_size)
 {
 	FILE *f = fopen(path, "re");
-	char line[4096], reason[256] = "";
+	char line[LINE_SIZE], reason[256] = "";
 	int r = 0;
 
 	if (!f) {
@@ -178,6 +184,10 @@ int config_read(struct config *c, const char *path, char *why, size_t why_size)
 		r = read_line(c, line, reason, sizeof(reason));
 		if (r < 0)
 			snprintf(why, why_size, "%s line %u: %s", path, n, reason);
+	}
+	if (r == 0 && ferror(f)) {
+		r = -errno; /* of the last fgets */
+		snprintf(why, why_size, "%s: %s", path, strerror(-r));
 	}
 	fclose(f);
 	return r;
@@ -201,7 +211,6 @@ static ssize_t read_small(const char *path, char *out, size_t size)
 int config_load_token(struct config *c, char *why, size_t why_size)
 {
 	char text[4096];
-	char *at = text;
 	ssize_t n;
 
 	free(take_ptr(&c->token));
@@ -215,8 +224,16 @@ int config_load_token(struct config *c, char *why, size_t why_size)
 		c->token = copy(text);
 		return 0;
 	}
-	if (read_small("/proc/cmdline", text, sizeof(text)) <= 0)
-		return 0;
+	return 0;
+}
+
+void config_token_from_kernel(struct config *c)
+{
+	char text[4096];
+	char *at = text;
+
+	if (c->token || read_small("/proc/cmdline", text, sizeof(text)) <= 0)
+		return;
 	while ((at = strstr(at, "agentd.token=")) != NULL) {
 		bool word_start = at == text || at[-1] == ' ';
 
@@ -228,5 +245,4 @@ int config_load_token(struct config *c, char *why, size_t why_size)
 			c->token = copy(at);
 		break;
 	}
-	return 0;
 }

@@ -28,7 +28,9 @@ void config_fini(struct config *c);
 int config_set(struct config *c, const char *key, const char *value, char *why, size_t why_size);
 /* All lines of a file; the message names file and line. */
 int config_read(struct config *c, const char *path, char *why, size_t why_size);
-/* Reads the token: from token_file, else agentd.token= in /proc/cmdline, else none. */
+/* Reads the token from token_file, if there is one. */
 int config_load_token(struct config *c, char *why, size_t why_size);
+/* Without a token so far: agentd.token= in /proc/cmdline. */
+void config_token_from_kernel(struct config *c);
 /* The i-th key and what it is for, for --help; NULL past the end. */
 const char *config_key(unsigned i, const char **ret_help);

@@ -56,7 +56,10 @@ void daemon_flush(struct daemon *d)
 
 static void on_before_poll(uv_prepare_t *h)
 {
-	daemon_flush(h->data);
+	struct daemon *d = h->data;
+
+	daemon_flush(d);
+	sessions_tidy(&d->sessions);
 }
 
 static void on_after_poll(uv_check_t *h)
@@ -254,7 +257,6 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 	list_init(&d->conns);
 	list_init(&d->woken);
 	list_init(&d->drowsy);
-	read_boot_id(d->boot_id);
 	r = uv_loop_init(&d->loop);
 	if (r < 0)
 		return r;
@@ -264,6 +266,8 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 	r = start_listeners(d, in);
 	if (r < 0)
 		return r;
+	config_token_from_kernel(&d->config);
+	read_boot_id(d->boot_id);
 	init_handles(d);
 	r = sessions_init(&d->sessions, &d->loop, &d->config, in->arena_fd, &adopted);
 	if (r < 0) {

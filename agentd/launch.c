@@ -1,6 +1,7 @@
 #include "agentd/launch.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -16,6 +17,25 @@ static void fail(struct launch *l, enum spawn_stage stage, int err)
 	}
 }
 
+#define SELF_MS 1000
+
+/* Who we are ourselves is looked up once a second at most: nothing but the defaults of HOME, SHELL and the like
+ * depends on it. */
+static int own_user(struct user *ret)
+{
+	static struct user self;
+	static uint64_t looked_up;
+	uint64_t now = now_ms();
+	int r = 0;
+
+	if (looked_up == 0 || now - looked_up > SELF_MS) {
+		r = user_by_uid(geteuid(), &self);
+		looked_up = r == 0 ? now : 0;
+	}
+	*ret = self;
+	return r;
+}
+
 static void prepare_user(struct launch *l, const struct config *config)
 {
 	const char *spec = l->start->user ? l->start->user : config->default_user;
@@ -25,7 +45,7 @@ static void prepare_user(struct launch *l, const struct config *config)
 		r = user_resolve(spec, &l->user);
 		l->set_user = r == 0;
 	} else {
-		r = user_by_uid(geteuid(), &l->user);
+		r = own_user(&l->user);
 	}
 	if (r < 0)
 		fail(l, SPAWN_USER, -r);
@@ -40,6 +60,10 @@ static void prepare_cwd(struct launch *l)
 		l->cwd = l->user.home[0] && stat(l->user.home, &st) == 0 && S_ISDIR(st.st_mode) ? l->user.home : "/";
 	if (l->cwd[0] == '\0')
 		fail(l, SPAWN_CWD, ENOENT);
+	if (strlen(l->cwd) >= PATH_MAX) {
+		fail(l, SPAWN_CWD, ENAMETOOLONG);
+		l->cwd = ""; /* not to be kept: an entry of `list` must fit into a frame */
+	}
 }
 
 /* An environment under construction. Only the base variables can be replaced or removed: names in a JSON object are
@@ -181,6 +205,24 @@ static bool oom_protected(void)
 	return known;
 }
 
+/*
+ * A session of its own costs a scheduling group on kernels with autogroup, some 2 % of a short command, and its use is to
+ * find the tree by, and to be rid of our terminal. Where a cgroup does the one and there is no terminal, it is not needed.
+ */
+static bool process_group_will_do(const struct launch *l, bool has_cgroup)
+{
+	static int terminal = -1;
+
+	if (l->start->group != GROUP_AUTO)
+		return l->start->group == GROUP_PROCESS;
+	if (terminal < 0) {
+		auto_close int fd = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+
+		terminal = fd >= 0;
+	}
+	return has_cgroup && !terminal;
+}
+
 static int run(struct launch *l, struct record *rec, int cgroup_fd, const int child[3])
 {
 	struct spawn_rlimit rlimits[SPAWN_RLIMITS_MAX];
@@ -190,7 +232,7 @@ static int run(struct launch *l, struct record *rec, int cgroup_fd, const int ch
 		.path = l->path,
 		.cwd = l->cwd,
 		.fd = {child[0], child[1], child[2]},
-		.new_session = !l->start->process_group,
+		.new_session = !rec->process_group,
 		.set_user = l->set_user,
 		.uid = l->user.uid,
 		.gid = l->user.gid,
@@ -229,7 +271,15 @@ int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
 		leaf = cgroup_leaf_open(cg, rec->cgroup);
 		if (leaf < 0)
 			rec->cgroup[0] = '\0';
+		rec->process_group = process_group_will_do(l, leaf >= 0);
 		r = run(l, rec, leaf < 0 ? -1 : leaf, child);
+		if (r < 0 && l->stage == SPAWN_CGROUP) { /* somebody removed it: no reason not to run */
+			l->stage = SPAWN_OK;
+			cgroup_leaf_close(cg, rec->cgroup);
+			rec->cgroup[0] = '\0';
+			rec->process_group = process_group_will_do(l, false);
+			r = run(l, rec, -1, child);
+		}
 	}
 	for (int i = l->start->with_stdin ? 0 : 1; i < 3; i++)
 		close_fd(&child[i]);

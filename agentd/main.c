@@ -94,6 +94,11 @@ static int parse_option(struct config *c, struct inherited *in, char **argv, int
 	return n;
 }
 
+static void on_nothing(int sig)
+{
+	(void)sig;
+}
+
 /* Started without them, the next files opened would become our standard streams. */
 static void ensure_standard_fds(void)
 {
@@ -122,9 +127,10 @@ int main(int argc, char **argv)
 	log_set_level(config.log_level);
 	if (config_load_token(&config, why, sizeof(why)) < 0)
 		fail_usage(why);
-	/* A peer that went away, and a limit on file sizes, are error values to us. */
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);
+	/* A peer that went away, and a limit on file sizes, are error values to us. Caught and not ignored: exec resets
+	 * what is caught by itself, so no child has to. */
+	signal(SIGPIPE, on_nothing);
+	signal(SIGXFSZ, on_nothing);
 	if (daemon_init(&daemon, &config, argv, &in) < 0)
 		return 1;
 	for (unsigned i = 0; i < daemon.n_listeners; i++)

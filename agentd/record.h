@@ -45,7 +45,7 @@ struct record {
 	int32_t pidfd, fd[3]; /* [0] our end of stdin, [1] stdout, [2] stderr; -1 when closed or never there */
 	uint64_t start_ticks;
 	char cgroup[16]; /* leaf, "" when there is none */
-	bool process_group;
+	bool process_group; /* setpgid only, no session of its own */
 
 	/* how it ends */
 	uint64_t timeout_at, kill_at, disconnect_at, expire_at;

@@ -187,10 +187,8 @@ void session_end(struct session *s, enum end_state state)
 	r->end_pos = store_head(&s->store);
 	r->timeout_at = r->disconnect_at = 0;
 	end->state = state;
-	if (r->cgroup[0] && !cgroup_leaf_populated(&s->all->cgroup, r->cgroup)) {
-		cgroup_leaf_close(&s->all->cgroup, r->cgroup);
-		r->cgroup[0] = '\0';
-	}
+	if (list_empty(&s->untidy))
+		list_append(&s->all->untidy, &s->untidy);
 	sessions_note_end(s->all, s);
 	session_notify(s);
 }
@@ -206,6 +204,16 @@ static void end_from_exit(struct session *s)
 		end->core = s->rec->wait_code == CLD_DUMPED;
 	}
 	session_end(s, end_by_cause(s, end));
+}
+
+void session_tidy(struct session *s)
+{
+	struct record *r = s->rec;
+
+	if (r->cgroup[0] && !cgroup_leaf_populated(&s->all->cgroup, r->cgroup)) {
+		cgroup_leaf_close_empty(&s->all->cgroup, r->cgroup);
+		r->cgroup[0] = '\0';
+	}
 }
 
 void session_check(struct session *s)
@@ -284,6 +292,8 @@ void session_remove(struct session *s, enum error_code why)
 	if (s->closing || r->hidden)
 		return;
 	kick_viewers(s, why);
+	if (s->closing) /* with retain_ms 0 its last viewer took it along */
+		return;
 	if (session_ended(s) && session_silent(s)) {
 		session_close(s);
 		return;
@@ -307,6 +317,7 @@ void session_close(struct session *s)
 	s->closing = true;
 	kick_viewers(s, E_REMOVED);
 	sessions_unlink(s->all, s);
+	list_remove(&s->untidy);
 	process_close(&s->process);
 	uv_timer_stop(&s->timer);
 	uv_close((uv_handle_t *)&s->timer, on_timer_closed);

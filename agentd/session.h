@@ -27,6 +27,7 @@ struct session {
 	struct sessions *all; /* owner */
 	struct list by_name, by_age; /* links in the owner; a hidden one has no name */
 	struct list ended; /* link in the owner's list of ended ones, by age of the end */
+	struct list untidy; /* ended, and session_tidy() is still to be called */
 	struct record *rec;
 	uint64_t rec_off;
 	unsigned slot;
@@ -52,6 +53,8 @@ void session_adopted(struct session *s);
 /* Forgets the session: viewers are told `why`, the process is not touched. While children hold its pipes it lives on hidden,
  * draining them. */
 void session_remove(struct session *s, enum error_code why);
+/* What an end leaves to be done and nobody waits for: the cgroup is given back if it is empty. */
+void session_tidy(struct session *s);
 /* Unlinks and frees, whatever runs; the process is left alone. */
 void session_close(struct session *s);
 

@@ -64,16 +64,24 @@ static ssize_t read_hidden(struct session *s, int stream)
 	return read(s->rec->fd[stream], nowhere, sizeof(nowhere));
 }
 
+/* Where to read to. Room may be made by forgetting a session, but not this one. */
+static size_t space(struct session *s, uint8_t **ret)
+{
+	size_t room;
+
+	s->all->reading = s;
+	room = store_space(&s->store, pin(s), ret);
+	s->all->reading = NULL;
+	return room;
+}
+
 /* Bytes read; 0 at the end; -errno; -ENOBUFS when reading has been paused. */
 static ssize_t read_into_store(struct session *s, int stream)
 {
-	size_t room;
 	uint8_t *at;
+	size_t room = space(s, &at);
 	ssize_t n;
 
-	s->all->reading = s;
-	room = store_space(&s->store, pin(s), &at);
-	s->all->reading = NULL;
 	if (room == 0) {
 		pause_reading(s, true);
 		return -ENOBUFS;
@@ -109,7 +117,7 @@ void session_unpin(struct session *s)
 {
 	uint8_t *at;
 
-	if (s->paused && store_space(&s->store, pin(s), &at) > 0)
+	if (s->paused && space(s, &at) > 0)
 		pause_reading(s, false);
 }
 

@@ -20,6 +20,7 @@ static struct session *session_alloc(struct sessions *all)
 	list_init(&s->by_name);
 	list_init(&s->by_age);
 	list_init(&s->ended);
+	list_init(&s->untidy);
 	list_init(&s->viewers);
 	uv_timer_init(all->loop, &s->timer);
 	return s;
@@ -53,7 +54,6 @@ static void fill_record(struct record *r, const char *id, const struct msg_start
 	snprintf(r->id, sizeof(r->id), "%s", id);
 	r->fingerprint = start->fingerprint;
 	r->pidfd = r->fd[0] = r->fd[1] = r->fd[2] = -1;
-	r->process_group = start->process_group;
 	r->kill_grace_ms = start->kill_grace_ms;
 	r->disconnect_ms = start->disconnect_ms;
 	r->linger_ms = start->linger_ms;

@@ -123,14 +123,20 @@ static void on_idle_timer(uv_timer_t *t)
 		cgroup_idle(&all->cgroup);
 }
 
-void sessions_note_end(struct sessions *all, struct session *s)
+/* Down to as many ended ones as are kept. `not`: it has just ended, somebody is about to be told. */
+static void forget_oldest(struct sessions *all, const struct session *not)
 {
 	struct session *old;
 
-	insert_by_end(all, s);
-	/* Never the one that has just ended: somebody is about to be told. */
-	while (all->n_ended > max_of(all->config->retain_max, (uint64_t)1) && (old = oldest_ended(all, s)) != NULL)
+	while (all->n_ended > max_of(all->config->retain_max, (uint64_t)1) && (old = oldest_ended(all, not)) != NULL)
 		session_remove(old, E_REMOVED);
+}
+
+void sessions_note_end(struct sessions *all, struct session *s)
+{
+	insert_by_end(all, s);
+	if (!all->adopting)
+		forget_oldest(all, s);
 	if (sessions_live(all) == 0)
 		uv_timer_start(&all->idle_timer, on_idle_timer, IDLE_MS, 0);
 	if (all->stopping && sessions_live(all) == 0)
@@ -229,6 +235,16 @@ void sessions_list(struct sessions *all, const char *only, uint64_t after, uint6
 
 /* ---- all of them ---- */
 
+void sessions_tidy(struct sessions *all)
+{
+	while (!list_empty(&all->untidy)) {
+		struct session *s = list_first(&all->untidy, struct session, untidy);
+
+		list_remove(&s->untidy);
+		session_tidy(s);
+	}
+}
+
 void sessions_stop(struct sessions *all, uint64_t grace_ms)
 {
 	all->stopping = true;
@@ -267,10 +283,13 @@ static unsigned adopt_all(struct sessions *all)
 /* The facts of adopted sessions are looked at only when all are there. */
 static void check_all(struct sessions *all)
 {
+	all->adopting = true;
 	list_for_each_safe(s, &all->by_age, struct session, by_age)
 		session_adopted(s);
 	list_for_each_safe(h, &all->hidden, struct session, by_age)
 		session_adopted(h);
+	all->adopting = false;
+	forget_oldest(all, NULL);
 }
 
 int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *config, int arena_fd, unsigned *ret_adopted)
@@ -282,6 +301,7 @@ int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *co
 		list_init(&all->names[i]);
 	list_init(&all->by_age);
 	list_init(&all->hidden);
+	list_init(&all->untidy);
 	uv_timer_init(loop, &all->idle_timer);
 	list_init(&all->ended);
 	*ret_adopted = 0;

@@ -20,9 +20,11 @@ struct sessions {
 	struct list by_age; /* all but hidden ones, oldest start first */
 	struct list hidden; /* removed, children still hold their pipes */
 	struct list ended; /* ended ones, oldest end first */
+	struct list untidy; /* just ended, see sessions_tidy() */
 	unsigned n, n_ended, n_hidden;
 	uv_timer_t idle_timer; /* one shot, a while after the last session ended */
 	struct session *reading; /* its store is being written to: not to be reclaimed */
+	bool adopting; /* a former agent's sessions are being gone through: none is forgotten meanwhile */
 	bool stopping;
 	void (*on_idle)(void *ctx); /* stopping, and the last live session has ended */
 	void *idle_ctx;
@@ -40,6 +42,8 @@ int sessions_start(struct sessions *all, const char *id, const struct msg_start 
 	struct error *e);
 /* One page of list entries into w ("sessions" array and "next"); false when `after` is malformed. */
 void sessions_list(struct sessions *all, const char *only, uint64_t after, uint64_t limit, struct jsonw *w);
+/* Once per turn of the loop, when everybody has been told: what ended sessions leave to be done. */
+void sessions_tidy(struct sessions *all);
 /* Orderly end: TERM to every tree, KILL after the grace; on_idle when nothing lives. */
 void sessions_stop(struct sessions *all, uint64_t grace_ms);
 unsigned sessions_live(const struct sessions *all);

@@ -88,17 +88,18 @@ static void block_signals(void *old)
 
 /*
  * The signals that are ignored, which neither CLONE_CLEAR_SIGHAND nor exec resets. Asking costs as
- * much as resetting, so it is done once: what we inherited does not change, and what we ignore
- * ourselves is added anyway.
+ * much as resetting, so it is done once: what we inherited does not change, and we catch
+ * what we do not want (main.c), which exec resets.
  */
 static uint64_t ignored_signals(void)
 {
 	static uint64_t set;
+	static bool known;
 	struct sigaction sa;
 
-	if (set)
+	if (known)
 		return set;
-	set = 1ULL << (SIGPIPE - 1) | 1ULL << (SIGXFSZ - 1);
+	known = true;
 	for (int sig = 1; sig <= 64; sig++) {
 		if (sigaction(sig, NULL, &sa) == 0 && sa.sa_handler == SIG_IGN)
 			set |= 1ULL << (sig - 1);

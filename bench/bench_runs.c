@@ -62,6 +62,15 @@ static void put_digits(char *out, uint64_t v)
 		out[i] = (char)('0' + v % 10);
 }
 
+/* Behind the next OPEN: cleaning up after one command need not keep the next one waiting. */
+static void send_removal(struct runs *r)
+{
+	if (!r->removal_waits)
+		return;
+	r->removal_waits = false;
+	mux_request(&r->link->wire.mux, 0, 1, r->remove, r->remove_len);
+}
+
 static void start(struct runs *r, struct run *run)
 {
 	put_digits(r->open_id, ++r->serial);
@@ -69,6 +78,7 @@ static void start(struct runs *r, struct run *run)
 	run->expect = r->expect;
 	job_reset(&run->job);
 	job_open(&run->job, r->link, WINDOW, r->open, r->open_len);
+	send_removal(r);
 }
 
 static void settle(struct runs *r, struct run *run)
@@ -79,8 +89,9 @@ static void settle(struct runs *r, struct run *run)
 		r->failed++;
 	if (r->removal != REMOVE_REQUEST)
 		return;
+	send_removal(r);
 	memcpy(r->remove_id, run->id, DIGITS);
-	mux_request(&r->link->wire.mux, 0, 1, r->remove, r->remove_len);
+	r->removal_waits = true;
 }
 
 void runs_one(struct runs *r)
@@ -116,6 +127,7 @@ uint64_t runs_many(struct runs *r, size_t n, size_t width)
 		}
 	}
 	t0 = floor_now_ns() - t0;
-	link_flush(r->link); /* the last removals */
+	send_removal(r);
+	link_flush(r->link);
 	return t0;
 }

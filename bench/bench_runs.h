@@ -29,6 +29,7 @@ struct runs {
 	char open[1024], remove[128]; /* JSON, the id's digits are filled in */
 	size_t open_len, remove_len;
 	char *open_id, *remove_id;
+	bool removal_waits; /* `remove` is to be sent */
 	uint64_t serial;
 	size_t failed;
 	struct run run[RUNS_WIDTH];

@@ -56,12 +56,15 @@ struct msg_rlimit {
 	int64_t soft, hard; /* -1: unlimited */
 };
 
+enum msg_group { GROUP_AUTO, GROUP_SESSION, GROUP_PROCESS };
+
 struct msg_start {
 	char **argv; /* NULL-terminated; argv[-1] is a spare slot, see spawn.h */
 	size_t argc;
 	struct msg_env *env;
 	size_t n_env;
-	bool clear_env, with_stdin, process_group;
+	bool clear_env, with_stdin;
+	enum msg_group group;
 	const char *cwd, *user; /* NULL: default */
 	uint64_t timeout_ms, kill_grace_ms, disconnect_ms, linger_ms, retain_ms, ring;
 	bool has_retain, has_ring; /* given, so that the agent's configured default does not apply */

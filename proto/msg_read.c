@@ -4,6 +4,42 @@
 
 #include "proto/text.h"
 
+/*
+ * cJSON makes two or three small allocations for every value and frees them all again a moment later. They come from one
+ * block, which starts over with every message; what does not fit is from malloc. One message is read at a time.
+ */
+static _Alignas(16) uint8_t pool[16 * 1024];
+static size_t pool_used;
+static bool reading;
+
+static void *pool_malloc(size_t n)
+{
+	void *p = pool + pool_used;
+
+	n = align_up(n, (size_t)16);
+	if (n > sizeof(pool) - pool_used)
+		return malloc(n);
+	pool_used += n;
+	return p;
+}
+
+static void pool_free(void *p)
+{
+	if ((uintptr_t)p - (uintptr_t)pool >= sizeof(pool))
+		free(p);
+}
+
+static void pool_reset(void)
+{
+	static bool hooked;
+
+	if (!hooked)
+		cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = pool_malloc, .free_fn = pool_free});
+	ASSERT(!reading);
+	hooked = reading = true;
+	pool_used = 0;
+}
+
 /* cJSON keeps C strings: a \u0000 would silently cut one. */
 static bool has_nul_escape(const uint8_t *p, size_t len)
 {
@@ -38,9 +74,9 @@ int msg_reader_init(struct msg_reader *r, const uint8_t *json, size_t len, bool 
 	int ret;
 
 	*r = (struct msg_reader){.error = e};
-	if (len > FRAME_PAYLOAD_MAX)
-		return error_set(e, E_BAD_MESSAGE, 0, "a message over %d bytes", FRAME_PAYLOAD_MAX);
-	ret = parse_text(r, json, len);
+	pool_reset();
+	ret = len > FRAME_PAYLOAD_MAX ? error_set(e, E_BAD_MESSAGE, 0, "a message over %d bytes", FRAME_PAYLOAD_MAX)
+				      : parse_text(r, json, len);
 	if (ret == 0 && with_mem) {
 		r->size = len * 10 + 256;
 		r->mem = malloc(r->size);
@@ -60,6 +96,7 @@ void *msg_reader_take(struct msg_reader *r)
 void msg_reader_fini(struct msg_reader *r)
 {
 	cJSON_Delete(take_ptr(&r->root));
+	reading = false;
 	free(take_ptr(&r->mem));
 }
 

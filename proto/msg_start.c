@@ -87,16 +87,22 @@ static int read_rlimits(struct msg_reader *r, const cJSON *obj, struct msg_start
 	return 0;
 }
 
+static const char *const group_words[] = {
+	[GROUP_AUTO] = "auto", [GROUP_SESSION] = "session", [GROUP_PROCESS] = "process"};
+
 static int read_group(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
 {
-	const char *word = "session";
+	const char *word = group_words[GROUP_AUTO];
+	size_t i = 0;
 	int e = msg_get_str(r, obj, "group", &word);
 
 	if (e < 0)
 		return e;
-	s->process_group = strcmp(word, "process") == 0;
-	if (!s->process_group && strcmp(word, "session") != 0)
-		return msg_reader_fail(r, "group", "\"session\" or \"process\"");
+	while (i < array_size(group_words) && strcmp(group_words[i], word) != 0)
+		i++;
+	if (i == array_size(group_words))
+		return msg_reader_fail(r, "group", "\"auto\", \"session\" or \"process\"");
+	s->group = (enum msg_group)i;
 	return 0;
 }
 
@@ -147,7 +153,7 @@ static uint64_t fingerprint(const struct msg_start *s)
 {
 	uint64_t h = 0xcbf29ce484222325ULL;
 	uint64_t numbers[] = {s->timeout_ms, s->kill_grace_ms, s->disconnect_ms, s->linger_ms, s->retain_ms, s->ring,
-		s->clear_env, s->with_stdin, s->process_group, s->argc, s->n_env, s->n_rlimits};
+		s->clear_env, s->with_stdin, s->group, s->argc, s->n_env, s->n_rlimits};
 
 	mix(&h, numbers, sizeof(numbers));
 	for (size_t i = 0; i < s->argc; i++)
@@ -307,8 +313,8 @@ void msg_put_start(struct jsonw *w, const struct msg_start *s)
 		jsonw_bool(w, "clear_env", true);
 	if (s->with_stdin)
 		jsonw_bool(w, "stdin", true);
-	if (s->process_group)
-		jsonw_str(w, "group", "process");
+	if (s->group != GROUP_AUTO)
+		jsonw_str(w, "group", group_words[s->group]);
 	if (s->cwd)
 		jsonw_bytes(w, "cwd", s->cwd, strlen(s->cwd));
 	if (s->user)

@@ -117,7 +117,7 @@ static void rnd_start(struct msg_start *s, struct parts *p)
 	}
 	s->clear_env = rnd(2);
 	s->with_stdin = rnd(2);
-	s->process_group = rnd(2);
+	s->group = (enum msg_group)rnd(3);
 	s->cwd = rnd(2) ? rnd_bytes(0) : NULL;
 	s->user = rnd(2) ? rnd_bytes(0) : NULL;
 	s->timeout_ms = rnd_u64(MSG_MS_MAX);
@@ -150,7 +150,7 @@ static void same_start(const struct msg_start *a, const struct msg_start *b)
 	for (size_t i = 0; i < a->n_rlimits; i++)
 		assert_memory_equal(&a->rlimits[i], &b->rlimits[i], sizeof(a->rlimits[i]));
 	assert_true(a->clear_env == b->clear_env && a->with_stdin == b->with_stdin);
-	assert_true(a->process_group == b->process_group);
+	assert_true(a->group == b->group);
 	same_str(a->cwd, b->cwd);
 	same_str(a->user, b->user);
 	assert_int_equal(a->timeout_ms, b->timeout_ms);

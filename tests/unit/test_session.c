@@ -388,7 +388,7 @@ static void test_kill(void **state)
 		{"trap '' TERM; echo up; while :; do sleep 1; done", TARGET_GROUP, SIGTERM, true, "killed 9 by 1"},
 		{"trap '' TERM; echo up; while :; do sleep 1; done", TARGET_TREE, SIGTERM, true, "killed 9 by 1"},
 		/* It dies of something else than what was sent. */
-		{"trap 'kill -9 $$' TERM; echo up; sleep 60", TARGET_GROUP, SIGTERM, false, "signaled 9"},
+		{"trap 'kill -9 $$' TERM; echo up; while :; do sleep 0.02; done", TARGET_GROUP, SIGTERM, false, "signaled 9"},
 	};
 	struct srig r;
 

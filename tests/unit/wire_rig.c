@@ -215,6 +215,10 @@ static void on_open(void *owner, uint32_t id, const uint8_t *json, size_t len)
 	struct rig_chan *x;
 
 	note(&r->told, "open %u%s", id, brief(json, len));
+	if (r->service) {
+		service_open(r->service, id, json, len);
+		return;
+	}
 	if (r->refuse) {
 		mux_refuse(&r->wire.mux, id, r->refuse, strlen(r->refuse));
 		return;
@@ -230,7 +234,10 @@ static void on_link_request(void *owner, uint64_t id, const uint8_t *json, size_
 	struct rig *r = owner;
 
 	note(&r->told, "request 0@%llu%s", (unsigned long long)id, brief(json, len));
-	mux_respond(&r->wire.mux, 0, id, "{}", 2);
+	if (r->service)
+		control_request(r->service, id, json, len);
+	else
+		mux_respond(&r->wire.mux, 0, id, "{}", 2);
 }
 
 static void on_link_response(void *owner, uint64_t id, const uint8_t *json, size_t len)

@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "agentd/service.h"
 #include "proto/wire.h"
 
 struct rig;
@@ -51,7 +52,8 @@ struct rig {
 	int closed; /* code of the CLOSE frame that came; 0: none */
 	size_t step; /* what the far end takes in at once; 0: all */
 	bool deaf; /* the far end does not read */
-	/* What the service does. */
+	struct service_link *service; /* the agent's, in place of the small one here; its mux is set */
+	/* What the small one does. */
 	uint64_t window, send_limit;
 	const char *refuse; /* an error to refuse with */
 	int status; /* to be authorized with */
