@@ -39,7 +39,8 @@ void cgroup_fini(struct cgroup *cg, bool remove);
 int cgroup_leaf_open(struct cgroup *cg, char ret_name[CGROUP_LEAF_NAME]);
 /* After a take-over: this leaf has an owner. -EINVAL: not a name of ours. */
 int cgroup_leaf_claim(struct cgroup *cg, const char *name);
-/* The same for a leaf just found empty (cgroup_leaf_populated): it can be handed out again unseen. */
+/* The same for a leaf just found empty (cgroup_leaf_populated): it can be handed out again unseen.
+ */
 void cgroup_leaf_close_empty(struct cgroup *cg, const char *name);
 /* The session is done with it. Processes that still live in it stay there undisturbed, and it is
  * not used again before they are gone. */

@@ -35,7 +35,8 @@ struct slot {
 	unsigned leaf;
 	unsigned looks; /* that found the closed leaf populated */
 	bool empty;     /* closed, and was seen to be empty then */
-	bool spoiled;   /* cgroup.kill was used: what is cloned into it later dies at once (Linux 6.18) */
+	bool spoiled;   /* cgroup.kill was used: what is cloned into it later dies at once
+			   (Linux 6.18) */
 	int dir;
 	int events; /* cgroup.events */
 	int memory; /* memory.events, or -1 */

@@ -19,14 +19,22 @@ static const struct key {
 		"file whose first line a client must present"},
 	{"default_user", KIND_STRING, offsetof(struct config, default_user), 0, 0,
 		"user of commands that name none"},
-	{"cgroup", KIND_STRING, offsetof(struct config, cgroup), 0, 0, "auto, none, or a cgroup v2 directory"},
-	{"max_connections", KIND_NUMBER, offsetof(struct config, max_connections), 1, 4096, "links at once"},
-	{"max_channels", KIND_NUMBER, offsetof(struct config, max_channels), 1, 65536, "channels of one link"},
-	{"max_sessions", KIND_NUMBER, offsetof(struct config, max_sessions), 1, 65536, "sessions, ended ones included"},
-	{"retain_max", KIND_NUMBER, offsetof(struct config, retain_max), 0, 65536, "ended sessions kept"},
-	{"retain_ms", KIND_NUMBER, offsetof(struct config, retain_ms), 0, UINT32_MAX, "how long an ended session stays"},
-	{"ring_default", KIND_NUMBER, offsetof(struct config, ring_default), 0, 64 * MIB, "output kept of a session, bytes"},
-	{"store_max", KIND_NUMBER, offsetof(struct config, store_max), 1 * MIB, 64 * GIB, "output kept of all sessions, bytes"},
+	{"cgroup", KIND_STRING, offsetof(struct config, cgroup), 0, 0,
+		"auto, none, or a cgroup v2 directory"},
+	{"max_connections", KIND_NUMBER, offsetof(struct config, max_connections), 1, 4096,
+		"links at once"},
+	{"max_channels", KIND_NUMBER, offsetof(struct config, max_channels), 1, 65536,
+		"channels of one link"},
+	{"max_sessions", KIND_NUMBER, offsetof(struct config, max_sessions), 1, 65536,
+		"sessions, ended ones included"},
+	{"retain_max", KIND_NUMBER, offsetof(struct config, retain_max), 0, 65536,
+		"ended sessions kept"},
+	{"retain_ms", KIND_NUMBER, offsetof(struct config, retain_ms), 0, UINT32_MAX,
+		"how long an ended session stays"},
+	{"ring_default", KIND_NUMBER, offsetof(struct config, ring_default), 0, 64 * MIB,
+		"output kept of a session, bytes"},
+	{"store_max", KIND_NUMBER, offsetof(struct config, store_max), 1 * MIB, 64 * GIB,
+		"output kept of all sessions, bytes"},
 	{"hello_timeout_ms", KIND_NUMBER, offsetof(struct config, hello_timeout_ms), 10, 600000,
 		"time for a client to complete its handshake"},
 	{"stop_grace_ms", KIND_NUMBER, offsetof(struct config, stop_grace_ms), 0, 600000,
@@ -77,7 +85,8 @@ void config_fini(struct config *c)
 	free(take_ptr(&c->cgroup));
 }
 
-static int set_number(struct config *c, const struct key *k, const char *value, char *why, size_t size)
+static int set_number(
+	struct config *c, const struct key *k, const char *value, char *why, size_t size)
 {
 	uint64_t *field = (uint64_t *)(void *)((char *)c + k->offset);
 	unsigned long long v;
@@ -96,7 +105,8 @@ static int set_number(struct config *c, const struct key *k, const char *value, 
 
 static int add_listen(struct config *c, const char *value, char *why, size_t size)
 {
-	if ((strncmp(value, "unix:", 5) != 0 || value[5] == '\0') && strncmp(value, "vsock:", 6) != 0) {
+	if ((strncmp(value, "unix:", 5) != 0 || value[5] == '\0') &&
+		strncmp(value, "vsock:", 6) != 0) {
 		snprintf(why, size, "listen must be unix:PATH or vsock:PORT, not \"%s\"", value);
 		return -EINVAL;
 	}
@@ -130,7 +140,8 @@ int config_set(struct config *c, const char *key, const char *value, char *why, 
 		case KIND_LEVEL:
 			if (log_parse_level(value, &c->log_level) == 0)
 				return 0;
-			snprintf(why, why_size, "log_level must be err, warn, info or debug, not \"%s\"", value);
+			snprintf(why, why_size,
+				"log_level must be err, warn, info or debug, not \"%s\"", value);
 			return -EINVAL;
 		}
 	}
@@ -218,7 +229,8 @@ int config_load_token(struct config *c, char *why, size_t why_size)
 		n = read_small(c->token_file, text, sizeof(text));
 		text[n > 0 ? strcspn(text, "\r\n") : 0] = '\0';
 		if (n < 0 || text[0] == '\0') {
-			snprintf(why, why_size, "token file %s: %s", c->token_file, n < 0 ? strerror((int)-n) : "empty");
+			snprintf(why, why_size, "token file %s: %s", c->token_file,
+				n < 0 ? strerror((int)-n) : "empty");
 			return n < 0 ? (int)n : -EINVAL;
 		}
 		c->token = copy(text);

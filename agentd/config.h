@@ -1,7 +1,7 @@
 /*
- * config.h - everything that can be set, from defaults, file and command line (in this order; later wins). A file
- * has lines "key = value" and "#" comments; the keys are those of the table in config.c, and every key is
- * also a long option.
+ * config.h - everything that can be set, from defaults, file and command line (in this order; later
+ * wins). A file has lines "key = value" and "#" comments; the keys are those of the table in
+ * config.c, and every key is also a long option.
  */
 #pragma once
 
@@ -13,10 +13,10 @@
 struct config {
 	char *listen[CONFIG_LISTEN_MAX]; /* owned: "unix:PATH", "vsock:PORT" */
 	unsigned n_listen;
-	char *token_file; /* owned; NULL: none */
-	char *token; /* owned; from the file or the kernel command line; NULL: none wanted */
+	char *token_file;   /* owned; NULL: none */
+	char *token;        /* owned; from the file or the kernel command line; NULL: none wanted */
 	char *default_user; /* owned; NULL: our own */
-	char *cgroup; /* owned: "auto", "none" or a path */
+	char *cgroup;       /* owned: "auto", "none" or a path */
 	uint64_t max_connections, max_channels, max_sessions, retain_max;
 	uint64_t ring_default, store_max, retain_ms, hello_timeout_ms, stop_grace_ms;
 	enum log_level log_level;

@@ -5,10 +5,14 @@
 
 #include "agentd/daemon.h"
 
-#define LINGER_MS    1000
-/* Bytes written in one turn. It bounds how long a key waits behind bulk: the next turn begins with what became ready
- * meanwhile. Less would cost throughput (bench: stream, echo). */
-#define FLUSH_BUDGET (256 * 1024)
+#define LINGER_MS 1000
+/*
+ * Bytes written in one turn of the loop. It bounds how long a key waits behind bulk, as the next
+ * turn begins with what became ready meanwhile; and it costs throughput. So it is small only where
+ * there is somebody to wait (bench: stream, echo).
+ */
+#define FLUSH_ALONE  (512 * 1024)
+#define FLUSH_SHARED (128 * 1024)
 
 static const struct wire_events wire_events;
 
@@ -119,7 +123,8 @@ static void limit_farewell(struct conn *c)
 	uv_timer_start(&c->timer, on_time_up, LINGER_MS, 0);
 }
 
-/* All is said. Closing at once could throw away what the peer has not read yet, so it is asked to go first. */
+/* All is said. Closing at once could throw away what the peer has not read yet, so it is asked to
+ * go first. */
 static void linger(struct conn *c)
 {
 	conn_set_phase(c, CONN_LINGER);
@@ -129,7 +134,7 @@ static void linger(struct conn *c)
 void conn_flush(struct conn *c)
 {
 	struct iovec iov[WIRE_IOV_MAX];
-	size_t budget = FLUSH_BUDGET;
+	size_t budget = mux_channels(&c->wire.mux) > 1 ? FLUSH_SHARED : FLUSH_ALONE;
 
 	while (c->phase < CONN_LINGER && !c->want_write) {
 		int n = wire_output(&c->wire, iov);
@@ -190,7 +195,8 @@ static int authorize(void *owner, const struct http_head *head)
 
 	if (!token)
 		return full;
-	if (strncasecmp(given, "Bearer ", 7) == 0 && strlen(given + 7) == len && same(given + 7, token, len))
+	if (strncasecmp(given, "Bearer ", 7) == 0 && strlen(given + 7) == len &&
+		same(given + 7, token, len))
 		return full;
 	log_warn("connection refused conn=%u reason=token", c->id);
 	return 401;
@@ -282,8 +288,11 @@ struct conn *conn_new(struct daemon *d, int fd, bool welcome)
 	c->welcome = welcome;
 	c->id = ++d->next_conn_id;
 	c->pending = BUF_NULL(DAEMON_READ_SIZE);
-	c->service = (struct service_link){.mux = &c->wire.mux, .sessions = &d->sessions,
-		.host = &daemon_host, .host_ctx = d, .wake = wake};
+	c->service = (struct service_link){.mux = &c->wire.mux,
+		.sessions = &d->sessions,
+		.host = &daemon_host,
+		.host_ctx = d,
+		.wake = wake};
 	list_init(&c->woken);
 	list_append(&d->conns, &c->link);
 	d->n_conns++;
@@ -307,7 +316,8 @@ void conn_close(struct conn *c)
 		return;
 	log_debug("connection closed conn=%u code=%d", c->id, c->wire.close_code);
 	conn_set_phase(c, CONN_CLOSED);
-	c->service.clean = c->wire.close_code == WS_CLOSE_NORMAL || c->wire.close_code == WS_CLOSE_GOING_AWAY;
+	c->service.clean =
+		c->wire.close_code == WS_CLOSE_NORMAL || c->wire.close_code == WS_CLOSE_GOING_AWAY;
 	wire_fini(&c->wire);
 	buf_fini(&c->pending);
 	list_remove(&c->link);

@@ -1,12 +1,13 @@
 /*
- * conn.h - one connection: a socket around a wire. It reads into the daemon's one buffer, feeds the wire, and writes
- * what the wire has; everything else is the services' business.
+ * conn.h - one connection: a socket around a wire. It reads into the daemon's one buffer, feeds the
+ * wire, and writes what the wire has; everything else is the services' business.
  *
- * Writing happens once per turn of the loop: whoever has something for a connection calls wake, and the daemon flushes
- * all woken connections together. So no callback of a session is ever entered from inside another.
+ * Writing happens once per turn of the loop: whoever has something for a connection calls wake, and
+ * the daemon flushes all woken connections together. So no callback of a session is ever entered
+ * from inside another.
  *
- * Ownership: the daemon's list. conn_close() may be called at any time and any number of times; memory goes in the
- * last close callback.
+ * Ownership: the daemon's list. conn_close() may be called at any time and any number of times;
+ * memory goes in the last close callback.
  */
 #pragma once
 
@@ -35,14 +36,15 @@ struct conn {
 	int poll_mask;
 	bool want_write;
 	bool welcome; /* else its upgrade is refused: too many connections */
-	bool ending; /* the farewell timer runs */
+	bool ending;  /* the farewell timer runs */
 	struct wire wire;
 	struct service_link service;
 	struct buf pending; /* input the wire would not take yet */
 	unsigned open_handles;
 };
 
-/* Takes fd over. Not welcome: there are too many, and its request will be answered so. NULL: out of memory (fd is closed). */
+/* Takes fd over. Not welcome: there are too many, and its request will be answered so. NULL: out of
+ * memory (fd is closed). */
 struct conn *conn_new(struct daemon *d, int fd, bool welcome);
 void conn_close(struct conn *c);
 /* Writes what there is; called by the daemon for woken connections. */

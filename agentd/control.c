@@ -22,7 +22,8 @@ static int do_info(struct service_link *l, struct jsonw *w)
 	return 0;
 }
 
-static int do_list(struct service_link *l, const struct msg_request *m, struct jsonw *w, struct error *e)
+static int do_list(
+	struct service_link *l, const struct msg_request *m, struct jsonw *w, struct error *e)
 {
 	unsigned long long after = 0;
 	char *end;
@@ -30,13 +31,15 @@ static int do_list(struct service_link *l, const struct msg_request *m, struct j
 	if (m->after) {
 		after = strtoull(m->after, &end, 10);
 		if (*end)
-			return error_set(e, E_BAD_MESSAGE, 0, "\"after\" must be the \"next\" of the page before");
+			return error_set(e, E_BAD_MESSAGE, 0,
+				"\"after\" must be the \"next\" of the page before");
 	}
 	sessions_list(l->sessions, m->id, after, m->limit, w);
 	return 0;
 }
 
-static int do_start(struct service_link *l, const struct msg_request *m, struct jsonw *w, struct error *e)
+static int do_start(
+	struct service_link *l, const struct msg_request *m, struct jsonw *w, struct error *e)
 {
 	struct session *s;
 	struct msg_opened o = {0};
@@ -58,7 +61,8 @@ static struct session *find(struct service_link *l, const char *id, struct error
 	return s;
 }
 
-static int do_kill(struct service_link *l, const struct msg_request *m, struct jsonw *w, struct error *e)
+static int do_kill(
+	struct service_link *l, const struct msg_request *m, struct jsonw *w, struct error *e)
 {
 	struct session *s = find(l, m->id, e);
 
@@ -83,7 +87,8 @@ static int do_remove(struct service_link *l, const struct msg_request *m, struct
 }
 
 /* 0: members of the answer are in w; 1: the whole answer is; negative: the error is filled. */
-static int dispatch(struct service_link *l, const struct msg_request *m, struct jsonw *w, struct error *e)
+static int dispatch(
+	struct service_link *l, const struct msg_request *m, struct jsonw *w, struct error *e)
 {
 	switch (m->op) {
 	case OP_PING: return 0;
@@ -93,7 +98,8 @@ static int dispatch(struct service_link *l, const struct msg_request *m, struct 
 	case OP_KILL: return do_kill(l, m, w, e);
 	case OP_REMOVE: return do_remove(l, m, e);
 	case OP_UPGRADE: return l->host->upgrade(l->host_ctx, m->path, e);
-	default: return error_set(e, E_UNKNOWN_OP, 0, "there is no operation \"%.64s\"", m->op_name);
+	default:
+		return error_set(e, E_UNKNOWN_OP, 0, "there is no operation \"%.64s\"", m->op_name);
 	}
 }
 

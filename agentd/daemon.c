@@ -1,6 +1,7 @@
 /*
- * One turn of the loop: libuv polls and runs the callbacks, which record facts and wake connections; then (after_poll, and
- * before_poll for what timers did) every woken connection is flushed once.
+ * One turn of the loop: libuv polls and runs the callbacks, which record facts and wake
+ * connections; then (after_poll, and before_poll for what timers did) every woken connection is
+ * flushed once.
  */
 #include "agentd/daemon.h"
 
@@ -13,7 +14,8 @@
 
 #define DROWSY_MS 2
 
-/* How long an orderly stop waits for viewers to take the last output, and then for links to hang up. */
+/* How long an orderly stop waits for viewers to take the last output, and then for links to hang
+ * up. */
 #define STOP_ROUND_MS  10
 #define TELL_ROUNDS    200
 #define GOODBYE_ROUNDS 120
@@ -78,15 +80,16 @@ void daemon_put_hello(struct daemon *d, struct jsonw *w)
 		.boot_id = d->boot_id,
 		.instance = d->instance,
 		.epoch = d->sessions.arena.head->epoch,
-		.limits = {
-			.frame = FRAME_MAX,
-			.channels = d->config.max_channels,
-			.sessions = d->config.max_sessions,
-			.ring_max = STORE_RING_MAX,
-			.stdin_window = SESSION_STDIN_WINDOW,
-			.viewers = SESSION_VIEWERS,
-			.writers = SESSION_WRITERS,
-		},
+		.limits =
+			{
+				.frame = FRAME_MAX,
+				.channels = d->config.max_channels,
+				.sessions = d->config.max_sessions,
+				.ring_max = STORE_RING_MAX,
+				.stdin_window = SESSION_STDIN_WINDOW,
+				.viewers = SESSION_VIEWERS,
+				.writers = SESSION_WRITERS,
+			},
 	};
 
 	msg_put_hello_agent(w, &m);
@@ -115,11 +118,12 @@ static int host_upgrade(void *ctx, const char *path, struct error *e)
 	if (r < 0)
 		return r;
 	log_info("upgrading path=%s sessions=%u", path, d->sessions.n);
-	list_for_each(c, &d->conns, struct conn, link)
+	list_for_each (c, &d->conns, struct conn, link)
 		conn_bye(c, "upgrading", WS_CLOSE_RESTART);
 	daemon_flush(d);
 	r = takeover_exec(d, path);
-	/* The links are gone, the sessions are not: clients come back to the old agent and see its old epoch. */
+	/* The links are gone, the sessions are not: clients come back to the old agent and see its
+	 * old epoch. */
 	log_err("upgrade failed path=%s error=%s", path, strerror(-r));
 	return error_set(e, E_FAILED, -r, "exec: %s", strerror(-r));
 }
@@ -132,7 +136,7 @@ static void on_closed_all(uv_timer_t *t)
 {
 	struct daemon *d = t->data;
 
-	list_for_each_safe(c, &d->conns, struct conn, link)
+	list_for_each_safe (c, &d->conns, struct conn, link)
 		conn_close(c);
 	sessions_close(&d->sessions);
 	for (size_t i = 0; i < array_size(d->signals); i++)
@@ -163,12 +167,13 @@ static void on_sessions_ended(uv_timer_t *t)
 		return;
 	}
 	d->stop_rounds = 0;
-	list_for_each(c, &d->conns, struct conn, link)
+	list_for_each (c, &d->conns, struct conn, link)
 		conn_bye(c, "stopping", WS_CLOSE_GOING_AWAY);
 	uv_timer_start(t, on_said_goodbye, STOP_ROUND_MS, 0);
 }
 
-/* Called from inside a session's end; what follows must wait for the loop, and for the end events to be sent. */
+/* Called from inside a session's end; what follows must wait for the loop, and for the end events
+ * to be sent. */
 static void on_idle(void *ctx)
 {
 	struct daemon *d = ctx;
@@ -253,7 +258,8 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 	unsigned adopted = 0;
 	int r;
 
-	*d = (struct daemon){.config = *config, .argv = argv, .started_at = now_ms(), .spare_fd = -1};
+	*d = (struct daemon){
+		.config = *config, .argv = argv, .started_at = now_ms(), .spare_fd = -1};
 	list_init(&d->conns);
 	list_init(&d->woken);
 	list_init(&d->drowsy);
@@ -262,7 +268,8 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 		return r;
 	d->read_buf = malloc(DAEMON_READ_SIZE);
 	ASSERT(d->read_buf);
-	/* The sockets first: a client that is early waits in the backlog and is served when the loop runs. */
+	/* The sockets first: a client that is early waits in the backlog and is served when the
+	 * loop runs. */
 	r = start_listeners(d, in);
 	if (r < 0)
 		return r;
@@ -271,12 +278,14 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 	init_handles(d);
 	r = sessions_init(&d->sessions, &d->loop, &d->config, in->arena_fd, &adopted);
 	if (r < 0) {
-		log_err("cannot set up the session table (cgroup=%s): %s", d->config.cgroup, strerror(-r));
+		log_err("cannot set up the session table (cgroup=%s): %s", d->config.cgroup,
+			strerror(-r));
 		return r;
 	}
 	d->sessions.on_idle = on_idle;
 	d->sessions.idle_ctx = d;
-	snprintf(d->instance, sizeof(d->instance), "%016llx", (unsigned long long)d->sessions.arena.head->instance);
+	snprintf(d->instance, sizeof(d->instance), "%016llx",
+		(unsigned long long)d->sessions.arena.head->instance);
 	d->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (in->arena_fd >= 0)
 		log_info("took over sessions=%u epoch=%u", adopted, d->sessions.arena.head->epoch);

@@ -14,7 +14,7 @@
 struct listener {
 	struct daemon *daemon;
 	char *spec; /* owned: "unix:PATH" or "vsock:PORT" */
-	int fd; /* owned; -1: not listening */
+	int fd;     /* owned; -1: not listening */
 	bool vsock;
 	uv_poll_t poll;
 	bool watching;
@@ -34,8 +34,10 @@ struct daemon {
 	uv_check_t after_poll;
 	uv_signal_t signals[3];
 	uv_timer_t stop_timer;
-	int spare_fd; /* given up for a moment when descriptors run out, so that accept(2) can refuse */
-	unsigned long refused, refused_fds; /* strangers turned away; others for want of descriptors */
+	int spare_fd; /* given up for a moment when descriptors run out, so that accept(2) can
+			 refuse */
+	unsigned long refused,
+		refused_fds; /* strangers turned away; others for want of descriptors */
 	uint64_t started_at;
 	char boot_id[40], instance[20];
 	bool stopping;

@@ -1,6 +1,6 @@
 /*
- * Service "exec": a channel is one viewer of one session (docs/protocol.md section 6). This file only translates: frames to
- * viewer calls, the viewer's callbacks to frames.
+ * Service "exec": a channel is one viewer of one session (docs/protocol.md section 6). This file
+ * only translates: frames to viewer calls, the viewer's callbacks to frames.
  */
 #include <stdio.h>
 
@@ -40,7 +40,9 @@ static void on_kicked(struct viewer *v, enum error_code why)
 	struct error e;
 	char text[ERROR_JSON_MAX];
 
-	error_set(&e, why, 0, why == E_TAKEN_OVER ? "another link attached with this viewer's name" : "the session was removed");
+	error_set(&e, why, 0,
+		why == E_TAKEN_OVER ? "another link attached with this viewer's name"
+				    : "the session was removed");
 	x->link->wake(x->link);
 	channel_close(&x->channel, text, error_json(&e, text));
 }
@@ -49,7 +51,8 @@ static void on_stdin_closed(struct viewer *v, uint64_t accepted)
 {
 	struct exec *x = of_viewer(v);
 	char text[80];
-	int n = snprintf(text, sizeof(text), "{\"event\":\"stdin_closed\",\"offset\":%llu}", (unsigned long long)accepted);
+	int n = snprintf(text, sizeof(text), "{\"event\":\"stdin_closed\",\"offset\":%llu}",
+		(unsigned long long)accepted);
 
 	channel_event(&x->channel, text, (size_t)n);
 	x->link->wake(x->link);
@@ -97,7 +100,8 @@ static void close_with(struct exec *x, enum error_code code, const char *message
 	channel_close(&x->channel, text, error_json(&e, text));
 }
 
-static void on_data(struct channel *c, uint8_t stream, uint64_t off, const uint8_t *data, size_t len, bool fin)
+static void on_data(
+	struct channel *c, uint8_t stream, uint64_t off, const uint8_t *data, size_t len, bool fin)
 {
 	struct exec *x = of_channel(c);
 	int r = stream == STREAM_IN ? viewer_input(&x->viewer, off, data, len, fin) : -EPERM;
@@ -122,9 +126,11 @@ static void on_request(struct channel *c, uint64_t id, const uint8_t *json, size
 	int r = msg_parse_request(json, len, &m, &e);
 
 	if (r == 0 && m.op != OP_SIGNAL)
-		r = error_set(&e, E_UNKNOWN_OP, 0, "there is no operation \"%.64s\" on an exec channel", m.op_name);
+		r = error_set(&e, E_UNKNOWN_OP, 0,
+			"there is no operation \"%.64s\" on an exec channel", m.op_name);
 	if (r == 0 && x->viewer.session)
-		session_kill(x->viewer.session, CAUSE_CLIENT, m.to, m.signal, m.escalate, m.grace_ms);
+		session_kill(
+			x->viewer.session, CAUSE_CLIENT, m.to, m.signal, m.escalate, m.grace_ms);
 	if (r < 0)
 		n = error_json(&e, text);
 	mux_respond(c->mux, c->id, id, text, n);
@@ -150,21 +156,26 @@ static const struct channel_ops channel_ops = {
 
 /* ---- open ---- */
 
-/* A held place trails the client by up to its window; a store that cannot hold that much back cannot keep the promise. Checked
- * before anything is started. */
+/* A held place trails the client by up to its window; a store that cannot hold that much back
+ * cannot keep the promise. Checked before anything is started. */
 static int check_hold(struct service_link *l, const struct msg_open *m, struct error *e)
 {
 	const struct session *s = m->id ? sessions_find(l->sessions, m->id) : NULL;
-	uint64_t ring = s ? s->rec->store.keep : m->start.has_ring ? m->start.ring : l->sessions->config->ring_default;
+	uint64_t ring = s                   ? s->rec->store.keep
+			: m->start.has_ring ? m->start.ring
+					    : l->sessions->config->ring_default;
 	uint64_t max = ring + STORE_SLACK / 2;
 
-	if (m->attach.hold_ms > 0 && m->attach.viewer && m->attach.policy == POLICY_LOSSLESS && m->window > max)
-		return error_set(e, E_BAD_MESSAGE, 0, "with \"hold_ms\", \"window\" must be at most %llu for this session",
+	if (m->attach.hold_ms > 0 && m->attach.viewer && m->attach.policy == POLICY_LOSSLESS &&
+		m->window > max)
+		return error_set(e, E_BAD_MESSAGE, 0,
+			"with \"hold_ms\", \"window\" must be at most %llu for this session",
 			(unsigned long long)max);
 	return 0;
 }
 
-static int find_session(struct service_link *l, const struct msg_open *m, struct session **ret, bool *ret_new, struct error *e)
+static int find_session(struct service_link *l, const struct msg_open *m, struct session **ret,
+	bool *ret_new, struct error *e)
 {
 	*ret_new = false;
 	if (m->has_start)
@@ -175,7 +186,8 @@ static int find_session(struct service_link *l, const struct msg_open *m, struct
 	return *ret ? 0 : error_set(e, E_NOT_FOUND, ENOENT, "there is no session %s", m->id);
 }
 
-static int exec_open(struct service_link *l, uint32_t channel, const struct msg_open *m, struct error *e)
+static int exec_open(
+	struct service_link *l, uint32_t channel, const struct msg_open *m, struct error *e)
 {
 	struct exec *x;
 	struct session *s = NULL;
@@ -198,10 +210,10 @@ static int exec_open(struct service_link *l, uint32_t channel, const struct msg_
 	session_opened_msg(s, &o);
 	o.stdin_offset = viewer_input_offset(&x->viewer);
 	o.window = viewer_input_space(&x->viewer);
-	/* A new command that takes no input will soon have more to say; a client woken for each of the two costs more
-	 * than the answer. */
-	mux_accept(l->mux, channel, &x->channel, &channel_ops, o.window, m->window, !o.is_new || m->start.with_stdin, text,
-		msg_format_opened(&o, text, sizeof(text)));
+	/* A new command that takes no input will soon have more to say; a client woken for each of
+	 * the two costs more than the answer. */
+	mux_accept(l->mux, channel, &x->channel, &channel_ops, o.window, m->window,
+		!o.is_new || m->start.with_stdin, text, msg_format_opened(&o, text, sizeof(text)));
 	return 0;
 }
 

@@ -19,8 +19,8 @@ static void fail(struct launch *l, enum spawn_stage stage, int err)
 
 #define SELF_MS 1000
 
-/* Who we are ourselves is looked up once a second at most: nothing but the defaults of HOME, SHELL and the like
- * depends on it. */
+/* Who we are ourselves is looked up once a second at most: nothing but the defaults of HOME, SHELL
+ * and the like depends on it. */
 static int own_user(struct user *ret)
 {
 	static struct user self;
@@ -57,7 +57,9 @@ static void prepare_cwd(struct launch *l)
 
 	l->cwd = l->start->cwd;
 	if (!l->cwd)
-		l->cwd = l->user.home[0] && stat(l->user.home, &st) == 0 && S_ISDIR(st.st_mode) ? l->user.home : "/";
+		l->cwd = l->user.home[0] && stat(l->user.home, &st) == 0 && S_ISDIR(st.st_mode)
+				 ? l->user.home
+				 : "/";
 	if (l->cwd[0] == '\0')
 		fail(l, SPAWN_CWD, ENOENT);
 	if (strlen(l->cwd) >= PATH_MAX) {
@@ -66,8 +68,9 @@ static void prepare_cwd(struct launch *l)
 	}
 }
 
-/* An environment under construction. Only the base variables can be replaced or removed: names in a JSON object are
- * unique, and a search through them all would cost the square of what a client sends. */
+/* An environment under construction. Only the base variables can be replaced or removed: names in a
+ * JSON object are unique, and a search through them all would cost the square of what a client
+ * sends. */
 struct env {
 	char **vars;
 	size_t n, n_base;
@@ -110,7 +113,8 @@ static void prepare_env(struct launch *l)
 	for (size_t i = 0; i < n_base; i++)
 		text += strlen(base[i].name) + strlen(base[i].value) + 2;
 	for (size_t i = 0; i < s->n_env; i++)
-		text += strlen(s->env[i].name) + (s->env[i].value ? strlen(s->env[i].value) : 0) + 2;
+		text += strlen(s->env[i].name) + (s->env[i].value ? strlen(s->env[i].value) : 0) +
+			2;
 	e.vars = calloc(1, vars + text + 1);
 	if (!e.vars) {
 		fail(l, SPAWN_LIMITS, ENOMEM);
@@ -189,7 +193,8 @@ static void fill_rlimits(const struct msg_start *s, struct spawn_rlimit *out)
 	}
 }
 
-/* An agent protected from the OOM killer must not pass that on; the common one need not pay for the write. */
+/* An agent protected from the OOM killer must not pass that on; the common one need not pay for the
+ * write. */
 static bool oom_protected(void)
 {
 	static int known = -1;
@@ -206,8 +211,9 @@ static bool oom_protected(void)
 }
 
 /*
- * A session of its own costs a scheduling group on kernels with autogroup, some 2 % of a short command, and its use is to
- * find the tree by, and to be rid of our terminal. Where a cgroup does the one and there is no terminal, it is not needed.
+ * A session of its own costs a scheduling group on kernels with autogroup, some 2 % of a short
+ * command, and its use is to find the tree by, and to be rid of our terminal. Where a cgroup does
+ * the one and there is no terminal, it is not needed.
  */
 static bool process_group_will_do(const struct launch *l, bool has_cgroup)
 {
@@ -273,7 +279,8 @@ int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
 			rec->cgroup[0] = '\0';
 		rec->process_group = process_group_will_do(l, leaf >= 0);
 		r = run(l, rec, leaf < 0 ? -1 : leaf, child);
-		if (r < 0 && l->stage == SPAWN_CGROUP) { /* somebody removed it: no reason not to run */
+		if (r < 0 &&
+			l->stage == SPAWN_CGROUP) { /* somebody removed it: no reason not to run */
 			l->stage = SPAWN_OK;
 			cgroup_leaf_close(cg, rec->cgroup);
 			rec->cgroup[0] = '\0';

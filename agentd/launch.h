@@ -1,6 +1,7 @@
 /*
- * launch.h - from a `start` object to a running child: who it runs as, its environment, its pipes, its cgroup. Two
- * steps, because the record (which needs the working directory and the user's name) is made between them.
+ * launch.h - from a `start` object to a running child: who it runs as, its environment, its pipes,
+ * its cgroup. Two steps, because the record (which needs the working directory and the user's name)
+ * is made between them.
  */
 #pragma once
 
@@ -15,14 +16,15 @@ struct launch {
 	struct user user;
 	bool set_user;
 	const char *cwd;
-	char **envp; /* owned, one block */
-	const char *path; /* value of PATH in envp, or NULL */
+	char **envp;            /* owned, one block */
+	const char *path;       /* value of PATH in envp, or NULL */
 	enum spawn_stage stage; /* not SPAWN_OK: why it cannot start */
-	int err; /* errno of that */
+	int err;                /* errno of that */
 };
 
 /* Never fails: what is wrong is kept in stage and err, and told by launch_run(). */
 void launch_prepare(struct launch *l, const struct msg_start *start, const struct config *config);
-/* Starts it: fills pid, pidfd, fd, cgroup, start_ticks of the record; 0, or -errno with l->stage set. */
+/* Starts it: fills pid, pidfd, fd, cgroup, start_ticks of the record; 0, or -errno with l->stage
+ * set. */
 int launch_run(struct launch *l, struct record *rec, struct cgroup *cg);
 void launch_fini(struct launch *l);

@@ -9,7 +9,7 @@
 
 #include "proto/frame.h"
 
-#define BACKLOG	     512
+#define BACKLOG      512
 #define ACCEPT_BATCH 64
 #define REFUSED_MAX  16
 
@@ -21,7 +21,8 @@ int listen_check_peer(int fd, bool vsock)
 
 	if (vsock) {
 		len = sizeof(addr);
-		if (getpeername(fd, (struct sockaddr *)&addr, &len) < 0 || addr.svm_family != AF_VSOCK)
+		if (getpeername(fd, (struct sockaddr *)&addr, &len) < 0 ||
+			addr.svm_family != AF_VSOCK)
 			return -EPERM;
 		return addr.svm_cid == VMADDR_CID_HOST ? 0 : -EPERM;
 	}
@@ -46,8 +47,7 @@ static bool make_room(struct daemon *d)
 {
 	if (d->n_conns < d->config.max_connections)
 		return true;
-	list_for_each(c, &d->conns, struct conn, link)
-	{
+	list_for_each (c, &d->conns, struct conn, link) {
 		if (c->phase == CONN_HANDSHAKE) {
 			conn_close(c);
 			return true;
@@ -56,7 +56,8 @@ static bool make_room(struct daemon *d)
 	return false;
 }
 
-/* One too many is still told so, in answer to its request; of those there are only a few at a time. */
+/* One too many is still told so, in answer to its request; of those there are only a few at a time.
+ */
 static void admit(struct daemon *d, int fd)
 {
 	bool room = make_room(d);
@@ -161,7 +162,8 @@ static int open_vsock(const char *port)
 		return -EINVAL;
 	addr.svm_port = (unsigned)n;
 	fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, BACKLOG) < 0)
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+		listen(fd, BACKLOG) < 0)
 		return -errno;
 	return take_fd(&fd);
 }

@@ -10,15 +10,17 @@ static void usage(FILE *f)
 {
 	const char *help, *key;
 
-	fprintf(f, "Usage: agentd --listen unix:PATH|vsock:PORT [--listen ...] [--config FILE] [OPTION=VALUE ...]\n"
-		   "The agent inside a sandbox: runs commands for the host over a WebSocket protocol.\n\n"
-		   "  --config FILE           read settings from FILE, one \"key = value\" a line\n"
-		   "  --version               print the version\n"
-		   "  --help                  print this text\n\n"
-		   "Settings, in the file as \"key = value\", here as --key VALUE (with - or _):\n");
+	fprintf(f,
+		"Usage: agentd --listen unix:PATH|vsock:PORT [--listen ...] [--config FILE] [OPTION=VALUE ...]\n"
+		"The agent inside a sandbox: runs commands for the host over a WebSocket protocol.\n\n"
+		"  --config FILE           read settings from FILE, one \"key = value\" a line\n"
+		"  --version               print the version\n"
+		"  --help                  print this text\n\n"
+		"Settings, in the file as \"key = value\", here as --key VALUE (with - or _):\n");
 	for (unsigned i = 0; (key = config_key(i, &help)) != NULL; i++)
 		fprintf(f, "  %-22s  %s\n", key, help);
-	fprintf(f, "\nSIGTERM and SIGINT end it in order, SIGUSR1 switches debug logging. See agentd(8).\n");
+	fprintf(f,
+		"\nSIGTERM and SIGINT end it in order, SIGUSR1 switches debug logging. See agentd(8).\n");
 }
 
 static _Noreturn void fail_usage(const char *why)
@@ -27,8 +29,10 @@ static _Noreturn void fail_usage(const char *why)
 	exit(2);
 }
 
-/* "--key=value" and "--key value" for every key of the configuration, without a second list of them. */
-static int parse_setting(struct config *c, const char *arg, const char *next, char *why, size_t size)
+/* "--key=value" and "--key value" for every key of the configuration, without a second list of
+ * them. */
+static int parse_setting(
+	struct config *c, const char *arg, const char *next, char *why, size_t size)
 {
 	const char *value = strchr(arg, '=');
 	char key[64];
@@ -71,7 +75,8 @@ static int parse_option(struct config *c, struct inherited *in, char **argv, int
 		exit(0);
 	}
 	if (strncmp(arg, "--adopt=", 8) == 0 || strncmp(arg, "--adopt-listen=", 15) == 0) {
-		if (takeover_parse(in, arg[7] == '=' ? "adopt" : "adopt-listen", strchr(arg, '=') + 1) < 0)
+		if (takeover_parse(
+			    in, arg[7] == '=' ? "adopt" : "adopt-listen", strchr(arg, '=') + 1) < 0)
 			fail_usage("--adopt is for agentd itself: no such descriptor");
 		return 1;
 	}
@@ -127,14 +132,15 @@ int main(int argc, char **argv)
 	log_set_level(config.log_level);
 	if (config_load_token(&config, why, sizeof(why)) < 0)
 		fail_usage(why);
-	/* A peer that went away, and a limit on file sizes, are error values to us. Caught and not ignored: exec resets
-	 * what is caught by itself, so no child has to. */
+	/* A peer that went away, and a limit on file sizes, are error values to us. Caught and not
+	 * ignored: exec resets what is caught by itself, so no child has to. */
 	signal(SIGPIPE, on_nothing);
 	signal(SIGXFSZ, on_nothing);
 	if (daemon_init(&daemon, &config, argv, &in) < 0)
 		return 1;
 	for (unsigned i = 0; i < daemon.n_listeners; i++)
-		log_info("listening on %s version=%s pid=%d", daemon.listeners[i].spec, AGENTD_VERSION, (int)getpid());
+		log_info("listening on %s version=%s pid=%d", daemon.listeners[i].spec,
+			AGENTD_VERSION, (int)getpid());
 	r = daemon_run(&daemon);
 	log_info("stopped");
 	daemon_fini(&daemon);

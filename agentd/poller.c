@@ -58,7 +58,8 @@ static int control(struct poller *p, int op, struct watch *w)
 	return epoll_ctl(p->fd, op, w->fd, &e) < 0 ? -errno : 0;
 }
 
-int watch_add(struct poller *p, struct watch *w, int fd, uint32_t events, void (*on_ready)(struct watch *w, uint32_t events))
+int watch_add(struct poller *p, struct watch *w, int fd, uint32_t events,
+	void (*on_ready)(struct watch *w, uint32_t events))
 {
 	int r;
 

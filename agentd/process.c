@@ -1,7 +1,7 @@
 /*
- * The read ends and pidfds are referred to by nobody but us (every child closes what it inherits), so closing one
- * ends its watch as well. The write end of stdin is watched for nothing but its error while there is nothing to
- * write: that error says that nobody reads it any more.
+ * The read ends and pidfds are referred to by nobody but us (every child closes what it inherits),
+ * so closing one ends its watch as well. The write end of stdin is watched for nothing but its
+ * error while there is nothing to write: that error says that nobody reads it any more.
  */
 #include "agentd/process.h"
 
@@ -49,7 +49,8 @@ static void on_stdin(struct watch *w, uint32_t events)
 
 static int watch_pipe(struct process *p, int i)
 {
-	static void (*const on_ready[])(struct watch *, uint32_t) = {on_stdin, on_stdout, on_stderr};
+	static void (*const on_ready[])(struct watch *, uint32_t) = {
+		on_stdin, on_stdout, on_stderr};
 	int fd = p->rec->fd[i];
 
 	if (fd < 0)

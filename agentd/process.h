@@ -1,9 +1,11 @@
 /*
- * process.h - the descriptors of one child and their events: pidfd, stdin, stdout, stderr. It watches and it signals;
- * what is read and written is the session's business. The descriptor numbers live in the session's record, so that
- * they can be handed to the next agentd; closing one sets it to -1 there.
+ * process.h - the descriptors of one child and their events: pidfd, stdin, stdout, stderr. It
+ * watches and it signals; what is read and written is the session's business. The descriptor
+ * numbers live in the session's record, so that they can be handed to the next agentd; closing one
+ * sets it to -1 there.
  *
- * Ownership: embedded in a session; nothing is pending after process_close(). A callback may call it.
+ * Ownership: embedded in a session; nothing is pending after process_close(). A callback may call
+ * it.
  */
 #pragma once
 
@@ -15,10 +17,11 @@
 struct process;
 
 struct process_events {
-	void (*on_readable)(struct process *p, int stream); /* 1 or 2: data, end or error: read(2) tells */
-	void (*on_writable)(struct process *p); /* stdin takes more, after process_want_write() */
+	void (*on_readable)(
+		struct process *p, int stream);   /* 1 or 2: data, end or error: read(2) tells */
+	void (*on_writable)(struct process *p);   /* stdin takes more, after process_want_write() */
 	void (*on_stdin_gone)(struct process *p); /* nobody reads stdin any more */
-	void (*on_exit)(struct process *p); /* process_reap() will succeed */
+	void (*on_exit)(struct process *p);       /* process_reap() will succeed */
 };
 
 struct process {
@@ -30,7 +33,8 @@ struct process {
 
 /* Knows where the descriptors are, watches nothing yet; enough for process_close(). */
 void process_prepare(struct process *p, struct poller *poller, struct record *rec);
-/* Watches what the record holds. On failure (negative errno) process_close() is still to be called. */
+/* Watches what the record holds. On failure (negative errno) process_close() is still to be called.
+ */
 int process_watch(struct process *p, const struct process_events *events);
 void process_close(struct process *p); /* closes the descriptors; idempotent */
 

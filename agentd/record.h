@@ -1,7 +1,7 @@
 /*
- * record.h - what of a session lives in the arena: everything the next agentd needs to go on with it. Plain data,
- * no pointers; times are CLOCK_MONOTONIC milliseconds (0 = none) unless they say otherwise. Changing anything here means
- * raising ARENA_VERSION.
+ * record.h - what of a session lives in the arena: everything the next agentd needs to go on with
+ * it. Plain data, no pointers; times are CLOCK_MONOTONIC milliseconds (0 = none) unless they say
+ * otherwise. Changing anything here means raising ARENA_VERSION.
  */
 #pragma once
 
@@ -9,18 +9,18 @@
 #include "agentd/store.h"
 #include "proto/msg.h"
 
-#define RECORD_MAGIC  0x7365737au
-#define RECORD_PLACES 8
+#define RECORD_MAGIC   0x7365737au
+#define RECORD_PLACES  8
 #define RECORD_CMD_MAX 4096 /* bytes of the command kept for `list` */
 
 /* Where a named viewer stands: survives its link and the agent. */
 struct place {
 	char name[MSG_VIEWER_MAX + 1]; /* "": free */
-	uint64_t in_off; /* bytes of input accepted from it */
-	uint64_t pos; /* position in the store up to which it surely has everything */
-	uint64_t hold_ms; /* what it asked for; 0: never held */
+	uint64_t in_off;               /* bytes of input accepted from it */
+	uint64_t pos;        /* position in the store up to which it surely has everything */
+	uint64_t hold_ms;    /* what it asked for; 0: never held */
 	uint64_t hold_until; /* link lost: held so long */
-	uint64_t last_used; /* the longest unused free place is given away first */
+	uint64_t last_used;  /* the longest unused free place is given away first */
 	bool attached, lossless;
 };
 
@@ -42,25 +42,27 @@ struct record {
 
 	/* process */
 	int32_t pid;
-	int32_t pidfd, fd[3]; /* [0] our end of stdin, [1] stdout, [2] stderr; -1 when closed or never there */
+	int32_t pidfd, fd[3]; /* [0] our end of stdin, [1] stdout, [2] stderr; -1 when closed or
+				 never there */
 	uint64_t start_ticks;
-	char cgroup[16]; /* leaf, "" when there is none */
+	char cgroup[16];    /* leaf, "" when there is none */
 	bool process_group; /* setpgid only, no session of its own */
 
 	/* how it ends */
 	uint64_t timeout_at, kill_at, disconnect_at, expire_at;
 	uint64_t kill_grace_ms, disconnect_ms, linger_ms, retain_ms;
-	uint32_t kill_to; /* enum msg_target of the KILL at kill_at */
-	uint32_t cause; /* enum cause */
-	uint64_t cause_signals; /* bit n - 1: signal n was sent */
-	bool kill_fired; /* the KILL that was to follow has been sent */
-	bool exited; /* the leader has been reaped */
+	uint32_t kill_to;               /* enum msg_target of the KILL at kill_at */
+	uint32_t cause;                 /* enum cause */
+	uint64_t cause_signals;         /* bit n - 1: signal n was sent */
+	bool kill_fired;                /* the KILL that was to follow has been sent */
+	bool exited;                    /* the leader has been reaped */
 	int32_t wait_code, wait_status; /* si_code, si_status */
 	uint64_t exited_at, last_output;
-	uint64_t residue[3]; /* positions per stream that must be read before the leader's output is complete */
+	uint64_t residue[3]; /* positions per stream that must be read before the leader's output is
+				complete */
 	uint64_t started_at;
 	struct msg_end end; /* state END_RUNNING until it ended */
-	uint64_t end_pos; /* store position at the end */
+	uint64_t end_pos;   /* store position at the end */
 
 	/* data */
 	bool stdin_eof; /* a viewer ended stdin; closed once the queue is empty */
@@ -71,5 +73,5 @@ struct record {
 
 	bool cmd_cut;
 	uint32_t cmd_len, cwd_len, user_len; /* lengths in text, each with its NUL */
-	char text[]; /* arguments, NUL after each; cwd; user */
+	char text[];                         /* arguments, NUL after each; cwd; user */
 };

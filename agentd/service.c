@@ -4,7 +4,8 @@ static const struct service *const services[] = {
 	&exec_service,
 };
 
-static int open_one(struct service_link *l, uint32_t channel, const struct msg_open *m, struct error *e)
+static int open_one(
+	struct service_link *l, uint32_t channel, const struct msg_open *m, struct error *e)
 {
 	for (size_t i = 0; i < array_size(services); i++) {
 		if (strcmp(services[i]->name, m->service) == 0)

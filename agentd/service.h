@@ -1,6 +1,6 @@
 /*
- * service.h - what a channel can be opened to. A service is one file and one line of the table in service.c; it knows
- * sessions and the mux, and nothing of sockets.
+ * service.h - what a channel can be opened to. A service is one file and one line of the table in
+ * service.c; it knows sessions and the mux, and nothing of sockets.
  */
 #pragma once
 
@@ -27,7 +27,8 @@ struct service_link {
 struct service {
 	const char *name;
 	/* 0 after mux_accept(); or a negative errno with the error filled: refused. */
-	int (*open)(struct service_link *l, uint32_t channel, const struct msg_open *m, struct error *e);
+	int (*open)(struct service_link *l, uint32_t channel, const struct msg_open *m,
+		struct error *e);
 };
 
 extern const struct service exec_service;

@@ -1,14 +1,16 @@
 /*
- * The life of a session. Every event ends in session_check(), which looks at the facts in the record:
+ * The life of a session. Every event ends in session_check(), which looks at the facts in the
+ *record:
  *
  *	leader reaped?  ->  its output read?  ->  pipes closed, or quiet long enough?  ->  ended
  *
- * "Its output" is known exactly: what lay in the pipes when the leader was reaped (the residue). Children may hold
- * the pipes longer; they get linger_ms of silence to finish, and eight times that at most. What they write after
- * the end goes to the session as well; only the report does not wait for it.
+ * "Its output" is known exactly: what lay in the pipes when the leader was reaped (the residue).
+ *Children may hold the pipes longer; they get linger_ms of silence to finish, and eight times that
+ *at most. What they write after the end goes to the session as well; only the report does not wait
+ *for it.
  *
- * All waiting is one timer per session, armed for the earliest of the times in the record, so an upgrade carries
- * timers for nothing.
+ * All waiting is one timer per session, armed for the earliest of the times in the record, so an
+ *upgrade carries timers for nothing.
  */
 #include "agentd/session.h"
 
@@ -24,7 +26,8 @@
 #include "agentd/viewer.h"
 
 #define LINGER_ROUNDS 8
-#define RETAIN_MIN_MS 1000 /* when nobody is attached, so that somebody may yet come; else see maybe_expire() */
+#define RETAIN_MIN_MS                                                                              \
+	1000 /* when nobody is attached, so that somebody may yet come; else see maybe_expire() */
 
 uint64_t session_wall_ms(void)
 {
@@ -42,14 +45,16 @@ static uint64_t sooner(uint64_t a, uint64_t b)
 	return a == 0 ? b : b == 0 ? a : min_of(a, b);
 }
 
-/* When silence will have lasted long enough after the leader's exit; 0 when that is not what we wait for. */
+/* When silence will have lasted long enough after the leader's exit; 0 when that is not what we
+ * wait for. */
 static uint64_t quiet_at(const struct session *s)
 {
 	const struct record *r = s->rec;
 
 	if (session_ended(s) || !r->exited || !session_residue_read(s))
 		return 0;
-	return min_of(max_of(r->last_output, r->exited_at) + r->linger_ms, r->exited_at + LINGER_ROUNDS * r->linger_ms);
+	return min_of(max_of(r->last_output, r->exited_at) + r->linger_ms,
+		r->exited_at + LINGER_ROUNDS * r->linger_ms);
 }
 
 static void on_timer(uv_timer_t *t);
@@ -90,19 +95,22 @@ void session_signal(struct session *s, enum msg_target to, int sig)
 	} else if (!r->exited && to == TARGET_GROUP) {
 		kill(-r->pid, sig); /* the leader is not reaped: its number cannot be another's */
 	} else {
-		proctree_signal(to == TARGET_TREE && !r->process_group ? PROCTREE_SESSION : PROCTREE_GROUP, r->pid,
-			r->start_ticks, sig);
+		proctree_signal(
+			to == TARGET_TREE && !r->process_group ? PROCTREE_SESSION : PROCTREE_GROUP,
+			r->pid, r->start_ticks, sig);
 	}
 }
 
-int session_kill(struct session *s, enum cause cause, enum msg_target to, int sig, bool escalate, uint64_t grace_ms)
+int session_kill(struct session *s, enum cause cause, enum msg_target to, int sig, bool escalate,
+	uint64_t grace_ms)
 {
 	struct record *r = s->rec;
 
 	if (!session_ended(s)) {
 		if (r->cause == CAUSE_NONE)
 			r->cause = cause;
-		r->cause_signals |= 1ULL << (sig - 1); /* INT, TERM, CONT: it may die of any of them */
+		r->cause_signals |= 1ULL
+				    << (sig - 1); /* INT, TERM, CONT: it may die of any of them */
 	}
 	session_signal(s, to, sig);
 	if (escalate) {
@@ -141,7 +149,8 @@ static void on_timer(uv_timer_t *t)
 		r->kill_fired = true;
 		session_signal(s, (enum msg_target)r->kill_to, SIGKILL);
 	}
-	if (r->expire_at && r->expire_at <= now && (s->n_viewers || place_held(r)) && r->retain_ms == 0)
+	if (r->expire_at && r->expire_at <= now && (s->n_viewers || place_held(r)) &&
+		r->retain_ms == 0)
 		r->expire_at = now + RETAIN_MIN_MS;
 	if (r->expire_at && r->expire_at <= now) {
 		session_remove(s, E_REMOVED);
@@ -156,17 +165,20 @@ static void on_timer(uv_timer_t *t)
 
 static enum end_state end_by_cause(const struct session *s, struct msg_end *end)
 {
-	static const enum end_by by[] = {
-		[CAUSE_CLIENT] = BY_CLIENT, [CAUSE_DISCONNECT] = BY_DISCONNECT, [CAUSE_SHUTDOWN] = BY_SHUTDOWN};
+	static const enum end_by by[] = {[CAUSE_CLIENT] = BY_CLIENT,
+		[CAUSE_DISCONNECT] = BY_DISCONNECT,
+		[CAUSE_SHUTDOWN] = BY_SHUTDOWN};
 	const struct record *r = s->rec;
 
 	if (r->cause == CAUSE_TIMEOUT)
 		return END_TIMED_OUT;
 	if (end->signal == 0)
 		return END_EXITED;
-	if (end->signal == SIGKILL && r->cgroup[0] && cgroup_leaf_oom_kills(&s->all->cgroup, r->cgroup) > 0)
+	if (end->signal == SIGKILL && r->cgroup[0] &&
+		cgroup_leaf_oom_kills(&s->all->cgroup, r->cgroup) > 0)
 		return END_OOM_KILLED;
-	if (r->cause != CAUSE_NONE && ((r->cause_signals >> (end->signal - 1) & 1) || (end->signal == SIGKILL && r->kill_fired))) {
+	if (r->cause != CAUSE_NONE && ((r->cause_signals >> (end->signal - 1) & 1) ||
+					      (end->signal == SIGKILL && r->kill_fired))) {
 		end->by = by[r->cause];
 		return END_KILLED;
 	}
@@ -220,7 +232,8 @@ void session_check(struct session *s)
 {
 	struct record *r = s->rec;
 
-	if (!session_ended(s) && r->exited && session_residue_read(s) && (session_silent(s) || quiet_at(s) <= now_ms()))
+	if (!session_ended(s) && r->exited && session_residue_read(s) &&
+		(session_silent(s) || quiet_at(s) <= now_ms()))
 		end_from_exit(s);
 	if (session_ended(s) && session_silent(s)) {
 		session_close_stdin(s);
@@ -269,7 +282,8 @@ const struct process_events session_process_events = {
 
 /* ---- going away ---- */
 
-/* Closing the timer takes the loop a turn; so whoever is on the stack above may still look at the session. */
+/* Closing the timer takes the loop a turn; so whoever is on the stack above may still look at the
+ * session. */
 static void on_timer_closed(uv_handle_t *h)
 {
 	free(container_of((uv_timer_t *)h, struct session, timer));
@@ -338,7 +352,8 @@ void session_close(struct session *s)
 /* retain_ms 0: kept for as long as somebody has not acknowledged the end, and no longer. */
 static void maybe_expire(struct session *s)
 {
-	if (s->rec->retain_ms == 0 && session_ended(s) && session_silent(s) && s->n_viewers == 0 && place_held(s->rec) == 0)
+	if (s->rec->retain_ms == 0 && session_ended(s) && session_silent(s) && s->n_viewers == 0 &&
+		place_held(s->rec) == 0)
 		session_remove(s, E_REMOVED);
 }
 
@@ -369,7 +384,8 @@ static struct msg_span span(const struct session *s, enum store_stream stream)
 	uint64_t out, err;
 
 	store_oldest(&s->store, &out, &err);
-	return (struct msg_span){.oldest = stream == STORE_OUT ? out : err, .head = s->store.head[stream]};
+	return (struct msg_span){
+		.oldest = stream == STORE_OUT ? out : err, .head = s->store.head[stream]};
 }
 
 void session_opened_msg(const struct session *s, struct msg_opened *m)

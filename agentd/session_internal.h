@@ -1,6 +1,6 @@
 /*
- * session_internal.h - between the files of a session: session_start.c (how it begins), session_io.c (how its bytes
- * move), session.c (time, signals, the end) and viewer.c.
+ * session_internal.h - between the files of a session: session_start.c (how it begins),
+ * session_io.c (how its bytes move), session.c (time, signals, the end) and viewer.c.
  */
 #pragma once
 
@@ -11,9 +11,9 @@ void session_on_readable(struct process *p, int stream);
 void session_on_writable(struct process *p);
 void session_on_stdin_gone(struct process *p);
 
-void session_notify(struct session *s); /* something for viewers */
+void session_notify(struct session *s);      /* something for viewers */
 void session_close_stdin(struct session *s); /* and tells the viewers */
-void session_resume(struct session *s); /* read again, whatever paused it */
+void session_resume(struct session *s);      /* read again, whatever paused it */
 /* After the leader was reaped: what is in the pipes now may still be its output. */
 void session_mark_residue(struct session *s);
 bool session_residue_read(const struct session *s);

@@ -1,10 +1,11 @@
 /*
- * Output: whenever a pipe is readable, one read(2) goes straight into the ring; the viewers are told and pull. Nothing
- * is read that cannot be stored: when the slowest pin leaves no room, reading stops (`paused`) and the child blocks in
- * its own write; session_unpin() resumes. Without lossless viewers there is always room, so output is always drained.
+ * Output: whenever a pipe is readable, one read(2) goes straight into the ring; the viewers are
+ * told and pull. Nothing is read that cannot be stored: when the slowest pin leaves no room,
+ * reading stops (`paused`) and the child blocks in its own write; session_unpin() resumes. Without
+ * lossless viewers there is always room, so output is always drained.
  *
- * Input: viewers append to the queue, the child's pipe takes from it; one child that does not read fills its own
- * queue and nothing else.
+ * Input: viewers append to the queue, the child's pipe takes from it; one child that does not read
+ * fills its own queue and nothing else.
  */
 #include "agentd/session_internal.h"
 
@@ -15,7 +16,8 @@
 #include "agentd/viewer.h"
 
 #define PIPE_WIDE (1 * MIB)
-#define PIPE_FULL (64 * KIB) /* a read of this much means that the producer fills the default pipe */
+#define PIPE_FULL                                                                                  \
+	(64 * KIB) /* a read of this much means that the producer fills the default pipe */
 
 static struct session *of(struct process *p)
 {
@@ -24,7 +26,7 @@ static struct session *of(struct process *p)
 
 void session_notify(struct session *s)
 {
-	list_for_each(v, &s->viewers, struct viewer, link)
+	list_for_each (v, &s->viewers, struct viewer, link)
 		v->events->on_ready(v);
 }
 
@@ -32,7 +34,7 @@ static uint64_t pin(const struct session *s)
 {
 	uint64_t min = place_pin(s->rec);
 
-	list_for_each(v, &s->viewers, struct viewer, link)
+	list_for_each (v, &s->viewers, struct viewer, link)
 		min = min_of(min, viewer_pin(v));
 	return min;
 }
@@ -56,7 +58,8 @@ static void widen(struct session *s, int stream)
 	fcntl(s->rec->fd[stream], F_SETPIPE_SZ, PIPE_WIDE);
 }
 
-/* A removed session's children may still write: their pipe stays open and is emptied into nothing. */
+/* A removed session's children may still write: their pipe stays open and is emptied into nothing.
+ */
 static ssize_t read_hidden(struct session *s, int stream)
 {
 	static uint8_t nowhere[64 * KIB];
@@ -150,8 +153,7 @@ void session_close_stdin(struct session *s)
 	process_close_fd(&s->process, 0);
 	if (s->has_in)
 		inq_discard(&s->in);
-	list_for_each(v, &s->viewers, struct viewer, link)
-	{
+	list_for_each (v, &s->viewers, struct viewer, link) {
 		if (v->writer)
 			v->events->on_stdin_closed(v, viewer_input_offset(v));
 	}
@@ -187,8 +189,7 @@ void session_feed_stdin(struct session *s)
 		process_close_fd(&s->process, 0);
 	if (!moved)
 		return;
-	list_for_each(v, &s->viewers, struct viewer, link)
-	{
+	list_for_each (v, &s->viewers, struct viewer, link) {
 		if (v->writer)
 			v->events->on_input_space(v);
 	}

@@ -1,6 +1,7 @@
 /*
- * How a session begins: started by a client, or taken over from a former agent. Both end with a record in the arena, a
- * store, maybe a queue, and a process that is watched; a start that fails leaves all of these but the process.
+ * How a session begins: started by a client, or taken over from a former agent. Both end with a
+ * record in the arena, a store, maybe a queue, and a process that is watched; a start that fails
+ * leaves all of these but the process.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -47,8 +48,8 @@ static void fill_text(struct record *r, const struct msg_start *start, const str
 	memcpy(at + r->cwd_len, l->user.name, r->user_len);
 }
 
-static void fill_record(struct record *r, const char *id, const struct msg_start *start, const struct launch *l,
-	const struct config *config)
+static void fill_record(struct record *r, const char *id, const struct msg_start *start,
+	const struct launch *l, const struct config *config)
 {
 	r->magic = RECORD_MAGIC;
 	snprintf(r->id, sizeof(r->id), "%s", id);
@@ -64,7 +65,8 @@ static void fill_record(struct record *r, const char *id, const struct msg_start
 }
 
 /* The record, its store and queue; everything but the process. */
-static int make_record(struct session *s, const char *id, const struct msg_start *start, const struct launch *l)
+static int make_record(
+	struct session *s, const char *id, const struct msg_start *start, const struct launch *l)
 {
 	struct arena *a = &s->all->arena;
 	size_t cmd = 0, size;
@@ -72,7 +74,8 @@ static int make_record(struct session *s, const char *id, const struct msg_start
 
 	for (size_t i = 0; i < start->argc && cmd < RECORD_CMD_MAX; i++)
 		cmd += strlen(start->argv[i]) + 1;
-	size = align_up(sizeof(struct record) + min_of(cmd, (size_t)RECORD_CMD_MAX) + strlen(l->cwd) + strlen(l->user.name) + 2,
+	size = align_up(sizeof(struct record) + min_of(cmd, (size_t)RECORD_CMD_MAX) +
+				strlen(l->cwd) + strlen(l->user.name) + 2,
 		ARENA_GRANULE);
 	slot = arena_find_slot(a);
 	if (slot < 0)
@@ -86,9 +89,11 @@ static int make_record(struct session *s, const char *id, const struct msg_start
 	s->rec->size = (uint32_t)size;
 	s->rec->serial = a->head->next_serial++;
 	fill_record(s->rec, id, start, l, s->all->config);
-	r = store_create(&s->store, a, &s->rec->store, start->has_ring ? start->ring : s->all->config->ring_default);
+	r = store_create(&s->store, a, &s->rec->store,
+		start->has_ring ? start->ring : s->all->config->ring_default);
 	if (r == 0 && start->with_stdin) {
-		r = inq_create(&s->in, a, &s->rec->in, (SESSION_WRITERS + 1) * SESSION_STDIN_WINDOW);
+		r = inq_create(
+			&s->in, a, &s->rec->in, (SESSION_WRITERS + 1) * SESSION_STDIN_WINDOW);
 		s->has_in = r == 0;
 	}
 	if (r == 0)
@@ -135,7 +140,8 @@ static void start_process(struct session *s, struct launch *l)
 	session_arm(s);
 }
 
-int session_new(struct sessions *all, const char *id, const struct msg_start *start, struct session **ret, struct error *e)
+int session_new(struct sessions *all, const char *id, const struct msg_start *start,
+	struct session **ret, struct error *e)
 {
 	struct session *s = session_alloc(all);
 	struct launch l;
@@ -147,7 +153,8 @@ int session_new(struct sessions *all, const char *id, const struct msg_start *st
 	r = make_record(s, id, start, &l);
 	if (r < 0) {
 		session_close(s);
-		error_set(e, r == -ENOSPC ? E_TOO_MANY : E_FAILED, r == -ENOSPC ? 0 : -r, "no room for another session");
+		error_set(e, r == -ENOSPC ? E_TOO_MANY : E_FAILED, r == -ENOSPC ? 0 : -r,
+			"no room for another session");
 	} else {
 		sessions_link(all, s);
 		start_process(s, &l);
@@ -162,11 +169,14 @@ int session_new(struct sessions *all, const char *id, const struct msg_start *st
 static bool record_valid(const struct arena *a, uint64_t off, const struct record *r)
 {
 	return r->magic == RECORD_MAGIC && r->size >= sizeof(*r) && r->size % ARENA_GRANULE == 0 &&
-		off + r->size <= a->head->records_off + a->head->records_size && memchr(r->id, 0, sizeof(r->id)) &&
-		msg_name_valid(r->id, MSG_ID_MAX) && memchr(r->cgroup, 0, sizeof(r->cgroup)) &&
-		memchr(r->end.stage, 0, sizeof(r->end.stage)) && r->end.state < END_LAST && r->end.by < BY_LAST &&
-		r->cmd_len <= RECORD_CMD_MAX && r->cwd_len <= r->size && r->user_len <= r->size &&
-		sizeof(*r) + r->cmd_len + r->cwd_len + r->user_len <= r->size && r->cwd_len > 0 && r->user_len > 0;
+	       off + r->size <= a->head->records_off + a->head->records_size &&
+	       memchr(r->id, 0, sizeof(r->id)) && msg_name_valid(r->id, MSG_ID_MAX) &&
+	       memchr(r->cgroup, 0, sizeof(r->cgroup)) &&
+	       memchr(r->end.stage, 0, sizeof(r->end.stage)) && r->end.state < END_LAST &&
+	       r->end.by < BY_LAST && r->cmd_len <= RECORD_CMD_MAX && r->cwd_len <= r->size &&
+	       r->user_len <= r->size &&
+	       sizeof(*r) + r->cmd_len + r->cwd_len + r->user_len <= r->size && r->cwd_len > 0 &&
+	       r->user_len > 0;
 }
 
 /* Descriptors must be ours alone again; one that is not there counts as closed. */
@@ -253,7 +263,8 @@ void session_adopted(struct session *s)
 	if (!session_ended(s) && !s->rec->exited && s->rec->pidfd < 0)
 		session_end(s, END_AGENT_LOST);
 	if (!session_ended(s) && s->rec->disconnect_ms && !s->rec->disconnect_at)
-		s->rec->disconnect_at = now_ms() + s->rec->disconnect_ms; /* its viewers' links are gone */
+		s->rec->disconnect_at =
+			now_ms() + s->rec->disconnect_ms; /* its viewers' links are gone */
 	if (s->has_in)
 		session_feed_stdin(s);
 	session_check(s);

@@ -17,8 +17,7 @@ static struct list *bucket(const struct sessions *all, const char *id)
 
 struct session *sessions_find(const struct sessions *all, const char *id)
 {
-	list_for_each(s, bucket(all, id), struct session, by_name)
-	{
+	list_for_each (s, bucket(all, id), struct session, by_name) {
 		if (strcmp(s->rec->id, id) == 0)
 			return s;
 	}
@@ -32,10 +31,8 @@ unsigned sessions_live(const struct sessions *all)
 
 bool sessions_told(const struct sessions *all)
 {
-	list_for_each(s, &all->by_age, struct session, by_age)
-	{
-		list_for_each(v, &s->viewers, struct viewer, link)
-		{
+	list_for_each (s, &all->by_age, struct session, by_age) {
+		list_for_each (v, &s->viewers, struct viewer, link) {
 			if (!v->end_sent)
 				return false;
 		}
@@ -50,7 +47,8 @@ static void insert_by_age(struct sessions *all, struct session *s)
 {
 	struct list *at = all->by_age.prev;
 
-	while (at != &all->by_age && list_entry(at, struct session, by_age)->rec->serial > s->rec->serial)
+	while (at != &all->by_age &&
+		list_entry(at, struct session, by_age)->rec->serial > s->rec->serial)
 		at = at->prev;
 	list_append(at->next, &s->by_age);
 }
@@ -59,7 +57,8 @@ static void insert_by_end(struct sessions *all, struct session *s)
 {
 	struct list *at = all->ended.prev;
 
-	while (at != &all->ended && list_entry(at, struct session, ended)->rec->end.ended_ms > s->rec->end.ended_ms)
+	while (at != &all->ended &&
+		list_entry(at, struct session, ended)->rec->end.ended_ms > s->rec->end.ended_ms)
 		at = at->prev;
 	list_append(at->next, &s->ended);
 	all->n_ended++;
@@ -102,11 +101,10 @@ void sessions_hide(struct sessions *all, struct session *s)
 }
 
 /* The oldest ended session that nobody looks at, other than `not`. */
-static struct session *oldest_ended(struct sessions *all, const struct session *not)
+static struct session *oldest_ended(struct sessions *all, const struct session * not )
 {
-	list_for_each(s, &all->ended, struct session, ended)
-	{
-		if (s->n_viewers == 0 && s != not && s != all->reading)
+	list_for_each (s, &all->ended, struct session, ended) {
+		if (s->n_viewers == 0 && s != not &&s != all->reading)
 			return s;
 	}
 	return NULL;
@@ -123,12 +121,14 @@ static void on_idle_timer(uv_timer_t *t)
 		cgroup_idle(&all->cgroup);
 }
 
-/* Down to as many ended ones as are kept. `not`: it has just ended, somebody is about to be told. */
-static void forget_oldest(struct sessions *all, const struct session *not)
+/* Down to as many ended ones as are kept. `not`: it has just ended, somebody is about to be told.
+ */
+static void forget_oldest(struct sessions *all, const struct session * not )
 {
 	struct session *old;
 
-	while (all->n_ended > max_of(all->config->retain_max, (uint64_t)1) && (old = oldest_ended(all, not)) != NULL)
+	while (all->n_ended > max_of(all->config->retain_max, (uint64_t)1) &&
+		(old = oldest_ended(all, not )) != NULL)
 		session_remove(old, E_REMOVED);
 }
 
@@ -166,14 +166,15 @@ static void choose_id(const struct sessions *all, char out[MSG_ID_MAX + 1])
 	} while (sessions_find(all, out));
 }
 
-int sessions_start(struct sessions *all, const char *id, const struct msg_start *start, struct session **ret, bool *ret_new,
-	struct error *e)
+int sessions_start(struct sessions *all, const char *id, const struct msg_start *start,
+	struct session **ret, bool *ret_new, struct error *e)
 {
 	struct session *old = id ? sessions_find(all, id) : NULL;
 	char chosen[MSG_ID_MAX + 1];
 
 	if (old && old->rec->fingerprint != start->fingerprint)
-		return error_set(e, E_ID_IN_USE, EEXIST, "session %s is there already and was started differently", id);
+		return error_set(e, E_ID_IN_USE, EEXIST,
+			"session %s is there already and was started differently", id);
 	*ret_new = old == NULL;
 	if (old) {
 		*ret = old;
@@ -182,7 +183,8 @@ int sessions_start(struct sessions *all, const char *id, const struct msg_start 
 	if (all->stopping)
 		return error_set(e, E_STOPPING, 0, "agentd is going away");
 	if (start->has_ring && start->ring > STORE_RING_MAX)
-		return error_set(e, E_BAD_MESSAGE, 0, "\"ring\" must be at most %llu", STORE_RING_MAX);
+		return error_set(
+			e, E_BAD_MESSAGE, 0, "\"ring\" must be at most %llu", STORE_RING_MAX);
 	if (all->n + all->n_hidden >= all->config->max_sessions && !reclaim(all))
 		return error_set(e, E_TOO_MANY, EUSERS, "%u sessions already", all->n);
 	if (!id) {
@@ -198,7 +200,8 @@ int sessions_start(struct sessions *all, const char *id, const struct msg_start 
 #define LIST_TAIL 64
 #define LIST_MAX  256
 
-void sessions_list(struct sessions *all, const char *only, uint64_t after, uint64_t limit, struct jsonw *w)
+void sessions_list(
+	struct sessions *all, const char *only, uint64_t after, uint64_t limit, struct jsonw *w)
 {
 	struct session *more = NULL;
 	uint64_t last = 0, n = 0;
@@ -207,8 +210,7 @@ void sessions_list(struct sessions *all, const char *only, uint64_t after, uint6
 	limit = min_of(limit, (uint64_t)LIST_MAX);
 	w->size -= LIST_TAIL;
 	jsonw_open(w, "sessions", '[');
-	list_for_each(s, &all->by_age, struct session, by_age)
-	{
+	list_for_each (s, &all->by_age, struct session, by_age) {
 		struct jsonw mark = jsonw_mark(w);
 		struct msg_entry entry;
 
@@ -248,8 +250,7 @@ void sessions_tidy(struct sessions *all)
 void sessions_stop(struct sessions *all, uint64_t grace_ms)
 {
 	all->stopping = true;
-	list_for_each(s, &all->by_age, struct session, by_age)
-	{
+	list_for_each (s, &all->by_age, struct session, by_age) {
 		if (!session_ended(s))
 			session_kill(s, CAUSE_SHUTDOWN, TARGET_TREE, SIGTERM, true, grace_ms);
 	}
@@ -284,15 +285,16 @@ static unsigned adopt_all(struct sessions *all)
 static void check_all(struct sessions *all)
 {
 	all->adopting = true;
-	list_for_each_safe(s, &all->by_age, struct session, by_age)
+	list_for_each_safe (s, &all->by_age, struct session, by_age)
 		session_adopted(s);
-	list_for_each_safe(h, &all->hidden, struct session, by_age)
+	list_for_each_safe (h, &all->hidden, struct session, by_age)
 		session_adopted(h);
 	all->adopting = false;
 	forget_oldest(all, NULL);
 }
 
-int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *config, int arena_fd, unsigned *ret_adopted)
+int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *config, int arena_fd,
+	unsigned *ret_adopted)
 {
 	int r;
 
@@ -316,7 +318,8 @@ int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *co
 		return r;
 	all->arena.reclaim = reclaim;
 	all->arena.reclaim_ctx = all;
-	r = cgroup_init(&all->cgroup, config->cgroup, arena_fd >= 0 ? all->arena.head->cgroup : NULL);
+	r = cgroup_init(
+		&all->cgroup, config->cgroup, arena_fd >= 0 ? all->arena.head->cgroup : NULL);
 	if (r < 0) {
 		arena_fini(&all->arena);
 		return r;
@@ -332,9 +335,9 @@ int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *co
 
 void sessions_close(struct sessions *all)
 {
-	list_for_each_safe(s, &all->by_age, struct session, by_age)
+	list_for_each_safe (s, &all->by_age, struct session, by_age)
 		session_close(s);
-	list_for_each_safe(h, &all->hidden, struct session, by_age)
+	list_for_each_safe (h, &all->hidden, struct session, by_age)
 		session_close(h);
 	uv_close((uv_handle_t *)&all->idle_timer, NULL);
 	poller_close(&all->poller);

@@ -19,29 +19,35 @@ struct sessions {
 	struct list names[SESSIONS_BUCKETS];
 	struct list by_age; /* all but hidden ones, oldest start first */
 	struct list hidden; /* removed, children still hold their pipes */
-	struct list ended; /* ended ones, oldest end first */
+	struct list ended;  /* ended ones, oldest end first */
 	struct list untidy; /* just ended, see sessions_tidy() */
 	unsigned n, n_ended, n_hidden;
-	uv_timer_t idle_timer; /* one shot, a while after the last session ended */
+	uv_timer_t idle_timer;   /* one shot, a while after the last session ended */
 	struct session *reading; /* its store is being written to: not to be reclaimed */
-	bool adopting; /* a former agent's sessions are being gone through: none is forgotten meanwhile */
+	bool adopting; /* a former agent's sessions are being gone through: none is forgotten
+			  meanwhile */
 	bool stopping;
 	void (*on_idle)(void *ctx); /* stopping, and the last live session has ended */
 	void *idle_ctx;
 };
 
-/* A fresh table, or (arena_fd >= 0) the one a former agent left. *ret_adopted: sessions taken over. */
-int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *config, int arena_fd, unsigned *ret_adopted);
-/* Closes every session (processes are left alone); the loop must run until the handles are closed. */
+/* A fresh table, or (arena_fd >= 0) the one a former agent left. *ret_adopted: sessions taken over.
+ */
+int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *config, int arena_fd,
+	unsigned *ret_adopted);
+/* Closes every session (processes are left alone); the loop must run until the handles are closed.
+ */
 void sessions_close(struct sessions *all);
 void sessions_fini(struct sessions *all, bool remove_cgroup);
 
 struct session *sessions_find(const struct sessions *all, const char *id);
 /* Idempotent start, see docs/protocol.md section 6. id NULL: one is chosen. */
-int sessions_start(struct sessions *all, const char *id, const struct msg_start *start, struct session **ret, bool *ret_new,
-	struct error *e);
-/* One page of list entries into w ("sessions" array and "next"); false when `after` is malformed. */
-void sessions_list(struct sessions *all, const char *only, uint64_t after, uint64_t limit, struct jsonw *w);
+int sessions_start(struct sessions *all, const char *id, const struct msg_start *start,
+	struct session **ret, bool *ret_new, struct error *e);
+/* One page of list entries into w ("sessions" array and "next"); false when `after` is malformed.
+ */
+void sessions_list(
+	struct sessions *all, const char *only, uint64_t after, uint64_t limit, struct jsonw *w);
 /* Once per turn of the loop, when everybody has been told: what ended sessions leave to be done. */
 void sessions_tidy(struct sessions *all);
 /* Orderly end: TERM to every tree, KILL after the grace; on_idle when nothing lives. */

@@ -45,7 +45,8 @@ static int ask(const char *path, char *answer, size_t size)
 	char *env[] = {NULL};
 	auto_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	auto_close int out = -1, in = -1, pidfd = -1;
-	struct spawn_request req = {.argv = args + 1, .envp = env, .cwd = "/", .cgroup_fd = -1, .new_session = true};
+	struct spawn_request req = {
+		.argv = args + 1, .envp = env, .cwd = "/", .cgroup_fd = -1, .new_session = true};
 	struct spawn_result res;
 	int p[2], r;
 
@@ -77,7 +78,8 @@ int takeover_check(const char *path, struct error *e)
 	if (sscanf(answer, "agentd-arena %u", &version) != 1)
 		return error_set(e, E_FAILED, ENOEXEC, "%.100s is not an agentd", path);
 	if (version != ARENA_VERSION)
-		return error_set(e, E_FAILED, EPROTO, "%.100s keeps sessions in layout %u, this agent in %u", path, version,
+		return error_set(e, E_FAILED, EPROTO,
+			"%.100s keeps sessions in layout %u, this agent in %u", path, version,
 			ARENA_VERSION);
 	return 0;
 }
@@ -94,9 +96,9 @@ static void set_cloexec(struct daemon *d, bool on)
 	for (unsigned i = 0; i < d->n_listeners; i++)
 		fcntl(d->listeners[i].fd, F_SETFD, flag);
 	for (size_t i = 0; i < array_size(lists); i++) {
-		list_for_each(s, lists[i], struct session, by_age)
-		{
-			const int32_t fds[] = {s->rec->pidfd, s->rec->fd[0], s->rec->fd[1], s->rec->fd[2]};
+		list_for_each (s, lists[i], struct session, by_age) {
+			const int32_t fds[] = {
+				s->rec->pidfd, s->rec->fd[0], s->rec->fd[1], s->rec->fd[2]};
 
 			for (size_t k = 0; k < array_size(fds); k++) {
 				if (fds[k] >= 0)

@@ -72,19 +72,20 @@ static struct place *place_take(struct record *rec, const char *name)
 
 static struct viewer *viewer_at(struct session *s, const struct place *p)
 {
-	list_for_each(v, &s->viewers, struct viewer, link)
-	{
+	list_for_each (v, &s->viewers, struct viewer, link) {
 		if (v->place == p)
 			return v;
 	}
 	return NULL;
 }
 
-static int take_place(struct viewer *v, struct session *s, const struct msg_attach *a, struct viewer *old, struct error *e)
+static int take_place(struct viewer *v, struct session *s, const struct msg_attach *a,
+	struct viewer *old, struct error *e)
 {
 	v->place = place_take(s->rec, a->viewer);
 	if (!v->place)
-		return error_set(e, E_TOO_MANY, EUSERS, "session %s has %d named viewers already", s->rec->id, RECORD_PLACES);
+		return error_set(e, E_TOO_MANY, EUSERS, "session %s has %d named viewers already",
+			s->rec->id, RECORD_PLACES);
 	if (old) {
 		/* Between the two nobody would pin the store, and detaching makes room in it. */
 		v->place->hold_until = UINT64_MAX;
@@ -106,19 +107,23 @@ static bool holds(const struct viewer *v)
 }
 
 /* old: the viewer whose place is taken over, and which therefore does not count. */
-static int check_limits(const struct session *s, const struct msg_attach *a, const struct viewer *old, struct error *e)
+static int check_limits(const struct session *s, const struct msg_attach *a,
+	const struct viewer *old, struct error *e)
 {
-	unsigned viewers = s->n_viewers - (old ? 1 : 0), writers = s->n_writers - (old && old->writer ? 1 : 0);
+	unsigned viewers = s->n_viewers - (old ? 1 : 0),
+		 writers = s->n_writers - (old && old->writer ? 1 : 0);
 
 	if (viewers >= SESSION_VIEWERS)
-		return error_set(e, E_TOO_MANY, EUSERS, "session %s has %d viewers already", s->rec->id, SESSION_VIEWERS);
+		return error_set(e, E_TOO_MANY, EUSERS, "session %s has %d viewers already",
+			s->rec->id, SESSION_VIEWERS);
 	if (a->input && writers >= SESSION_WRITERS)
-		return error_set(e, E_TOO_MANY, EUSERS, "session %s has %d writers already", s->rec->id, SESSION_WRITERS);
+		return error_set(e, E_TOO_MANY, EUSERS, "session %s has %d writers already",
+			s->rec->id, SESSION_WRITERS);
 	return 0;
 }
 
-int viewer_attach(struct viewer *v, struct session *s, const struct msg_attach *a, const struct viewer_events *events,
-	struct error *e)
+int viewer_attach(struct viewer *v, struct session *s, const struct msg_attach *a,
+	const struct viewer_events *events, struct error *e)
 {
 	struct place *place = a->viewer ? place_find(s->rec, a->viewer) : NULL;
 	bool held = place && place->lossless && (place->hold_until || place->attached);
@@ -131,10 +136,12 @@ int viewer_attach(struct viewer *v, struct session *s, const struct msg_attach *
 	else
 		r = store_seek(&s->store, &cursor, a->since_out, a->since_err, held);
 	if (r < 0)
-		return error_set(e, E_BAD_OFFSET, 0, "session %s has no output at these offsets yet", s->rec->id);
+		return error_set(e, E_BAD_OFFSET, 0,
+			"session %s has no output at these offsets yet", s->rec->id);
 	*v = (struct viewer){.events = events, .attach = *a, .cursor = cursor};
 	list_init(&v->link);
-	if ((r = check_limits(s, a, old, e)) < 0 || (a->viewer && (r = take_place(v, s, a, old, e)) < 0))
+	if ((r = check_limits(s, a, old, e)) < 0 ||
+		(a->viewer && (r = take_place(v, s, a, old, e)) < 0))
 		return r;
 	v->attach.viewer = NULL;
 	v->writer = a->input && s->has_in;
@@ -175,7 +182,8 @@ uint64_t viewer_pin(const struct viewer *v)
 	return holds(v) ? v->pin : store_cursor_pos(&v->cursor);
 }
 
-/* Payload bytes and positions run in step except where something was skipped; then they are off by `skew`. */
+/* Payload bytes and positions run in step except where something was skipped; then they are off by
+ * `skew`. */
 static void note_skew(struct viewer *v)
 {
 	uint64_t skew = store_cursor_pos(&v->cursor) - v->sent;
@@ -223,7 +231,8 @@ static bool give_end(struct viewer *v, struct mux_item *ret)
 	return give_event(v, ret, w.len);
 }
 
-static bool give_piece(struct viewer *v, size_t max, const struct store_piece *p, struct mux_item *ret)
+static bool give_piece(
+	struct viewer *v, size_t max, const struct store_piece *p, struct mux_item *ret)
 {
 	struct session *s = v->session;
 
@@ -254,8 +263,9 @@ bool viewer_next(struct viewer *v, size_t max, struct mux_item *ret)
 
 	if (!s)
 		return false;
-	/* Only now, not when the last piece was given: room is made by dropping what is behind the cursor, and until the
-	 * next call the mux may still be sending that from its place in the ring. */
+	/* Only now, not when the last piece was given: room is made by dropping what is behind the
+	 * cursor, and until the next call the mux may still be sending that from its place in the
+	 * ring. */
 	session_unpin(s);
 	store_peek(&s->store, &v->cursor, max_of(max, (size_t)1), &p);
 	note_skew(v);
@@ -291,7 +301,8 @@ uint64_t viewer_input_space(const struct viewer *v)
 	return SESSION_STDIN_WINDOW - min_of(inq_len(&v->session->in), SESSION_STDIN_WINDOW);
 }
 
-/* Queue and offset move together, also for an agent that finds only the note (record.h): it redoes both. */
+/* Queue and offset move together, also for an agent that finds only the note (record.h): it redoes
+ * both. */
 static void accept_input(struct viewer *v, const uint8_t *data, size_t len)
 {
 	struct record *r = v->session->rec;

@@ -13,11 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define array_size(a) (sizeof(a) / sizeof((a)[0]))
+#define array_size(a)                   (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
-#define min_of(a, b) ((a) < (b) ? (a) : (b))
-#define max_of(a, b) ((a) > (b) ? (a) : (b))
-#define align_up(n, to) (((n) + (to)-1) / (to) * (to))
+#define min_of(a, b)                    ((a) < (b) ? (a) : (b))
+#define max_of(a, b)                    ((a) > (b) ? (a) : (b))
+#define align_up(n, to)                 (((n) + (to)-1) / (to) * (to))
 
 #define KIB 1024ULL
 #define MIB (1024ULL * KIB)

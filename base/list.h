@@ -35,7 +35,7 @@ static inline void list_remove(struct list *node)
 	list_init(node);
 }
 
-#define list_entry(ptr, type, member) container_of(ptr, type, member)
+#define list_entry(ptr, type, member)  container_of(ptr, type, member)
 #define list_first(head, type, member) list_entry((head)->next, type, member)
 
 #define list_for_each(pos, head, type, member)                                                     \

@@ -1,6 +1,6 @@
 /*
- * error.h - the error codes of docs/protocol.md section 8 and their JSON. A code is for programs, the message for
- * people; both are told once, to the peer whose request failed.
+ * error.h - the error codes of docs/protocol.md section 8 and their JSON. A code is for programs,
+ * the message for people; both are told once, to the peer whose request failed.
  */
 #pragma once
 
@@ -38,7 +38,8 @@ const char *error_code_str(enum error_code code);
 /* E_LAST when the word is not known (a newer agent's). */
 enum error_code error_code_parse(const char *word);
 
-/* Fills *e and returns -err, or -EINVAL when err is 0: "return error_set(e, E_NOT_FOUND, 0, ...)". */
+/* Fills *e and returns -err, or -EINVAL when err is 0: "return error_set(e, E_NOT_FOUND, 0, ...)".
+ */
 int error_set(struct error *e, enum error_code code, int err, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 

@@ -7,12 +7,12 @@
 #include "proto/buf.h"
 #include "proto/ws.h"
 
-#define PROTO_VERSION	  1
-#define PROTO_NAME	  "agentd.v1"
-#define PROTO_PATH	  "/v1"
+#define PROTO_VERSION     1
+#define PROTO_NAME        "agentd.v1"
+#define PROTO_PATH        "/v1"
 #define PROTO_VSOCK_PORT  1024
-#define FRAME_HEADER	  16
-#define FRAME_MAX	  65536 /* header and payload */
+#define FRAME_HEADER      16
+#define FRAME_MAX         65536 /* header and payload */
 #define FRAME_PAYLOAD_MAX (FRAME_MAX - FRAME_HEADER)
 
 enum frame_type {
@@ -59,10 +59,12 @@ static inline void frame_encode(const struct frame *f, uint8_t p[FRAME_HEADER])
 	put_u64(p + 8, f->arg);
 }
 
-/* A frame's WebSocket header and its own, ready to be sent before len payload bytes. Clients use the zero mask key
- * (docs/protocol.md section 1), so payload goes out as it lies in memory in both roles. */
+/* A frame's WebSocket header and its own, ready to be sent before len payload bytes. Clients use
+ * the zero mask key (docs/protocol.md section 1), so payload goes out as it lies in memory in both
+ * roles. */
 #define FRAME_PREFIX_MAX (WS_HEADER_MAX + FRAME_HEADER)
-static inline size_t frame_prefix(uint8_t out[FRAME_PREFIX_MAX], enum ws_role role, const struct frame *f, size_t len)
+static inline size_t frame_prefix(
+	uint8_t out[FRAME_PREFIX_MAX], enum ws_role role, const struct frame *f, size_t len)
 {
 	static const uint8_t zero_key[4];
 	size_t n = ws_encode_header(out, role, WS_BINARY, true, FRAME_HEADER + len, zero_key);
@@ -74,6 +76,7 @@ static inline size_t frame_prefix(uint8_t out[FRAME_PREFIX_MAX], enum ws_role ro
 /* Is this a type that docs/protocol.md lists? */
 static inline bool frame_type_known(uint8_t type)
 {
-	return (type >= FRAME_HELLO && type <= FRAME_REJECT) || (type >= FRAME_OPEN && type <= FRAME_CLOSE) ||
-		(type >= FRAME_DATA && type <= FRAME_ACK) || type == FRAME_EVENT;
+	return (type >= FRAME_HELLO && type <= FRAME_REJECT) ||
+	       (type >= FRAME_OPEN && type <= FRAME_CLOSE) ||
+	       (type >= FRAME_DATA && type <= FRAME_ACK) || type == FRAME_EVENT;
 }

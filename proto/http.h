@@ -19,21 +19,21 @@ enum http_role {
 
 struct http_head {
 	bool is_get;
-	unsigned status; /* client role */
+	unsigned status;        /* client role */
 	bool upgrade_websocket; /* Connection lists "upgrade" and Upgrade lists "websocket" */
-	bool has_body; /* Content-Length other than 0, or Transfer-Encoding */
+	bool has_body;          /* Content-Length other than 0, or Transfer-Encoding */
 	char *target; /* server role; path and query as sent. Strings are owned, "" when absent */
 	char *ws_key; /* Sec-WebSocket-Key */
 	char *ws_version;
 	char *ws_protocol; /* all values, joined by ", " */
-	char *ws_accept; /* client role */
+	char *ws_accept;   /* client role */
 	char *authorization;
 };
 
 struct http; /* opaque: llhttp state, the head so far */
 
 struct http *http_new(enum http_role role); /* NULL when out of memory */
-void http_free(struct http *h); /* fine on NULL */
+void http_free(struct http *h);             /* fine on NULL */
 
 /*
  * Takes up to len bytes. Returns the number consumed (<= len). Sets *done when the head is

@@ -1,9 +1,10 @@
 /*
- * jsonw.h - writes JSON straight into a fixed buffer: no tree, no allocation. (cJSON, which reads for us, could print
- * only from a tree of its own, and has no way to write strings that are not UTF-8 as {"b64":...}.)
+ * jsonw.h - writes JSON straight into a fixed buffer: no tree, no allocation. (cJSON, which reads
+ * for us, could print only from a tree of its own, and has no way to write strings that are not
+ * UTF-8 as {"b64":...}.)
  *
- * A writer that ran out of room has `overflow` set and len is what fitted; jsonw_mark/rewind let a list stop
- * before an element that does not fit. `name` is NULL inside arrays and at the top.
+ * A writer that ran out of room has `overflow` set and len is what fitted; jsonw_mark/rewind let a
+ * list stop before an element that does not fit. `name` is NULL inside arrays and at the top.
  */
 #pragma once
 

@@ -1,10 +1,10 @@
 /*
- * msg.h - the JSON messages of docs/protocol.md as structs, both ways. cJSON is used behind this header and nowhere
- * else. Reading is strict about types and ranges and blind to unknown members; every failure fills a struct error that
- * can be sent as it is.
+ * msg.h - the JSON messages of docs/protocol.md as structs, both ways. cJSON is used behind this
+ * header and nowhere else. Reading is strict about types and ranges and blind to unknown members;
+ * every failure fills a struct error that can be sent as it is.
  *
- * A parsed message owns one block of memory (`mem`) that all its strings and arrays lie in; the *_fini functions free
- * it and are fine on a zeroed struct. Parsers fill *ret only on success.
+ * A parsed message owns one block of memory (`mem`) that all its strings and arrays lie in; the
+ * *_fini functions free it and are fine on a zeroed struct. Parsers fill *ret only on success.
  */
 #pragma once
 
@@ -12,10 +12,10 @@
 #include "proto/frame.h"
 #include "proto/jsonw.h"
 
-#define MSG_ID_MAX	64 /* session ids; viewer names are at most MSG_VIEWER_MAX */
-#define MSG_VIEWER_MAX	23
+#define MSG_ID_MAX      64 /* session ids; viewer names are at most MSG_VIEWER_MAX */
+#define MSG_VIEWER_MAX  23
 #define MSG_HOLD_MAX_MS 300000
-#define MSG_MS_MAX	(366ULL * 24 * 3600 * 1000) /* longest time in any message */
+#define MSG_MS_MAX      (366ULL * 24 * 3600 * 1000) /* longest time in any message */
 #define MSG_RLIMITS_MAX 16
 
 /* 1..max characters of A-Z a-z 0-9 . _ - */
@@ -52,7 +52,7 @@ struct msg_env {
 };
 
 struct msg_rlimit {
-	int resource; /* RLIMIT_* */
+	int resource;       /* RLIMIT_* */
 	int64_t soft, hard; /* -1: unlimited */
 };
 
@@ -67,7 +67,8 @@ struct msg_start {
 	enum msg_group group;
 	const char *cwd, *user; /* NULL: default */
 	uint64_t timeout_ms, kill_grace_ms, disconnect_ms, linger_ms, retain_ms, ring;
-	bool has_retain, has_ring; /* given, so that the agent's configured default does not apply */
+	bool has_retain,
+		has_ring; /* given, so that the agent's configured default does not apply */
 	struct msg_rlimit rlimits[MSG_RLIMITS_MAX];
 	size_t n_rlimits;
 	uint64_t fingerprint; /* of all of the above; never 0 */
@@ -160,14 +161,24 @@ int msg_parse_event(const uint8_t *json, size_t len, struct msg_event *ret, stru
 
 /* ---- requests ---- */
 
-enum msg_op { OP_UNKNOWN, OP_PING, OP_INFO, OP_LIST, OP_START, OP_KILL, OP_REMOVE, OP_UPGRADE, OP_SIGNAL };
+enum msg_op {
+	OP_UNKNOWN,
+	OP_PING,
+	OP_INFO,
+	OP_LIST,
+	OP_START,
+	OP_KILL,
+	OP_REMOVE,
+	OP_UPGRADE,
+	OP_SIGNAL
+};
 enum msg_target { TARGET_GROUP, TARGET_LEADER, TARGET_TREE };
 
 struct msg_request {
 	void *mem;
 	enum msg_op op;
 	const char *op_name;
-	const char *id; /* LIST, START: may be NULL; KILL, REMOVE: never */
+	const char *id;    /* LIST, START: may be NULL; KILL, REMOVE: never */
 	const char *after; /* LIST; may be NULL */
 	uint64_t limit;
 	int signal; /* KILL, SIGNAL */
@@ -212,7 +223,8 @@ struct msg_list {
 int msg_parse_list(const uint8_t *json, size_t len, struct msg_list *ret, struct error *e);
 void msg_list_fini(struct msg_list *m);
 
-/* If the JSON is {"error":{...}}: 1 and *ret filled. 0: some other object. -EINVAL: not an object. */
+/* If the JSON is {"error":{...}}: 1 and *ret filled. 0: some other object. -EINVAL: not an object.
+ */
 int msg_parse_error(const uint8_t *json, size_t len, struct error *ret);
 /* {"notice":word}; the word, cut to size. */
 int msg_parse_notice(const uint8_t *json, size_t len, char *word, size_t size);

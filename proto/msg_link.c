@@ -13,8 +13,12 @@ static int read_limits(struct msg_reader *r, const cJSON *obj, struct msg_limits
 		const char *name;
 		uint64_t *ret;
 	} numbers[] = {
-		{"frame", &l->frame}, {"channels", &l->channels}, {"sessions", &l->sessions},
-		{"ring_max", &l->ring_max}, {"stdin_window", &l->stdin_window}, {"viewers", &l->viewers},
+		{"frame", &l->frame},
+		{"channels", &l->channels},
+		{"sessions", &l->sessions},
+		{"ring_max", &l->ring_max},
+		{"stdin_window", &l->stdin_window},
+		{"viewers", &l->viewers},
 		{"writers", &l->writers},
 	};
 
@@ -236,7 +240,9 @@ static int read_request(struct msg_reader *r, struct msg_request *m)
 	case OP_UPGRADE:
 		if ((e = msg_get_str(r, r->root, "path", &m->path)) < 0)
 			return e;
-		return m->path && m->path[0] == '/' ? 0 : msg_reader_fail(r, "path", "an absolute path");
+		return m->path && m->path[0] == '/'
+			       ? 0
+			       : msg_reader_fail(r, "path", "an absolute path");
 	default: return 0;
 	}
 }

@@ -5,8 +5,9 @@
 #include "proto/text.h"
 
 /*
- * cJSON makes two or three small allocations for every value and frees them all again a moment later. They come from one
- * block, which starts over with every message; what does not fit is from malloc. One message is read at a time.
+ * cJSON makes two or three small allocations for every value and frees them all again a moment
+ * later. They come from one block, which starts over with every message; what does not fit is from
+ * malloc. One message is read at a time.
  */
 static _Alignas(16) uint8_t pool[16 * 1024];
 static size_t pool_used;
@@ -69,14 +70,16 @@ static int parse_text(struct msg_reader *r, const uint8_t *json, size_t len)
 	return 0;
 }
 
-int msg_reader_init(struct msg_reader *r, const uint8_t *json, size_t len, bool with_mem, struct error *e)
+int msg_reader_init(
+	struct msg_reader *r, const uint8_t *json, size_t len, bool with_mem, struct error *e)
 {
 	int ret;
 
 	*r = (struct msg_reader){.error = e};
 	pool_reset();
-	ret = len > FRAME_PAYLOAD_MAX ? error_set(e, E_BAD_MESSAGE, 0, "a message over %d bytes", FRAME_PAYLOAD_MAX)
-				      : parse_text(r, json, len);
+	ret = len > FRAME_PAYLOAD_MAX
+		      ? error_set(e, E_BAD_MESSAGE, 0, "a message over %d bytes", FRAME_PAYLOAD_MAX)
+		      : parse_text(r, json, len);
 	if (ret == 0 && with_mem) {
 		r->size = len * 10 + 256;
 		r->mem = malloc(r->size);
@@ -138,18 +141,21 @@ int msg_value_integer(const cJSON *v, int64_t min, int64_t max, int64_t *ret)
 	return 0;
 }
 
-int msg_get_i64(struct msg_reader *r, const cJSON *obj, const char *name, int64_t min, int64_t max, int64_t *ret)
+int msg_get_i64(struct msg_reader *r, const cJSON *obj, const char *name, int64_t min, int64_t max,
+	int64_t *ret)
 {
 	const cJSON *v = member(obj, name);
 	char what[80];
 
 	if (!v || msg_value_integer(v, min, max, ret) == 0)
 		return 0;
-	snprintf(what, sizeof(what), "an integer from %lld to %lld", (long long)min, (long long)max);
+	snprintf(
+		what, sizeof(what), "an integer from %lld to %lld", (long long)min, (long long)max);
 	return msg_reader_fail(r, name, what);
 }
 
-int msg_get_u64(struct msg_reader *r, const cJSON *obj, const char *name, uint64_t max, uint64_t *ret)
+int msg_get_u64(
+	struct msg_reader *r, const cJSON *obj, const char *name, uint64_t max, uint64_t *ret)
 {
 	int64_t v = (int64_t)*ret;
 	int e = msg_get_i64(r, obj, name, 0, (int64_t)max, &v);
@@ -217,14 +223,15 @@ bool msg_name_valid(const char *s, size_t max)
 	for (size_t i = 0; i < n; i++) {
 		char c = s[i];
 
-		if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
-			    c == '_' || c == '-'))
+		if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+			    c == '.' || c == '_' || c == '-'))
 			return false;
 	}
 	return n >= 1 && n <= max;
 }
 
-int msg_get_name(struct msg_reader *r, const cJSON *obj, const char *name, size_t max, const char **ret)
+int msg_get_name(
+	struct msg_reader *r, const cJSON *obj, const char *name, size_t max, const char **ret)
 {
 	const char *s = NULL;
 	char what[80];

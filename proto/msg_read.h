@@ -1,7 +1,7 @@
 /*
- * msg_read.h - strict reading of JSON objects, private to the msg_*.c files: the only place where cJSON types are
- * seen. A getter leaves *ret alone when the member is absent (so defaults are set beforehand) and fills the error when it
- * is there and wrong.
+ * msg_read.h - strict reading of JSON objects, private to the msg_*.c files: the only place where
+ * cJSON types are seen. A getter leaves *ret alone when the member is absent (so defaults are set
+ * beforehand) and fills the error when it is there and wrong.
  */
 #pragma once
 
@@ -10,8 +10,9 @@
 #include "proto/msg.h"
 
 /*
- * One message under reading. Strings are copied to `mem`, one block that is surely large enough: no string
- * of the message is longer decoded than encoded, and every array element costs at least two bytes of JSON.
+ * One message under reading. Strings are copied to `mem`, one block that is surely large enough: no
+ * string of the message is longer decoded than encoded, and every array element costs at least two
+ * bytes of JSON.
  */
 struct msg_reader {
 	cJSON *root;
@@ -20,23 +21,28 @@ struct msg_reader {
 	size_t used, size;
 };
 
-/* Parses an object: UTF-8, no NUL in any string, nothing behind it. with_mem: strings and arrays will be kept. */
-int msg_reader_init(struct msg_reader *r, const uint8_t *json, size_t len, bool with_mem, struct error *e);
+/* Parses an object: UTF-8, no NUL in any string, nothing behind it. with_mem: strings and arrays
+ * will be kept. */
+int msg_reader_init(
+	struct msg_reader *r, const uint8_t *json, size_t len, bool with_mem, struct error *e);
 /* Hands the block over; afterwards only fini may be called. */
 void *msg_reader_take(struct msg_reader *r);
 void msg_reader_fini(struct msg_reader *r);
 int msg_reader_fail(struct msg_reader *r, const char *name, const char *what);
 void *msg_reader_alloc(struct msg_reader *r, size_t n); /* zeroed, 8-byte aligned */
 
-int msg_get_u64(struct msg_reader *r, const cJSON *obj, const char *name, uint64_t max, uint64_t *ret);
-int msg_get_i64(struct msg_reader *r, const cJSON *obj, const char *name, int64_t min, int64_t max, int64_t *ret);
+int msg_get_u64(
+	struct msg_reader *r, const cJSON *obj, const char *name, uint64_t max, uint64_t *ret);
+int msg_get_i64(struct msg_reader *r, const cJSON *obj, const char *name, int64_t min, int64_t max,
+	int64_t *ret);
 int msg_get_int(struct msg_reader *r, const cJSON *obj, const char *name, int *ret);
 int msg_get_bool(struct msg_reader *r, const cJSON *obj, const char *name, bool *ret);
 /* String or {"b64":...}; never with a NUL inside. */
 int msg_get_str(struct msg_reader *r, const cJSON *obj, const char *name, const char **ret);
 int msg_value_str(struct msg_reader *r, const cJSON *value, const char *name, const char **ret);
 /* A name as in msg_name_valid(). */
-int msg_get_name(struct msg_reader *r, const cJSON *obj, const char *name, size_t max, const char **ret);
+int msg_get_name(
+	struct msg_reader *r, const cJSON *obj, const char *name, size_t max, const char **ret);
 /* Object or NULL when absent; an error when it is something else. */
 int msg_get_object(struct msg_reader *r, const cJSON *obj, const char *name, const cJSON **ret);
 bool msg_has(const cJSON *obj, const char *name);

@@ -1,4 +1,5 @@
-/* What a session tells: end states, OPENED, events, list entries (docs/protocol.md sections 6, 7, 10). */
+/* What a session tells: end states, OPENED, events, list entries (docs/protocol.md sections 6, 7,
+ * 10). */
 #include <stdio.h>
 
 #include "proto/msg_read.h"
@@ -76,17 +77,25 @@ int msg_read_end(struct msg_reader *r, const cJSON *obj, struct msg_end *m)
 		const char *name;
 		uint64_t *ret;
 	} numbers[] = {
-		{"out", &m->out}, {"err", &m->err_bytes}, {"started_ms", &m->started_ms},
-		{"ended_ms", &m->ended_ms}, {"wall_ms", &m->wall_ms}, {"user_us", &m->user_us},
-		{"sys_us", &m->sys_us}, {"maxrss_kb", &m->maxrss_kb},
+		{"out", &m->out},
+		{"err", &m->err_bytes},
+		{"started_ms", &m->started_ms},
+		{"ended_ms", &m->ended_ms},
+		{"wall_ms", &m->wall_ms},
+		{"user_us", &m->user_us},
+		{"sys_us", &m->sys_us},
+		{"maxrss_kb", &m->maxrss_kb},
 	};
 	int e;
 
 	*m = (struct msg_end){0};
-	if ((e = msg_get_str(r, obj, "state", &state)) < 0 || (e = msg_get_str(r, obj, "by", &by)) < 0 ||
-		(e = msg_get_str(r, obj, "stage", &stage)) < 0 || (e = msg_get_int(r, obj, "code", &m->code)) < 0 ||
+	if ((e = msg_get_str(r, obj, "state", &state)) < 0 ||
+		(e = msg_get_str(r, obj, "by", &by)) < 0 ||
+		(e = msg_get_str(r, obj, "stage", &stage)) < 0 ||
+		(e = msg_get_int(r, obj, "code", &m->code)) < 0 ||
 		(e = msg_get_int(r, obj, "signal", &m->signal)) < 0 ||
-		(e = msg_get_int(r, obj, "errno", &m->err)) < 0 || (e = msg_get_bool(r, obj, "core", &m->core)) < 0)
+		(e = msg_get_int(r, obj, "errno", &m->err)) < 0 ||
+		(e = msg_get_bool(r, obj, "core", &m->core)) < 0)
 		return e;
 	m->state = (enum end_state)find_word(state_words, END_LAST, state, END_AGENT_LOST);
 	m->by = (enum end_by)find_word(by_words, BY_LAST, by, BY_NONE);
@@ -151,12 +160,14 @@ static int read_opened(struct msg_reader *r, struct msg_opened *m)
 		(e = msg_get_str(r, r->root, "state", &state)) < 0 ||
 		(e = msg_get_bool(r, r->root, "new", &m->is_new)) < 0 ||
 		(e = msg_get_i64(r, r->root, "pid", 0, INT32_MAX, &m->pid)) < 0 ||
-		(e = get_span(r, r->root, "out", &m->out)) < 0 || (e = get_span(r, r->root, "err", &m->err)) < 0 ||
+		(e = get_span(r, r->root, "out", &m->out)) < 0 ||
+		(e = get_span(r, r->root, "err", &m->err)) < 0 ||
 		(e = msg_get_u64(r, r->root, "window", (uint64_t)MSG_INT_MAX, &m->window)) < 0 ||
 		(e = msg_get_object(r, r->root, "stdin", &in)) < 0)
 		return e;
 	if (in && ((e = msg_get_bool(r, in, "open", &m->stdin_open)) < 0 ||
-			  (e = msg_get_u64(r, in, "offset", (uint64_t)MSG_INT_MAX, &m->stdin_offset)) < 0))
+			  (e = msg_get_u64(
+				   r, in, "offset", (uint64_t)MSG_INT_MAX, &m->stdin_offset)) < 0))
 		return e;
 	snprintf(m->id, sizeof(m->id), "%s", id);
 	m->state = (enum end_state)find_word(state_words, END_LAST, state, END_AGENT_LOST);
@@ -262,12 +273,11 @@ static int get_cmd_line(struct msg_reader *r, const cJSON *obj, struct msg_entry
 	size_t len = 0;
 	char *line;
 
-	cJSON_ArrayForEach(v, cmd)
-		len += cJSON_IsString(v) ? strlen(v->valuestring) + 1 : 2;
+	cJSON_ArrayForEach(v, cmd) len += cJSON_IsString(v) ? strlen(v->valuestring) + 1 : 2;
 	line = msg_reader_alloc(r, len + 1);
 	m->cmd = line;
-	cJSON_ArrayForEach(v, cmd)
-		line += sprintf(line, "%s%s", line == m->cmd ? "" : " ", cJSON_IsString(v) ? v->valuestring : "?");
+	cJSON_ArrayForEach(v, cmd) line += sprintf(
+		line, "%s%s", line == m->cmd ? "" : " ", cJSON_IsString(v) ? v->valuestring : "?");
 	m->cmd_len = strlen(m->cmd);
 	return 0;
 }
@@ -278,15 +288,21 @@ static int read_entry(struct msg_reader *r, const cJSON *obj, struct msg_entry *
 	const char *state = "";
 	int e;
 
-	*m = (struct msg_entry){.id = "", .cwd = "", .user = "", .disconnect_left_ms = -1, .retain_left_ms = -1,
+	*m = (struct msg_entry){.id = "",
+		.cwd = "",
+		.user = "",
+		.disconnect_left_ms = -1,
+		.retain_left_ms = -1,
 		.timeout_left_ms = -1};
 	if (!cJSON_IsObject(obj))
 		return msg_reader_fail(r, "sessions", "an array of objects");
 	if ((e = msg_get_name(r, obj, "id", MSG_ID_MAX, &m->id)) < 0 ||
-		(e = msg_get_str(r, obj, "state", &state)) < 0 || (e = msg_get_str(r, obj, "cwd", &m->cwd)) < 0 ||
+		(e = msg_get_str(r, obj, "state", &state)) < 0 ||
+		(e = msg_get_str(r, obj, "cwd", &m->cwd)) < 0 ||
 		(e = msg_get_str(r, obj, "user", &m->user)) < 0 ||
-		(e = msg_get_i64(r, obj, "pid", 0, INT32_MAX, &m->pid)) < 0 || (e = get_cmd_line(r, obj, m)) < 0 ||
-		(e = get_span(r, obj, "out", &m->out)) < 0 || (e = get_span(r, obj, "err", &m->err)) < 0 ||
+		(e = msg_get_i64(r, obj, "pid", 0, INT32_MAX, &m->pid)) < 0 ||
+		(e = get_cmd_line(r, obj, m)) < 0 || (e = get_span(r, obj, "out", &m->out)) < 0 ||
+		(e = get_span(r, obj, "err", &m->err)) < 0 ||
 		(e = msg_get_u64(r, obj, "viewers", (uint64_t)MSG_INT_MAX, &m->viewers)) < 0 ||
 		(e = msg_get_object(r, obj, "end", &end)) < 0)
 		return e;

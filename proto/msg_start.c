@@ -7,11 +7,22 @@ static const struct {
 	const char *name;
 	int resource;
 } rlimit_names[] = {
-	{"as", RLIMIT_AS}, {"core", RLIMIT_CORE}, {"cpu", RLIMIT_CPU}, {"data", RLIMIT_DATA},
-	{"fsize", RLIMIT_FSIZE}, {"locks", RLIMIT_LOCKS}, {"memlock", RLIMIT_MEMLOCK},
-	{"msgqueue", RLIMIT_MSGQUEUE}, {"nice", RLIMIT_NICE}, {"nofile", RLIMIT_NOFILE},
-	{"nproc", RLIMIT_NPROC}, {"rss", RLIMIT_RSS}, {"rtprio", RLIMIT_RTPRIO},
-	{"rttime", RLIMIT_RTTIME}, {"sigpending", RLIMIT_SIGPENDING}, {"stack", RLIMIT_STACK},
+	{"as", RLIMIT_AS},
+	{"core", RLIMIT_CORE},
+	{"cpu", RLIMIT_CPU},
+	{"data", RLIMIT_DATA},
+	{"fsize", RLIMIT_FSIZE},
+	{"locks", RLIMIT_LOCKS},
+	{"memlock", RLIMIT_MEMLOCK},
+	{"msgqueue", RLIMIT_MSGQUEUE},
+	{"nice", RLIMIT_NICE},
+	{"nofile", RLIMIT_NOFILE},
+	{"nproc", RLIMIT_NPROC},
+	{"rss", RLIMIT_RSS},
+	{"rtprio", RLIMIT_RTPRIO},
+	{"rttime", RLIMIT_RTTIME},
+	{"sigpending", RLIMIT_SIGPENDING},
+	{"stack", RLIMIT_STACK},
 };
 
 static int read_cmd(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
@@ -50,7 +61,8 @@ static int read_env(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
 		size_t len = strlen(v->string) + 1;
 
 		if (len == 1 || strchr(v->string, '='))
-			return msg_reader_fail(r, "env", "an object whose names are not empty and have no '='");
+			return msg_reader_fail(
+				r, "env", "an object whose names are not empty and have no '='");
 		var->name = memcpy(msg_reader_alloc(r, len), v->string, len);
 		if (!cJSON_IsNull(v)) {
 			e = msg_value_str(r, v, var->name, &var->value);
@@ -76,10 +88,12 @@ static int read_rlimits(struct msg_reader *r, const cJSON *obj, struct msg_start
 		while (i < array_size(rlimit_names) && strcmp(rlimit_names[i].name, v->string) != 0)
 			i++;
 		if (i == array_size(rlimit_names) || s->n_rlimits == MSG_RLIMITS_MAX)
-			return msg_reader_fail(r, "rlimits", "an object with names as in getrlimit(2), each once");
+			return msg_reader_fail(
+				r, "rlimits", "an object with names as in getrlimit(2), each once");
 		l->resource = rlimit_names[i].resource;
 		if (!cJSON_IsArray(v) || cJSON_GetArraySize(v) != 2 ||
-			msg_value_integer(cJSON_GetArrayItem(v, 0), -1, MSG_INT_MAX, &l->soft) < 0 ||
+			msg_value_integer(cJSON_GetArrayItem(v, 0), -1, MSG_INT_MAX, &l->soft) <
+				0 ||
 			msg_value_integer(cJSON_GetArrayItem(v, 1), -1, MSG_INT_MAX, &l->hard) < 0)
 			return msg_reader_fail(r, v->string, "[soft, hard], -1 for unlimited");
 		s->n_rlimits++;
@@ -152,8 +166,9 @@ static void mix_str(uint64_t *h, const char *s)
 static uint64_t fingerprint(const struct msg_start *s)
 {
 	uint64_t h = 0xcbf29ce484222325ULL;
-	uint64_t numbers[] = {s->timeout_ms, s->kill_grace_ms, s->disconnect_ms, s->linger_ms, s->retain_ms, s->ring,
-		s->clear_env, s->with_stdin, s->group, s->argc, s->n_env, s->n_rlimits};
+	uint64_t numbers[] = {s->timeout_ms, s->kill_grace_ms, s->disconnect_ms, s->linger_ms,
+		s->retain_ms, s->ring, s->clear_env, s->with_stdin, s->group, s->argc, s->n_env,
+		s->n_rlimits};
 
 	mix(&h, numbers, sizeof(numbers));
 	for (size_t i = 0; i < s->argc; i++)
@@ -175,12 +190,15 @@ int msg_read_start(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
 {
 	int e;
 
-	*s = (struct msg_start){.kill_grace_ms = 2000, .linger_ms = 50, .retain_ms = 300000, .ring = 1 << 20};
-	if ((e = read_cmd(r, obj, s)) < 0 || (e = read_env(r, obj, s)) < 0 || (e = read_rlimits(r, obj, s)) < 0 ||
-		(e = read_group(r, obj, s)) < 0 || (e = read_numbers(r, obj, s)) < 0 ||
+	*s = (struct msg_start){
+		.kill_grace_ms = 2000, .linger_ms = 50, .retain_ms = 300000, .ring = 1 << 20};
+	if ((e = read_cmd(r, obj, s)) < 0 || (e = read_env(r, obj, s)) < 0 ||
+		(e = read_rlimits(r, obj, s)) < 0 || (e = read_group(r, obj, s)) < 0 ||
+		(e = read_numbers(r, obj, s)) < 0 ||
 		(e = msg_get_bool(r, obj, "clear_env", &s->clear_env)) < 0 ||
 		(e = msg_get_bool(r, obj, "stdin", &s->with_stdin)) < 0 ||
-		(e = msg_get_str(r, obj, "cwd", &s->cwd)) < 0 || (e = msg_get_str(r, obj, "user", &s->user)) < 0)
+		(e = msg_get_str(r, obj, "cwd", &s->cwd)) < 0 ||
+		(e = msg_get_str(r, obj, "user", &s->user)) < 0)
 		return e;
 	s->fingerprint = fingerprint(s);
 	return 0;

@@ -1,11 +1,13 @@
 /*
- * Everything that moves a channel is in this file: the table of ids, the two windows, the ready list.
+ * Everything that moves a channel is in this file: the table of ids, the two windows, the ready
+ * list.
  *
- * The table is an array sorted by id; clients count ids up, so an insertion is an append. An entry outlives its
- * channel as a tombstone (channel NULL) while our CLOSE is on its way to the peer: the id may not be used again before.
+ * The table is an array sorted by id; clients count ids up, so an insertion is an append. An entry
+ * outlives its channel as a tombstone (channel NULL) while our CLOSE is on its way to the peer: the
+ * id may not be used again before.
  *
- * A callback may close any channel, its own included; therefore nothing here keeps a channel pointer across a callback
- * except data_channel, which channel_detach() clears.
+ * A callback may close any channel, its own included; therefore nothing here keeps a channel
+ * pointer across a callback except data_channel, which channel_detach() clears.
  */
 #include "proto/mux.h"
 
@@ -13,10 +15,14 @@
 
 #define CONTROL_MAX (MUX_CONTROL_HIGH + 4 * (FRAME_MAX + WS_HEADER_MAX))
 
-void mux_init(struct mux *m, enum ws_role role, const struct mux_events *events, void *owner, size_t max_channels)
+void mux_init(struct mux *m, enum ws_role role, const struct mux_events *events, void *owner,
+	size_t max_channels)
 {
-	*m = (struct mux){
-		.role = role, .events = events, .owner = owner, .max_channels = max_channels, .linked = true};
+	*m = (struct mux){.role = role,
+		.events = events,
+		.owner = owner,
+		.max_channels = max_channels,
+		.linked = true};
 	m->control = BUF_NULL(CONTROL_MAX);
 	m->assembly = BUF_NULL(FRAME_MAX);
 	list_init(&m->ready);
@@ -83,7 +89,8 @@ static void remove_entry(struct mux *m, struct mux_entry *e)
 	memmove(m->entries + at, m->entries + at + 1, (m->n_entries - at) * sizeof(*m->entries));
 }
 
-static int channel_attach(struct mux *m, uint32_t id, struct channel *c, const struct channel_ops *ops)
+static int channel_attach(
+	struct mux *m, uint32_t id, struct channel *c, const struct channel_ops *ops)
 {
 	*c = (struct channel){.mux = m, .ops = ops, .id = id};
 	list_init(&c->ready);
@@ -131,7 +138,8 @@ void mux_send(struct mux *m, const struct frame *f, const void *payload, size_t 
 	m->urgent = true;
 	n = frame_prefix(prefix, m->role, f, len);
 	if (!buf_reserve(&m->control, n + len)) {
-		m->broken = buf_len(&m->control) > MUX_CONTROL_HIGH ? WS_CLOSE_POLICY : WS_CLOSE_INTERNAL;
+		m->broken = buf_len(&m->control) > MUX_CONTROL_HIGH ? WS_CLOSE_POLICY
+								    : WS_CLOSE_INTERNAL;
 		return;
 	}
 	buf_append(&m->control, prefix, n);
@@ -167,8 +175,8 @@ void mux_refuse(struct mux *m, uint32_t id, const void *error, size_t len)
 	mux_send(m, &(struct frame){.type = FRAME_REFUSED, .channel = id}, error, len);
 }
 
-void mux_accept(struct mux *m, uint32_t id, struct channel *c, const struct channel_ops *ops, uint64_t window,
-	uint64_t send_limit, bool urgent, const void *json, size_t len)
+void mux_accept(struct mux *m, uint32_t id, struct channel *c, const struct channel_ops *ops,
+	uint64_t window, uint64_t send_limit, bool urgent, const void *json, size_t len)
 {
 	bool before = m->urgent;
 
@@ -185,7 +193,8 @@ void mux_accept(struct mux *m, uint32_t id, struct channel *c, const struct chan
 	m->urgent = before || urgent;
 }
 
-int mux_open(struct mux *m, struct channel *c, const struct channel_ops *ops, uint64_t window, const void *json, size_t len)
+int mux_open(struct mux *m, struct channel *c, const struct channel_ops *ops, uint64_t window,
+	const void *json, size_t len)
 {
 	uint32_t id;
 	int r;
@@ -299,8 +308,11 @@ bool mux_pull(struct mux *m, struct mux_out *ret)
 		if (!c->ops->pull(c, (size_t)min_of(credit, (uint64_t)FRAME_PAYLOAD_MAX), &it))
 			continue;
 		ASSERT(it.len <= FRAME_PAYLOAD_MAX);
-		f = (struct frame){
-			.type = it.type, .flags = it.flags, .stream = it.stream, .channel = c->id, .arg = it.arg};
+		f = (struct frame){.type = it.type,
+			.flags = it.flags,
+			.stream = it.stream,
+			.channel = c->id,
+			.arg = it.arg};
 		ret->prefix_len = frame_prefix(ret->prefix, m->role, &f, it.len);
 		ret->payload = it.data;
 		ret->payload_len = it.len;
@@ -353,7 +365,10 @@ static void input_request(struct mux *m, const uint8_t *data, size_t len)
 	else if (c)
 		c->ops->on_request(c, m->frame.arg, data, len);
 	else
-		send_error(m, (struct frame){.type = FRAME_RES, .channel = m->frame.channel, .arg = m->frame.arg},
+		send_error(m,
+			(struct frame){.type = FRAME_RES,
+				.channel = m->frame.channel,
+				.arg = m->frame.arg},
 			E_NO_CHANNEL, "there is no such channel");
 }
 

@@ -1,6 +1,6 @@
 /*
- * signame.h - signals by name, without the SIG prefix ("TERM"). The numbers are this machine's; both ends of a
- * link run the same kernel ABI. sigabbrev_np() exists only in newer glibc.
+ * signame.h - signals by name, without the SIG prefix ("TERM"). The numbers are this machine's;
+ * both ends of a link run the same kernel ABI. sigabbrev_np() exists only in newer glibc.
  */
 #pragma once
 

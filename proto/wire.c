@@ -1,14 +1,15 @@
 /*
  * The states of one end of a link and the order of what leaves it.
  *
- * Input runs HTTP -> OPEN -> CLOSING -> CLOSED and never back. Output is one pump: wire_output() first moves what
- * is due into `out` (pong, credit, control frames, small in-stream frames), stops at the first large frame, and offers
- * both; wire_wrote() settles what the kernel took and copies what it left of the large frame into `out`, because
- * the memory it lies in may change before the next turn.
+ * Input runs HTTP -> OPEN -> CLOSING -> CLOSED and never back. Output is one pump: wire_output()
+ * first moves what is due into `out` (pong, credit, control frames, small in-stream frames), stops
+ * at the first large frame, and offers both; wire_wrote() settles what the kernel took and copies
+ * what it left of the large frame into `out`, because the memory it lies in may change before the
+ * next turn.
  */
 #include "proto/wire.h"
 
-#define OUT_MAX	 (1024 * 1024)
+#define OUT_MAX  (1024 * 1024)
 #define OUT_KEEP 16384
 
 static void wire_set_state(struct wire *w, enum wire_state state)
@@ -31,9 +32,11 @@ static void put(struct wire *w, const void *data, size_t len)
 		fail(w, WS_CLOSE_INTERNAL);
 }
 
-static int wire_init(struct wire *w, enum ws_role role, const struct wire_events *events, void *owner, size_t max_channels)
+static int wire_init(struct wire *w, enum ws_role role, const struct wire_events *events,
+	void *owner, size_t max_channels)
 {
-	*w = (struct wire){.role = role, .events = events, .owner = owner, .out = BUF_NULL(OUT_MAX)};
+	*w = (struct wire){
+		.role = role, .events = events, .owner = owner, .out = BUF_NULL(OUT_MAX)};
 	w->http = http_new(role == WS_SERVER ? HTTP_SERVER : HTTP_CLIENT);
 	if (!w->http)
 		return -ENOMEM;
@@ -42,12 +45,14 @@ static int wire_init(struct wire *w, enum ws_role role, const struct wire_events
 	return 0;
 }
 
-int wire_init_server(struct wire *w, const struct wire_events *events, void *owner, size_t max_channels)
+int wire_init_server(
+	struct wire *w, const struct wire_events *events, void *owner, size_t max_channels)
 {
 	return wire_init(w, WS_SERVER, events, owner, max_channels);
 }
 
-int wire_init_client(struct wire *w, const struct wire_events *events, void *owner, const char *bearer)
+int wire_init_client(
+	struct wire *w, const struct wire_events *events, void *owner, const char *bearer)
 {
 	char request[HTTP_VALUE_MAX + 512];
 	int r = wire_init(w, WS_CLIENT, events, owner, UINT16_MAX);
@@ -296,7 +301,8 @@ void wire_close(struct wire *w, int code, const char *reason)
 		wire_set_state(w, WIRE_CLOSED);
 		return;
 	}
-	/* A large frame is only ever half queued inside wire_output(), which closes after it is settled. */
+	/* A large frame is only ever half queued inside wire_output(), which closes after it is
+	 * settled. */
 	if (w->large) {
 		put(w, w->large, w->large_len);
 		w->large = NULL;

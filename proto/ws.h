@@ -3,7 +3,8 @@
  *
  * The decoder works in place: it is fed a buffer and hands back one event at a time, payload as a
  * slice of that very buffer (unmasked there). Nothing is copied and no message is assembled;
- * control frames (at most 125 bytes) are collected so that they come whole. It may stop at any byte.
+ * control frames (at most 125 bytes) are collected so that they come whole. It may stop at any
+ *byte.
  *
  *	while ((r = ws_next(&d, &data, &len, &ev)) > 0)
  *		handle(&ev);
@@ -13,10 +14,10 @@
 
 #include "base/base.h"
 
-#define WS_KEY_LEN	24 /* base64 of 16 bytes */
-#define WS_ACCEPT_LEN	28 /* base64 of a SHA-1 */
-#define WS_HEADER_MAX	14
-#define WS_CONTROL_MAX	125
+#define WS_KEY_LEN     24 /* base64 of 16 bytes */
+#define WS_ACCEPT_LEN  28 /* base64 of a SHA-1 */
+#define WS_HEADER_MAX  14
+#define WS_CONTROL_MAX 125
 
 enum ws_role {
 	WS_SERVER, /* expects masked frames, sends bare ones */
@@ -45,18 +46,19 @@ enum ws_close_code {
 };
 
 enum ws_event_type {
-	WS_EV_DATA, /* a slice of the current binary message */
-	WS_EV_PING, /* whole */
-	WS_EV_PONG, /* whole */
+	WS_EV_DATA,  /* a slice of the current binary message */
+	WS_EV_PING,  /* whole */
+	WS_EV_PONG,  /* whole */
 	WS_EV_CLOSE, /* code and reason; nothing may follow */
 };
 
 struct ws_event {
 	enum ws_event_type type;
-	uint8_t *data; /* DATA: a slice of the caller's buffer; others: the decoder's, until the next call */
-	size_t len; /* DATA: may be 0 for an empty final frame */
-	bool first; /* DATA: the message begins with this slice */
-	bool last; /* DATA: the message ends with this slice */
+	uint8_t *data; /* DATA: a slice of the caller's buffer; others: the decoder's, until the
+			  next call */
+	size_t len;    /* DATA: may be 0 for an empty final frame */
+	bool first;    /* DATA: the message begins with this slice */
+	bool last;     /* DATA: the message ends with this slice */
 	uint16_t code; /* CLOSE; WS_CLOSE_NO_STATUS when the peer sent none */
 };
 
@@ -65,7 +67,7 @@ struct ws_decoder {
 	uint64_t message_max;
 	uint8_t header[WS_HEADER_MAX];
 	unsigned header_len;
-	uint64_t left; /* payload bytes of the current frame still to come */
+	uint64_t left;        /* payload bytes of the current frame still to come */
 	uint64_t message_len; /* of the current message so far, all its frames' declared lengths */
 	uint8_t mask[4];
 	unsigned mask_at;
@@ -82,14 +84,14 @@ struct ws_decoder {
 void ws_decoder_init(struct ws_decoder *d, enum ws_role role, uint64_t message_max);
 
 /*
- * Takes from *data (advancing it and *len). 1: *ev is filled; 0: all input is used up; negative: minus
- * the close code to answer with (1002 broken rules, 1003 text, 1009 too big); then the decoder must not
- * be used again. After WS_EV_CLOSE it returns 0 and swallows the rest.
+ * Takes from *data (advancing it and *len). 1: *ev is filled; 0: all input is used up; negative:
+ * minus the close code to answer with (1002 broken rules, 1003 text, 1009 too big); then the
+ * decoder must not be used again. After WS_EV_CLOSE it returns 0 and swallows the rest.
  */
 int ws_next(struct ws_decoder *d, uint8_t **data, size_t *len, struct ws_event *ev);
 
-/* Writes a frame header (2 to 14 bytes) into out and returns its length. WS_CLIENT: adds the mask bit
- * and `key`, and the caller must mask the payload with ws_mask() unless the key is all zero. */
+/* Writes a frame header (2 to 14 bytes) into out and returns its length. WS_CLIENT: adds the mask
+ * bit and `key`, and the caller must mask the payload with ws_mask() unless the key is all zero. */
 size_t ws_encode_header(uint8_t out[WS_HEADER_MAX], enum ws_role role, enum ws_opcode op, bool fin,
 	uint64_t payload_len, const uint8_t key[4]);
 

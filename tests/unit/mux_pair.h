@@ -2,7 +2,8 @@
  * mux_pair.h - a server and a client mux with bytes under way between them, driven by ops from
  * numbers, so that a random generator and a fuzzer can use the same bench. Beside each channel
  * stands a model: what was given to it, what came out, what it may. After each op everything that
- * must hold is asserted, and on_close is called exactly once for each channel or the sanitizer tells.
+ * must hold is asserted, and on_close is called exactly once for each channel or the sanitizer
+ * tells.
  *
  * Hostile: the two are not connected; each faces somebody who sends well-formed WebSocket messages
  * with any frames in them, cut anywhere.
@@ -13,17 +14,17 @@
 
 #include "proto/mux.h"
 
-#define PAIR_CHANS    12u /* at each end; the server takes fewer */
-#define PAIR_INBOX    (1 * MIB)
-#define PAIR_BIG      40000u
-#define PAIR_CONTROL  (MUX_CONTROL_HIGH + 4 * (FRAME_MAX + WS_HEADER_MAX))
+#define PAIR_CHANS   12u /* at each end; the server takes fewer */
+#define PAIR_INBOX   (1 * MIB)
+#define PAIR_BIG     40000u
+#define PAIR_CONTROL (MUX_CONTROL_HIGH + 4 * (FRAME_MAX + WS_HEADER_MAX))
 
 struct pair_chan {
 	struct channel channel;
 	struct pair_end *end;
 	uint64_t todo, pulled; /* bytes to send; sent */
 	uint64_t got, granted; /* bytes received; the largest total granted */
-	uint64_t acked; /* server: the largest acknowledged; client: the largest heard */
+	uint64_t acked;        /* server: the largest acknowledged; client: the largest heard */
 	unsigned events;
 	bool ends; /* CLOSE once todo is 0 */
 	bool close_in_data, close_in_pull, close_in_close;
@@ -80,7 +81,7 @@ static inline struct pair_chan *pair_find(struct pair_end *e, uint32_t id)
 	return NULL;
 }
 
-static inline void pair_close_another(struct pair_end *e, const struct pair_chan *not)
+static inline void pair_close_another(struct pair_end *e, const struct pair_chan * not )
 {
 	for (unsigned i = 0; i < PAIR_CHANS; i++) {
 		struct pair_chan *x = e->chans[i];
@@ -115,7 +116,8 @@ static inline bool pair_pull(struct channel *c, size_t max, struct mux_item *ret
 	if (n > 0) {
 		for (size_t i = 0; i < n; i++)
 			data[i] = pair_byte(c->id, x->end->mux.role, x->pulled + i);
-		*ret = (struct mux_item){.type = FRAME_DATA, .stream = 1, .arg = x->pulled, .data = data, .len = n};
+		*ret = (struct mux_item){
+			.type = FRAME_DATA, .stream = 1, .arg = x->pulled, .data = data, .len = n};
 		x->pulled += n;
 		x->todo -= n;
 		return true;
@@ -321,9 +323,9 @@ static inline void pair_check(struct pair_end *e)
 		ASSERT(pair_of(m->entries[i].channel) == pair_find(e, m->entries[i].id));
 	}
 	ASSERT(live == 0);
-	list_for_each(r, &m->ready, struct channel, ready)
+	list_for_each (r, &m->ready, struct channel, ready)
 		ASSERT(&pair_find(e, r->id)->channel == r && r->opened && !r->closing);
-	list_for_each(d, &m->due, struct channel, due)
+	list_for_each (d, &m->due, struct channel, due)
 		ASSERT(&pair_find(e, d->id)->channel == d && !d->closing);
 	ASSERT(!m->data_channel || &pair_find(e, m->data_channel->id)->channel == m->data_channel);
 	ASSERT(buf_len(&m->control) <= PAIR_CONTROL && buf_len(&m->assembly) <= FRAME_PAYLOAD_MAX);
@@ -387,7 +389,8 @@ static inline void pair_attack(struct pair_end *e, uint8_t op, uint16_t arg)
 	static uint8_t message[FRAME_MAX];
 	struct frame f = {.type = types[arg & 15], .flags = op >> 7, .stream = op >> 5 & 3};
 	enum ws_role far = e->mux.role == WS_SERVER ? WS_CLIENT : WS_SERVER;
-	size_t len = FRAME_HEADER + sizes[arg >> 7 & 7], first = op & 64 ? len : (size_t)(arg >> 6) % (len + 1);
+	size_t len = FRAME_HEADER + sizes[arg >> 7 & 7],
+	       first = op & 64 ? len : (size_t)(arg >> 6) % (len + 1);
 	uint8_t header[WS_HEADER_MAX];
 	static const uint8_t zero[4];
 
@@ -397,11 +400,13 @@ static inline void pair_attack(struct pair_end *e, uint8_t op, uint16_t arg)
 	message[FRAME_HEADER] = (uint8_t)(arg >> 13);
 	if (buf_len(&e->inbox) > PAIR_INBOX)
 		return;
-	buf_append(&e->inbox, header, ws_encode_header(header, far, WS_BINARY, first == len, first, zero));
+	buf_append(&e->inbox, header,
+		ws_encode_header(header, far, WS_BINARY, first == len, first, zero));
 	buf_append(&e->inbox, message, first);
 	if (first == len)
 		return;
-	buf_append(&e->inbox, header, ws_encode_header(header, far, WS_CONT, true, len - first, zero));
+	buf_append(
+		&e->inbox, header, ws_encode_header(header, far, WS_CONT, true, len - first, zero));
 	buf_append(&e->inbox, message + first, len - first);
 }
 
@@ -439,12 +444,21 @@ static inline void pair_grant(struct pair_chan *x, uint16_t arg)
 static inline void pair_touch(struct pair_end *e, struct pair_chan *x, unsigned what, uint16_t arg)
 {
 	switch (what) {
-	case 0: x->todo += arg % PAIR_BIG; channel_ready(&x->channel); break;
+	case 0:
+		x->todo += arg % PAIR_BIG;
+		channel_ready(&x->channel);
+		break;
 	case 1: pair_grant(x, arg); break;
 	case 2: channel_close(&x->channel, "{}", arg & 1 ? 2 : 0); break;
-	case 3: x->ends = true; channel_ready(&x->channel); break;
+	case 3:
+		x->ends = true;
+		channel_ready(&x->channel);
+		break;
 	case 4: x->close_in_data = arg & 1; break;
-	case 5: x->close_in_pull = arg & 1; channel_ready(&x->channel); break;
+	case 5:
+		x->close_in_pull = arg & 1;
+		channel_ready(&x->channel);
+		break;
 	case 6: x->close_in_close = arg & 1; break;
 	default:
 		if (e->mux.role == WS_CLIENT) {
@@ -504,7 +518,8 @@ static inline struct pair *pair_new(bool hostile)
 
 		e->pair = p;
 		e->inbox = BUF_NULL(8 * PAIR_INBOX);
-		mux_init(&e->mux, role, &pair_events, e, role == WS_SERVER ? PAIR_CHANS - 4 : PAIR_CHANS);
+		mux_init(&e->mux, role, &pair_events, e,
+			role == WS_SERVER ? PAIR_CHANS - 4 : PAIR_CHANS);
 		ws_decoder_init(&e->ws, role, FRAME_MAX);
 		e->mux.hello_seen = true;
 	}

@@ -66,8 +66,7 @@ void srig_up(struct srig *r, const char *cgroup)
 
 static bool all_silent(const struct sessions *all)
 {
-	list_for_each(s, &all->by_age, struct session, by_age)
-	{
+	list_for_each (s, &all->by_age, struct session, by_age) {
 		if (!session_ended(s) || !session_silent(s))
 			return false;
 	}
@@ -77,9 +76,9 @@ static bool all_silent(const struct sessions *all)
 /* The rest of a session's processes are not our children: gone when they hold no pipe any more. */
 static void kill_all(struct srig *r)
 {
-	list_for_each(s, &r->all.by_age, struct session, by_age)
+	list_for_each (s, &r->all.by_age, struct session, by_age)
 		session_kill(s, CAUSE_CLIENT, TARGET_TREE, SIGKILL, false, 0);
-	list_for_each(h, &r->all.hidden, struct session, by_age)
+	list_for_each (h, &r->all.hidden, struct session, by_age)
 		session_kill(h, CAUSE_CLIENT, TARGET_TREE, SIGKILL, false, 0);
 	UNTIL(r, all_silent(&r->all));
 }
@@ -100,8 +99,7 @@ void srig_down(struct srig *r)
 void srig_turn(struct srig *r)
 {
 	uv_run(&r->loop, UV_RUN_ONCE);
-	list_for_each(w, &watchers, struct watcher, link)
-	{
+	list_for_each (w, &watchers, struct watcher, link) {
 		if (w->ready)
 			watcher_take(w);
 	}
@@ -214,8 +212,14 @@ struct msg_start *srig_sh(const char *script)
 	argv[2] = (char *)"-c";
 	argv[3] = (char *)script;
 	argv[4] = NULL;
-	ring[i].start = (struct msg_start){.argv = argv + 1, .argc = 3, .cwd = "/", .kill_grace_ms = 2000,
-		.linger_ms = 50, .retain_ms = 300000, .ring = 1 << 20, .fingerprint = n};
+	ring[i].start = (struct msg_start){.argv = argv + 1,
+		.argc = 3,
+		.cwd = "/",
+		.kill_grace_ms = 2000,
+		.linger_ms = 50,
+		.retain_ms = 300000,
+		.ring = 1 << 20,
+		.fingerprint = n};
 	return &ring[i].start;
 }
 
@@ -284,8 +288,8 @@ static void take_event(struct watcher *w, const struct mux_item *it)
 	assert_int_equal(ev.kind, EVENT_END);
 	assert_true(w->live && !w->ended);
 	w->ended = true;
-	note(w, "end %s out=%llu err=%llu", end_state_str(ev.end.state), (unsigned long long)ev.end.out,
-		(unsigned long long)ev.end.err_bytes);
+	note(w, "end %s out=%llu err=%llu", end_state_str(ev.end.state),
+		(unsigned long long)ev.end.out, (unsigned long long)ev.end.err_bytes);
 }
 
 static void take_item(struct watcher *w, const struct mux_item *it, size_t max)
@@ -415,5 +419,6 @@ bool watcher_has(const struct watcher *w, int stream, const char *text)
 {
 	const struct buf *b = &w->got[stream];
 
-	return buf_len(b) == strlen(text) && (b->len == 0 || memcmp(buf_head(b), text, b->len) == 0);
+	return buf_len(b) == strlen(text) &&
+	       (b->len == 0 || memcmp(buf_head(b), text, b->len) == 0);
 }

@@ -1,7 +1,7 @@
 /*
  * session_rig.h - a table of sessions on a loop of its own, real processes in them, and watchers:
- * viewers that collect what they are given. Waiting is by condition, never by time alone. In the end
- * the loop is empty, no child is left and there are as many descriptors as before.
+ * viewers that collect what they are given. Waiting is by condition, never by time alone. In the
+ * end the loop is empty, no child is left and there are as many descriptors as before.
  */
 #pragma once
 
@@ -63,10 +63,10 @@ struct watcher {
 	struct list link; /* of all there are */
 	bool ready;
 	struct buf got[3]; /* [1], [2]: what came of stdout and stderr */
-	uint64_t next[3]; /* the offset that must come next */
-	struct buf log; /* "live; gap 1@0+5; end exited 0; close", and what it was told besides */
+	uint64_t next[3];  /* the offset that must come next */
+	struct buf log;  /* "live; gap 1@0+5; end exited 0; close", and what it was told besides */
 	uint64_t credit; /* payload bytes it still takes */
-	bool asleep; /* takes nothing */
+	bool asleep;     /* takes nothing */
 	bool closed, live, ended;
 	enum error_code kicked;
 	bool stdin_closed;

@@ -53,8 +53,9 @@ static void test_defaults(void **state)
 
 static void test_numbers(void **state)
 {
-	static const char *const bad[] = {"", " ", "x", "12x", "-1", "+1", " 1", "1 ", "0x10", "1.5", "1e3",
-		"99999999999999999999", "-18446744073709551615", " -18446744073709551615"};
+	static const char *const bad[] = {"", " ", "x", "12x", "-1", "+1", " 1", "1 ", "0x10",
+		"1.5", "1e3", "99999999999999999999", "-18446744073709551615",
+		" -18446744073709551615"};
 	struct config c;
 
 	(void)state;
@@ -121,7 +122,8 @@ static void test_keys(void **state)
 		assert_true(key[0] && help && help[0]);
 		for (unsigned k = 0; k < n; k++)
 			assert_string_not_equal(config_key(k, &help), key);
-		if (set(&c, key, "2000000") < 0) /* a number or any word; else it says what it wants */
+		if (set(&c, key, "2000000") <
+			0) /* a number or any word; else it says what it wants */
 			assert_memory_equal(why, key, strlen(key));
 	}
 	assert_true(n >= 14);
@@ -145,9 +147,11 @@ static void test_file(void **state)
 	(void)state;
 	config_init(&c);
 	assert_int_equal(read_text(&c, ""), 0);
-	assert_int_equal(read_text(&c, "# all of it\n\n  \t\r\n\tmax_sessions=5\r\n"
-				       "  default_user =  some body \n# max_sessions = 7\nlisten = unix:/a=b\n"
-				       "retain_max = 0"), /* no line end */
+	assert_int_equal(
+		read_text(&c,
+			"# all of it\n\n  \t\r\n\tmax_sessions=5\r\n"
+			"  default_user =  some body \n# max_sessions = 7\nlisten = unix:/a=b\n"
+			"retain_max = 0"), /* no line end */
 		0);
 	assert_true(c.max_sessions == 5 && c.retain_max == 0 && c.n_listen == 1);
 	assert_string_equal(c.default_user, "some body");
@@ -174,7 +178,8 @@ static void test_file_errors(void **state)
 
 	(void)state;
 	expect_line("max_sessions 5\n", 1, "\"key = value\" expected");
-	expect_line("\n\nretain_max = 1\nfoo = bar\nretain_max = x\n", 4, "there is no setting \"foo\"");
+	expect_line("\n\nretain_max = 1\nfoo = bar\nretain_max = x\n", 4,
+		"there is no setting \"foo\"");
 	expect_line("= 5\n", 1, "there is no setting \"\"");
 	expect_line("log_level =\n", 1, "log_level must be err, warn, info or debug, not \"\"");
 	config_init(&c);
@@ -198,9 +203,9 @@ static void test_token(void **state)
 {
 	static const struct {
 		const char *text, *token;
-	} cases[] = {
-		{"secret", "secret"}, {"secret\n", "secret"}, {"secret\r\nsecond line\n", "secret"},
-		{"with blanks \n", "with blanks "}, {"", NULL}, {"\n", NULL}, {"\nsecret", NULL}};
+	} cases[] = {{"secret", "secret"}, {"secret\n", "secret"},
+		{"secret\r\nsecond line\n", "secret"}, {"with blanks \n", "with blanks "},
+		{"", NULL}, {"\n", NULL}, {"\nsecret", NULL}};
 	struct config c;
 
 	(void)state;
@@ -211,7 +216,8 @@ static void test_token(void **state)
 	for (size_t i = 0; i < array_size(cases); i++) {
 		write_file(cases[i].text, strlen(cases[i].text));
 		why[0] = '\0';
-		assert_int_equal(config_load_token(&c, why, sizeof(why)), cases[i].token ? 0 : -EINVAL);
+		assert_int_equal(
+			config_load_token(&c, why, sizeof(why)), cases[i].token ? 0 : -EINVAL);
 		if (cases[i].token) {
 			assert_string_equal(c.token, cases[i].token);
 			continue;

@@ -23,8 +23,8 @@ static void assert_same(const struct frame *a, const struct frame *b)
 
 static void test_layout(void **state)
 {
-	static const uint8_t want[FRAME_HEADER] = {
-		32, 1, 2, 0, 0xa1, 0xa2, 0xa3, 0xa4, 0xb1, 0xb2, 0xb3, 0xb4, 0xb5, 0xb6, 0xb7, 0xb8};
+	static const uint8_t want[FRAME_HEADER] = {32, 1, 2, 0, 0xa1, 0xa2, 0xa3, 0xa4, 0xb1, 0xb2,
+		0xb3, 0xb4, 0xb5, 0xb6, 0xb7, 0xb8};
 	const struct frame f = {FRAME_DATA, FRAME_FIN, STREAM_ERR, 0xa1a2a3a4, 0xb1b2b3b4b5b6b7b8};
 	uint8_t out[FRAME_HEADER + 2];
 	struct frame back;

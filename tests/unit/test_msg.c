@@ -1,7 +1,7 @@
 /*
  * test_msg.c - every message there and back: random contents, written, read, and the same; strings
- * that are no UTF-8 included. What writers do without room, and what a reader hands over. Input that
- * is wrong is in test_msg_bad.c.
+ * that are no UTF-8 included. What writers do without room, and what a reader hands over. Input
+ * that is wrong is in test_msg_bad.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -56,8 +56,9 @@ static char *rnd_bytes(size_t min)
 	unsigned kind = rnd(3);
 
 	for (size_t i = 0; i < n; i++)
-		s[i] = kind == 0 ? (char)('a' + rnd(26))
-			: kind == 1 ? "\"\\/\n\t\x01 {}[]:,"[rnd(13)] : (char)(1 + rnd(255));
+		s[i] = kind == 0   ? (char)('a' + rnd(26))
+		       : kind == 1 ? "\"\\/\n\t\x01 {}[]:,"[rnd(13)]
+				   : (char)(1 + rnd(255));
 	s[n] = '\0';
 	return s;
 }
@@ -105,7 +106,8 @@ struct parts {
 
 static void rnd_start(struct msg_start *s, struct parts *p)
 {
-	static const int resources[] = {RLIMIT_AS, RLIMIT_CORE, RLIMIT_CPU, RLIMIT_NOFILE, RLIMIT_RTTIME};
+	static const int resources[] = {
+		RLIMIT_AS, RLIMIT_CORE, RLIMIT_CPU, RLIMIT_NOFILE, RLIMIT_RTTIME};
 
 	*s = (struct msg_start){.argv = p->argv + 1, .argc = 1 + rnd(40), .env = p->env};
 	for (size_t i = 0; i < s->argc; i++)
@@ -130,7 +132,8 @@ static void rnd_start(struct msg_start *s, struct parts *p)
 	s->ring = s->has_ring ? rnd_u64(INT_MAX_JSON) : 1 << 20;
 	s->n_rlimits = rnd(array_size(resources) + 1);
 	for (size_t i = 0; i < s->n_rlimits; i++)
-		s->rlimits[i] = (struct msg_rlimit){resources[i], rnd(2) ? -1 : (int64_t)rnd_u64(INT_MAX_JSON),
+		s->rlimits[i] = (struct msg_rlimit){resources[i],
+			rnd(2) ? -1 : (int64_t)rnd_u64(INT_MAX_JSON),
 			(int64_t)rnd_u64(INT_MAX_JSON)};
 }
 
@@ -200,9 +203,12 @@ static void test_open(void **state)
 		if (a.has_start)
 			same_start(&a.start, &b.start);
 		same_str(a.attach.viewer, b.attach.viewer);
-		assert_true(a.attach.since_now == b.attach.since_now && a.attach.input == b.attach.input);
-		assert_true(a.attach.since_out == b.attach.since_out && a.attach.since_err == b.attach.since_err);
-		assert_true(a.attach.policy == b.attach.policy && a.attach.hold_ms == b.attach.hold_ms);
+		assert_true(a.attach.since_now == b.attach.since_now &&
+			    a.attach.input == b.attach.input);
+		assert_true(a.attach.since_out == b.attach.since_out &&
+			    a.attach.since_err == b.attach.since_err);
+		assert_true(
+			a.attach.policy == b.attach.policy && a.attach.hold_ms == b.attach.hold_ms);
 		msg_open_fini(&b);
 		msg_open_fini(&b);
 	}
@@ -211,16 +217,18 @@ static void test_open(void **state)
 /* Two starts are the same exactly when every value is. */
 static void test_fingerprint(void **state)
 {
-	static const char *const starts[] = {"{\"cmd\":[\"a\"]}", "{\"cmd\":[\"a\",\"\"]}", "{\"cmd\":[\"ab\"]}",
-		"{\"cmd\":[\"a\",\"b\"]}", "{\"cmd\":[\"a\"],\"env\":{\"b\":\"\"}}",
-		"{\"cmd\":[\"a\"],\"env\":{\"b\":null}}", "{\"cmd\":[\"a\"],\"env\":{\"\xc3\xbe\":\"\"}}",
-		"{\"cmd\":[\"a\"],\"cwd\":\"b\"}", "{\"cmd\":[\"a\"],\"user\":\"b\"}",
-		"{\"cmd\":[\"a\"],\"cwd\":\"\"}", "{\"cmd\":[\"a\"],\"user\":\"\"}",
-		"{\"cmd\":[\"a\"],\"stdin\":true}", "{\"cmd\":[\"a\"],\"clear_env\":true}",
-		"{\"cmd\":[\"a\"],\"group\":\"process\"}", "{\"cmd\":[\"a\"],\"timeout_ms\":1}",
-		"{\"cmd\":[\"a\"],\"kill_grace_ms\":1}", "{\"cmd\":[\"a\"],\"disconnect_ms\":1}",
-		"{\"cmd\":[\"a\"],\"linger_ms\":1}", "{\"cmd\":[\"a\"],\"retain_ms\":1}", "{\"cmd\":[\"a\"],\"ring\":1}",
-		"{\"cmd\":[\"a\"],\"rlimits\":{\"cpu\":[1,1]}}", "{\"cmd\":[\"a\"],\"rlimits\":{\"cpu\":[1,2]}}",
+	static const char *const starts[] = {"{\"cmd\":[\"a\"]}", "{\"cmd\":[\"a\",\"\"]}",
+		"{\"cmd\":[\"ab\"]}", "{\"cmd\":[\"a\",\"b\"]}",
+		"{\"cmd\":[\"a\"],\"env\":{\"b\":\"\"}}", "{\"cmd\":[\"a\"],\"env\":{\"b\":null}}",
+		"{\"cmd\":[\"a\"],\"env\":{\"\xc3\xbe\":\"\"}}", "{\"cmd\":[\"a\"],\"cwd\":\"b\"}",
+		"{\"cmd\":[\"a\"],\"user\":\"b\"}", "{\"cmd\":[\"a\"],\"cwd\":\"\"}",
+		"{\"cmd\":[\"a\"],\"user\":\"\"}", "{\"cmd\":[\"a\"],\"stdin\":true}",
+		"{\"cmd\":[\"a\"],\"clear_env\":true}", "{\"cmd\":[\"a\"],\"group\":\"process\"}",
+		"{\"cmd\":[\"a\"],\"timeout_ms\":1}", "{\"cmd\":[\"a\"],\"kill_grace_ms\":1}",
+		"{\"cmd\":[\"a\"],\"disconnect_ms\":1}", "{\"cmd\":[\"a\"],\"linger_ms\":1}",
+		"{\"cmd\":[\"a\"],\"retain_ms\":1}", "{\"cmd\":[\"a\"],\"ring\":1}",
+		"{\"cmd\":[\"a\"],\"rlimits\":{\"cpu\":[1,1]}}",
+		"{\"cmd\":[\"a\"],\"rlimits\":{\"cpu\":[1,2]}}",
 		"{\"cmd\":[\"a\"],\"rlimits\":{\"core\":[1,1]}}"};
 	uint64_t seen[array_size(starts)];
 
@@ -290,8 +298,10 @@ static void test_request(void **state)
 		len = msg_format_request(&a, json, sizeof(json));
 		assert_true(len > 0);
 		PARSE(msg_parse_request, len, &b);
-		assert_true(a.op == b.op && a.signal == b.signal && a.to == b.to && a.escalate == b.escalate);
-		assert_true(a.grace_ms == b.grace_ms && a.limit == b.limit && a.has_start == b.has_start);
+		assert_true(a.op == b.op && a.signal == b.signal && a.to == b.to &&
+			    a.escalate == b.escalate);
+		assert_true(a.grace_ms == b.grace_ms && a.limit == b.limit &&
+			    a.has_start == b.has_start);
 		same_str(a.id, b.id);
 		same_str(a.after, b.after);
 		same_str(a.path, b.path);
@@ -304,7 +314,8 @@ static void test_request(void **state)
 
 static void test_signal_names(void **state)
 {
-	static const char *const bad[] = {"", "SIG", "TERMI", "-1", "0", "65", "15x", " 15", "99999999999999999999", "?"};
+	static const char *const bad[] = {
+		"", "SIG", "TERMI", "-1", "0", "65", "15x", " 15", "99999999999999999999", "?"};
 
 	(void)state;
 	for (int sig = 1; sig <= 64; sig++) {
@@ -330,10 +341,14 @@ static void test_signal_names(void **state)
 static void rnd_end(struct msg_end *m)
 {
 	*m = (struct msg_end){.state = (enum end_state)(1 + rnd(END_LAST - 1)),
-		.out = rnd_u64(INT_MAX_JSON), .err_bytes = rnd_u64(INT_MAX_JSON),
-		.started_ms = rnd_u64(INT_MAX_JSON), .ended_ms = rnd_u64(INT_MAX_JSON),
-		.wall_ms = rnd_u64(INT_MAX_JSON), .user_us = rnd_u64(INT_MAX_JSON),
-		.sys_us = rnd_u64(INT_MAX_JSON), .maxrss_kb = rnd_u64(INT_MAX_JSON)};
+		.out = rnd_u64(INT_MAX_JSON),
+		.err_bytes = rnd_u64(INT_MAX_JSON),
+		.started_ms = rnd_u64(INT_MAX_JSON),
+		.ended_ms = rnd_u64(INT_MAX_JSON),
+		.wall_ms = rnd_u64(INT_MAX_JSON),
+		.user_us = rnd_u64(INT_MAX_JSON),
+		.sys_us = rnd_u64(INT_MAX_JSON),
+		.maxrss_kb = rnd_u64(INT_MAX_JSON)};
 	if (m->state == END_START_FAILED) {
 		m->err = (int)rnd(134);
 		strcpy(m->stage, "cgroup");
@@ -376,10 +391,18 @@ static void test_events(void **state)
 		same_end(&a, &b.end);
 	}
 	/* The longest there can be. */
-	struct msg_end most = {.state = END_START_FAILED, .by = BY_DISCONNECT, .err = -1000000000,
-		.stage = "12345678901", .out = UINT64_MAX, .err_bytes = UINT64_MAX,
-		.started_ms = UINT64_MAX, .ended_ms = UINT64_MAX, .wall_ms = UINT64_MAX,
-		.user_us = UINT64_MAX, .sys_us = UINT64_MAX, .maxrss_kb = UINT64_MAX};
+	struct msg_end most = {.state = END_START_FAILED,
+		.by = BY_DISCONNECT,
+		.err = -1000000000,
+		.stage = "12345678901",
+		.out = UINT64_MAX,
+		.err_bytes = UINT64_MAX,
+		.started_ms = UINT64_MAX,
+		.ended_ms = UINT64_MAX,
+		.wall_ms = UINT64_MAX,
+		.user_us = UINT64_MAX,
+		.sys_us = UINT64_MAX,
+		.maxrss_kb = UINT64_MAX};
 
 	jsonw_init(&w, json, 600);
 	msg_put_end(&w, NULL, &most, true);
@@ -408,8 +431,11 @@ static void test_opened(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		struct msg_opened a = {.is_new = rnd(2), .stdin_open = rnd(2), .pid = (int64_t)rnd_u64(INT32_MAX),
-			.state = (enum end_state)rnd(END_LAST), .stdin_offset = rnd_u64(INT_MAX_JSON),
+		struct msg_opened a = {.is_new = rnd(2),
+			.stdin_open = rnd(2),
+			.pid = (int64_t)rnd_u64(INT32_MAX),
+			.state = (enum end_state)rnd(END_LAST),
+			.stdin_offset = rnd_u64(INT_MAX_JSON),
 			.window = rnd_u64(INT_MAX_JSON)};
 		struct msg_opened b;
 		size_t len;
@@ -422,7 +448,8 @@ static void test_opened(void **state)
 		PARSE(msg_parse_opened, len, &b);
 		assert_string_equal(a.id, b.id);
 		assert_true(a.is_new == b.is_new && a.stdin_open == b.stdin_open && a.pid == b.pid);
-		assert_true(a.state == b.state && a.stdin_offset == b.stdin_offset && a.window == b.window);
+		assert_true(a.state == b.state && a.stdin_offset == b.stdin_offset &&
+			    a.window == b.window);
 		assert_memory_equal(&a.out, &b.out, sizeof(a.out));
 		assert_memory_equal(&a.err, &b.err, sizeof(a.err));
 	}
@@ -430,8 +457,13 @@ static void test_opened(void **state)
 
 static void test_hello(void **state)
 {
-	struct msg_hello a = {.proto = 1, .name = "agentd", .version = "0.1.0", .boot_id = "b-1", .instance = "00ff",
-		.epoch = 7, .limits = {1, 2, 3, 4, 5, 6, INT_MAX_JSON}};
+	struct msg_hello a = {.proto = 1,
+		.name = "agentd",
+		.version = "0.1.0",
+		.boot_id = "b-1",
+		.instance = "00ff",
+		.epoch = 7,
+		.limits = {1, 2, 3, 4, 5, 6, INT_MAX_JSON}};
 	struct msg_hello b;
 	struct jsonw w;
 	size_t len;
@@ -459,9 +491,16 @@ static void test_hello(void **state)
 
 static void rnd_entry(struct msg_entry *m, char *cmd, size_t size)
 {
-	*m = (struct msg_entry){.id = rnd_name(MSG_ID_MAX), .cmd = cmd, .cwd = rnd_bytes(0), .user = rnd_bytes(0),
-		.pid = (int64_t)rnd_u64(INT32_MAX), .viewers = rnd(64), .disconnect_left_ms = rnd(2) ? -1 : 5,
-		.retain_left_ms = -1, .timeout_left_ms = 0, .cmd_cut = rnd(2)};
+	*m = (struct msg_entry){.id = rnd_name(MSG_ID_MAX),
+		.cmd = cmd,
+		.cwd = rnd_bytes(0),
+		.user = rnd_bytes(0),
+		.pid = (int64_t)rnd_u64(INT32_MAX),
+		.viewers = rnd(64),
+		.disconnect_left_ms = rnd(2) ? -1 : 5,
+		.retain_left_ms = -1,
+		.timeout_left_ms = 0,
+		.cmd_cut = rnd(2)};
 	for (unsigned n = 1 + rnd(4); n > 0; n--) {
 		const char *arg = rnd_bytes(0);
 
@@ -513,7 +552,8 @@ static void test_list(void **state)
 			assert_memory_equal(&a[k].err, &e->err, sizeof(e->err));
 			if (a[k].end.state)
 				same_end(&a[k].end, &e->end);
-			assert_true(a[k].end.state == e->end.state && a[k].end.started_ms == e->end.started_ms);
+			assert_true(a[k].end.state == e->end.state &&
+				    a[k].end.started_ms == e->end.started_ms);
 			assert_true(strlen(e->cmd) == e->cmd_len);
 		}
 		msg_list_fini(&b);

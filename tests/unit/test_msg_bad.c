@@ -27,7 +27,8 @@ static uint8_t *edge; /* the first byte that is not there */
 
 static int map_edge(void **state)
 {
-	uint8_t *p = mmap(NULL, EDGE + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *p =
+		mmap(NULL, EDGE + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	(void)state;
 	edge = p + EDGE;
@@ -168,9 +169,9 @@ static const struct member {
 	uint64_t max;
 	const char *before, *behind;
 } members[] = {
-#define START  "{\"service\":\"exec\",\"start\":{\"cmd\":[\"a\"],"
-#define ATTACH "{\"service\":\"exec\",\"attach\":{"
-#define KILL   "{\"op\":\"kill\",\"id\":\"a\","
+#define START    "{\"service\":\"exec\",\"start\":{\"cmd\":[\"a\"],"
+#define ATTACH   "{\"service\":\"exec\",\"attach\":{"
+#define KILL     "{\"op\":\"kill\",\"id\":\"a\","
 #define JSON_MAX (1ULL << 53)
 	{HELLO, "proto", "i", INT32_MAX, "{\"proto\":", "}"},
 	{HELLO, "agent", "sbg", 0, "{\"proto\":1,\"agent\":", "}"},
@@ -256,10 +257,26 @@ static const struct {
 	char letter;
 	const char *json;
 } values[] = {
-	{'n', "null"}, {'t', "true"}, {'t', "false"}, {'i', "1"}, {'m', "-1"}, {'f', "1.5"}, {'f', "0.1"},
-	{'h', "1e300"}, {'h', "-1e300"}, {'h', "1e999"}, {'s', "\"x\""}, {'a', "[]"},
-	{'e', "{}"}, {'o', "{\"x\":1}"}, {'b', "{\"b64\":\"eA==\"}"}, {'g', "\" \""}, /* not a name */
-	{'z', "{\"b64\":\"AA==\"}"}, {'z', "{\"b64\":\"eA\"}"}, {'y', "{\"b64\":1}"}, {'z', "{\"b64\":\"e A==\"}"},
+	{'n', "null"},
+	{'t', "true"},
+	{'t', "false"},
+	{'i', "1"},
+	{'m', "-1"},
+	{'f', "1.5"},
+	{'f', "0.1"},
+	{'h', "1e300"},
+	{'h', "-1e300"},
+	{'h', "1e999"},
+	{'s', "\"x\""},
+	{'a', "[]"},
+	{'e', "{}"},
+	{'o', "{\"x\":1}"},
+	{'b', "{\"b64\":\"eA==\"}"},
+	{'g', "\" \""}, /* not a name */
+	{'z', "{\"b64\":\"AA==\"}"},
+	{'z', "{\"b64\":\"eA\"}"},
+	{'y', "{\"b64\":1}"},
+	{'z', "{\"b64\":\"e A==\"}"},
 };
 
 static size_t fill(char *out, size_t size, const struct member *m, const char *value)
@@ -318,10 +335,13 @@ static void test_limits(void **state)
 		snprintf(number, sizeof(number), "%llu", (unsigned long long)m->max);
 		expect_ok(m->kind, text, fill(text, sizeof(text), m, number));
 		/* 2^53 + 1 is no number of JSON's: the next one is 2^53 + 2. */
-		snprintf(number, sizeof(number), "%llu", (unsigned long long)m->max + (m->max == JSON_MAX ? 2 : 1));
+		snprintf(number, sizeof(number), "%llu",
+			(unsigned long long)m->max + (m->max == JSON_MAX ? 2 : 1));
 		expect_bad(m->kind, text, fill(text, sizeof(text), m, number), m->name);
-		expect_bad(m->kind, text, fill(text, sizeof(text), m, "18446744073709551615"), m->name);
-		expect_bad(m->kind, text, fill(text, sizeof(text), m, "-9223372036854775809"), m->name);
+		expect_bad(m->kind, text, fill(text, sizeof(text), m, "18446744073709551615"),
+			m->name);
+		expect_bad(m->kind, text, fill(text, sizeof(text), m, "-9223372036854775809"),
+			m->name);
 		expect_bad(m->kind, text, fill(text, sizeof(text), m, "\"x\""), m->name);
 	}
 }
@@ -329,16 +349,19 @@ static void test_limits(void **state)
 static void test_words(void **state)
 {
 	static const char good[][70] = {KILL "\"signal\":\"sigterm\"}", KILL "\"signal\":\"9\"}",
-		KILL "\"to\":\"tree\"}", KILL "\"to\":\"leader\"}", KILL "\"to\":{\"b64\":\"Z3JvdXA=\"}}"};
-	static const char bad[][70] = {KILL "\"signal\":\"FOO\"}", KILL "\"signal\":\"\"}", KILL "\"signal\":0}",
-		KILL "\"signal\":{\"b64\":\"OQ==\"}}", KILL "\"to\":\"all\"}", "{\"op\":\"\"}", "{\"op\":\"kill\"}",
-		"{\"op\":\"remove\"}", "{\"op\":\"upgrade\"}", "{\"op\":\"upgrade\",\"path\":\"rel\"}",
-		"{\"op\":\"upgrade\",\"path\":\"\"}", "{\"op\":\"start\",\"id\":\"a\"}", "{\"op\":\"start\",\"start\":{}}"};
-	static const char bad_open[][90] = {"{}", "{\"service\":\"\"}", START "\"group\":\"tree\"}}",
-		START "\"rlimits\":{\"files\":[1,1]}}}", START "\"rlimits\":{\"cpu\":[1]}}}",
-		START "\"rlimits\":{\"cpu\":[1,1,1]}}}", START "\"env\":{\"\":\"\"}}}",
-		START "\"env\":{\"a=b\":\"\"}}}", "{\"service\":\"e\",\"start\":{\"cmd\":[\"\"]}}",
-		ATTACH "\"since\":\"then\"}}", ATTACH "\"since\":[1]}}", ATTACH "\"since\":[1,1,1]}}",
+		KILL "\"to\":\"tree\"}", KILL "\"to\":\"leader\"}",
+		KILL "\"to\":{\"b64\":\"Z3JvdXA=\"}}"};
+	static const char bad[][70] = {KILL "\"signal\":\"FOO\"}", KILL "\"signal\":\"\"}",
+		KILL "\"signal\":0}", KILL "\"signal\":{\"b64\":\"OQ==\"}}", KILL "\"to\":\"all\"}",
+		"{\"op\":\"\"}", "{\"op\":\"kill\"}", "{\"op\":\"remove\"}", "{\"op\":\"upgrade\"}",
+		"{\"op\":\"upgrade\",\"path\":\"rel\"}", "{\"op\":\"upgrade\",\"path\":\"\"}",
+		"{\"op\":\"start\",\"id\":\"a\"}", "{\"op\":\"start\",\"start\":{}}"};
+	static const char bad_open[][90] = {"{}", "{\"service\":\"\"}",
+		START "\"group\":\"tree\"}}", START "\"rlimits\":{\"files\":[1,1]}}}",
+		START "\"rlimits\":{\"cpu\":[1]}}}", START "\"rlimits\":{\"cpu\":[1,1,1]}}}",
+		START "\"env\":{\"\":\"\"}}}", START "\"env\":{\"a=b\":\"\"}}}",
+		"{\"service\":\"e\",\"start\":{\"cmd\":[\"\"]}}", ATTACH "\"since\":\"then\"}}",
+		ATTACH "\"since\":[1]}}", ATTACH "\"since\":[1,1,1]}}",
 		ATTACH "\"policy\":\"lossy\"}}", ATTACH "\"viewer\":\"\"}}",
 		ATTACH "\"viewer\":\"123456789012345678901234\"}}"};
 
@@ -360,8 +383,8 @@ static void test_names(void **state)
 		name[0] = (char)c;
 		name[1] = '\0';
 		assert_int_equal(msg_name_valid(name, 1),
-			(c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' ||
-				c == '_' || c == '-');
+			(c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+				(c >= 'A' && c <= 'Z') || c == '.' || c == '_' || c == '-');
 	}
 	for (size_t n = 0; n < sizeof(name); n++) {
 		memset(name, 'a', n);
@@ -381,20 +404,66 @@ static const struct {
 	const char *p;
 	size_t len;
 } broken[] = {
-	V(""), V(" "), V("\0"), V("null"), V("true"), V("1"), V("\"x\""), V("[]"), V("[{}]"), V("{"),
-	V("}"), V("{}}"), V("{}{}"), V("{},"), V("{} x"), V("{}\0"), V("{\"a\":1,}"), V("{\"a\"}"), V("{a:1}"),
-	V("{\"a\":}"), V("{\"a\":1"), V("{\"a\":\""), V("{\"a\":\"\\\"}"), V("{'a':1}"), V("{\"a\":nul}"),
-	V("{\"a\":tru}"), V("{\"a\":--1}"), V("{\"a\":\"\\x\"}"), V("{\"a\":\"\\u12\"}"), V("{\"a\":\"\\ud800\"}"),
-	V("{\"a\":\"\\udc00\\ud800\"}"), V("/**/{}"),
+	V(""),
+	V(" "),
+	V("\0"),
+	V("null"),
+	V("true"),
+	V("1"),
+	V("\"x\""),
+	V("[]"),
+	V("[{}]"),
+	V("{"),
+	V("}"),
+	V("{}}"),
+	V("{}{}"),
+	V("{},"),
+	V("{} x"),
+	V("{}\0"),
+	V("{\"a\":1,}"),
+	V("{\"a\"}"),
+	V("{a:1}"),
+	V("{\"a\":}"),
+	V("{\"a\":1"),
+	V("{\"a\":\""),
+	V("{\"a\":\"\\\"}"),
+	V("{'a':1}"),
+	V("{\"a\":nul}"),
+	V("{\"a\":tru}"),
+	V("{\"a\":--1}"),
+	V("{\"a\":\"\\x\"}"),
+	V("{\"a\":\"\\u12\"}"),
+	V("{\"a\":\"\\ud800\"}"),
+	V("{\"a\":\"\\udc00\\ud800\"}"),
+	V("/**/{}"),
 	/* no NUL, neither bare nor escaped */
-	V("{\"a\":\"\0\"}"), V("{\"a\0\":1}"), V("{\"a\":\"\\u0000\"}"), V("{\"a\":\"x\\\\\\u0000y\"}"),
-	V("{\"\\u0000\":1}"), V("{\"x\":{\"b\":[\"\\u0000\"]}}"),
+	V("{\"a\":\"\0\"}"),
+	V("{\"a\0\":1}"),
+	V("{\"a\":\"\\u0000\"}"),
+	V("{\"a\":\"x\\\\\\u0000y\"}"),
+	V("{\"\\u0000\":1}"),
+	V("{\"x\":{\"b\":[\"\\u0000\"]}}"),
 	/* not UTF-8 */
-	V("{\"a\":\"\xff\"}"), V("{\"a\":\"\xc0\x80\"}"), V("{\"a\":\"\xe2\x82\"}"), V("{\"a\":\"\xed\xa0\x80\"}"),
-	V("{\"a\":\"\xf4\x90\x80\x80\"}"), V("{\"\xc3\":1}"), V("{}\xc3"),
+	V("{\"a\":\"\xff\"}"),
+	V("{\"a\":\"\xc0\x80\"}"),
+	V("{\"a\":\"\xe2\x82\"}"),
+	V("{\"a\":\"\xed\xa0\x80\"}"),
+	V("{\"a\":\"\xf4\x90\x80\x80\"}"),
+	V("{\"\xc3\":1}"),
+	V("{}\xc3"),
 	/* ends where cJSON looks one byte further (its CVE-2023-53154) */
-	V("{\"1\":1,"), V("{\"1\":1, "), V("{\"1\":"), V("{\"1\""), V("{\"a\":[1,"), V("{\"a\":\"\\"), V("{\"a\":\"\\u"),
-	V("{\"a\":n"), V("{\"a\":-"), V("{\"a\":1e"), V("\xef\xbb\xbf"), V("\xef\xbb\xbf{"),
+	V("{\"1\":1,"),
+	V("{\"1\":1, "),
+	V("{\"1\":"),
+	V("{\"1\""),
+	V("{\"a\":[1,"),
+	V("{\"a\":\"\\"),
+	V("{\"a\":\"\\u"),
+	V("{\"a\":n"),
+	V("{\"a\":-"),
+	V("{\"a\":1e"),
+	V("\xef\xbb\xbf"),
+	V("\xef\xbb\xbf{"),
 };
 
 static void test_broken_text(void **state)
@@ -410,9 +479,10 @@ static void test_broken_text(void **state)
  * counts; unknown ones do not. */
 static void test_good_text(void **state)
 {
-	static const char *const good[] = {"{\"proto\":1,\"client\":\"\\\\u0000\"}", " \t\r\n{ \"proto\" : 1 } \n",
-		"{\"proto\":1,\"proto\":\"x\"}", "{\"proto\":1,\"\":{\"deep\":[[[null]]]}}",
-		"{\"proto\":1.0}", "{\"proto\":1e0}", "{\"proto\":1,\"agent\":\"\\ud83d\\ude00\\u000A\\/\"}"};
+	static const char *const good[] = {"{\"proto\":1,\"client\":\"\\\\u0000\"}",
+		" \t\r\n{ \"proto\" : 1 } \n", "{\"proto\":1,\"proto\":\"x\"}",
+		"{\"proto\":1,\"\":{\"deep\":[[[null]]]}}", "{\"proto\":1.0}", "{\"proto\":1e0}",
+		"{\"proto\":1,\"agent\":\"\\ud83d\\ude00\\u000A\\/\"}"};
 
 	(void)state;
 	for (size_t i = 0; i < array_size(good); i++)
@@ -475,7 +545,8 @@ static void test_wide(void **state)
 		{OPEN, true, "{\"service\":\"e\",\"start\":{\"cmd\":[\"a\",", "\"\",", "]}}"},
 		{OPEN, true, "{\"service\":\"e\",\"start\":{\"cmd\":[", "\"1234567\",", "]}}"},
 		{OPEN, true, "{\"service\":\"e\",\"start\":{\"cmd\":[", "\"12345678\",", "]}}"},
-		{OPEN, true, "{\"service\":\"e\",\"start\":{\"cmd\":[\"a\",", "{\"b64\":\"\"},", "]}}"},
+		{OPEN, true, "{\"service\":\"e\",\"start\":{\"cmd\":[\"a\",", "{\"b64\":\"\"},",
+			"]}}"},
 		{OPEN, true, "{\"service\":\"e\",\"start\":{\"cmd\":[\"", "x", "\"]}}"},
 		{OPEN, true, "{\"service\":\"e\",\"start\":{\"cmd\":[\"", "\\u0001", "\"]}}"},
 		{OPEN, false, "{\"service\":\"e\",\"start\":{\"cmd\":[", "0,", "]}}"},

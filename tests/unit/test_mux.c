@@ -1,7 +1,7 @@
 /*
  * test_mux.c - the server end of the channels: which ids there are, what ends a channel, who may
- * send how much, who sends next; and a peer that breaks the rules or never reads. The client end and
- * both together are in test_mux_client.c.
+ * send how much, who sends next; and a peer that breaks the rules or never reads. The client end
+ * and both together are in test_mux_client.c.
  */
 #include "tests/unit/wire_rig.h"
 
@@ -201,7 +201,8 @@ static void test_small_grant(void **state)
 	rig_say_data(&r, 1, 0, "0123456789012345678901234567890123456789", false);
 	channel_grant(&c->channel, 150);
 	assert_string_equal(rig_heard(&r), "");
-	rig_say_data(&r, 1, 40, "012345678901234567890123456789012345678901234567890123456789", false);
+	rig_say_data(
+		&r, 1, 40, "012345678901234567890123456789012345678901234567890123456789", false);
 	assert_string_equal(rig_heard(&r), "WINDOW 1@150");
 	rig_fini(&r);
 }
@@ -277,7 +278,8 @@ static void test_send_credit(void **state)
 	rig_heard(&r);
 	r.send_limit = 0;
 	c = rig_open(&r, 1);
-	*c = (struct rig_chan){.channel = c->channel, .rig = &r, .event = "{}", .gap = 7, .todo = 1};
+	*c = (struct rig_chan){
+		.channel = c->channel, .rig = &r, .event = "{}", .gap = 7, .todo = 1};
 	channel_ready(&c->channel);
 	assert_string_equal(rig_heard(&r), "EVENT 1 {}; GAP 1.1 +7");
 	rig_say(&r, FRAME_WINDOW, 1, 1, "");
@@ -455,7 +457,8 @@ static void test_close_in_callbacks(void **state)
 	rig_open(&r, 2);
 	busy(&r, 3)->on_pull = close_2;
 	busy(&r, 2);
-	assert_string_equal(rig_heard(&r), "ACK 3@1; WINDOW 3@10000; ACK 2@1; WINDOW 2@10000; DATA 3.1 xxx; CLOSE 2");
+	assert_string_equal(rig_heard(&r),
+		"ACK 3@1; WINDOW 3@10000; ACK 2@1; WINDOW 2@10000; DATA 3.1 xxx; CLOSE 2");
 	rig_fini(&r);
 	assert_int_equal(r.closes, 5);
 }
@@ -480,8 +483,8 @@ static void test_ready_in_pull(void **state)
 	c->chunk = 10;
 	c->on_pull = make_ready;
 	channel_ready(&c->channel);
-	assert_string_equal(
-		rig_heard(&r), "DATA 1.1 xxxxxxxxxx; DATA 1.1@10 xxxxxxxxxx; DATA 1.1@20 xxxxxxxxxx");
+	assert_string_equal(rig_heard(&r),
+		"DATA 1.1 xxxxxxxxxx; DATA 1.1@10 xxxxxxxxxx; DATA 1.1@20 xxxxxxxxxx");
 	rig_fini(&r);
 }
 
@@ -536,7 +539,8 @@ static void test_rejects(void **state)
 		if (frame_type_known((uint8_t)type))
 			continue;
 		rig_say(&r, (enum frame_type)type, 5, 1, "\xff whatever");
-		snprintf(want, sizeof(want), type ? "REJECT 5@%u !unknown_type" : "REJECT 5 !unknown_type", type);
+		snprintf(want, sizeof(want),
+			type ? "REJECT 5@%u !unknown_type" : "REJECT 5 !unknown_type", type);
 		assert_string_equal(rig_heard(&r), want);
 	}
 	for (size_t i = 0; i < array_size(wrong_way); i++) {
@@ -627,7 +631,8 @@ static void test_flood(void **state)
 	rig_fini(&r);
 }
 
-/* Bug: so many windows due at once did not fit, and the link was ended as if the peer were to blame.
+/* Bug: so many windows due at once did not fit, and the link was ended as if the peer were to
+ * blame.
  */
 static void test_very_many_due(void **state)
 {

@@ -51,8 +51,10 @@ static void test_takes(void **state)
 	rig_say(&r, FRAME_OPENED, 1, 0, "{}");
 	rig_told(&r);
 	for (uint32_t id = 4; id >= 1; id--) {
-		struct frame data = {.type = FRAME_DATA, .stream = STREAM_OUT, .channel = id, .arg = 7};
-		struct frame gap = {.type = FRAME_GAP, .stream = STREAM_ERR, .channel = id, .arg = 9};
+		struct frame data = {
+			.type = FRAME_DATA, .stream = STREAM_OUT, .channel = id, .arg = 7};
+		struct frame gap = {
+			.type = FRAME_GAP, .stream = STREAM_ERR, .channel = id, .arg = 9};
 
 		rig_frame(&r, &data, "abc", 3);
 		rig_frame(&r, &gap, "\0\0\0\0\0\0\0\5", 8);

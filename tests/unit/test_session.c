@@ -1,7 +1,8 @@
 /*
  * test_session.c - the life of one session, with real processes: what it ends with and when, what
- * children that outlive the leader may do, its input, and how it is killed. Viewers and their places
- * are in test_viewer.c, the table of all in test_sessions.c, the next agent in test_session_takeover.c.
+ * children that outlive the leader may do, its input, and how it is killed. Viewers and their
+ * places are in test_viewer.c, the table of all in test_sessions.c, the next agent in
+ * test_session_takeover.c.
  */
 #include "tests/unit/session_rig.h"
 
@@ -48,8 +49,10 @@ static void test_ends(void **state)
 		const char *script, *end;
 	} cases[] = {
 		{"exit 0", "exited 0"}, {"exit 7", "exited 7"}, {"exit 255", "exited 255"},
-		{"kill -9 $$", "signaled 9"}, {"kill -SEGV $$", "signaled 11"}, {"kill $$", "signaled 15"},
-		{"exec </dev/null >/dev/null 2>&1; sleep 0.05; exit 3", "exited 3"}, /* pipes end first */
+		{"kill -9 $$", "signaled 9"}, {"kill -SEGV $$", "signaled 11"},
+		{"kill $$", "signaled 15"},
+		{"exec </dev/null >/dev/null 2>&1; sleep 0.05; exit 3",
+			"exited 3"}, /* pipes end first */
 	};
 	struct session *s[array_size(cases)];
 	struct srig r;
@@ -74,7 +77,8 @@ static void test_start_fails(void **state)
 	struct msg_start *start;
 	struct session *s;
 	struct srig r;
-	char *missing[] = {NULL, (char *)"/no/such/program", NULL}, *large[] = {NULL, (char *)"true", big, NULL};
+	char *missing[] = {NULL, (char *)"/no/such/program", NULL},
+	     *large[] = {NULL, (char *)"true", big, NULL};
 
 	(void)state;
 	srig_up(&r, "auto");
@@ -120,7 +124,8 @@ static void test_drain(void **state)
 	(void)state;
 	srig_up(&r, "none");
 	for (int i = 0; i < 10; i++) {
-		s = srig_start(&r, NULL, srig_sh("head -c 60000 /dev/zero; head -c 50000 /dev/zero >&2; exit 1"));
+		s = srig_start(&r, NULL,
+			srig_sh("head -c 60000 /dev/zero; head -c 50000 /dev/zero >&2; exit 1"));
 		watch_session(&w, s, ATTACH(.policy = POLICY_LOSSLESS));
 		w.asleep = i % 2;
 		UNTIL(&r, session_ended(s));
@@ -145,7 +150,8 @@ static void test_background(void **state)
 
 	(void)state;
 	srig_up(&r, "none");
-	s = srig_start(&r, "a", srig_sh("echo now; (sleep 0.4; echo late; sleep 0.1; echo err >&2) & exit 5"));
+	s = srig_start(&r, "a",
+		srig_sh("echo now; (sleep 0.4; echo late; sleep 0.1; echo err >&2) & exit 5"));
 	watch_session(&w, s, ATTACH(.policy = POLICY_LOSSLESS));
 	UNTIL(&r, w.ended);
 	wall = s->rec->end.wall_ms;
@@ -154,7 +160,8 @@ static void test_background(void **state)
 	assert_string_equal(srig_state(s), "exited 5");
 	UNTIL(&r, w.closed);
 	assert_string_equal(watcher_log(&w), "live; end exited out=4 err=0; close");
-	assert_true(watcher_has(&w, STORE_OUT, "now\nlate\n") && watcher_has(&w, STORE_ERR, "err\n"));
+	assert_true(
+		watcher_has(&w, STORE_OUT, "now\nlate\n") && watcher_has(&w, STORE_ERR, "err\n"));
 	watcher_fini(&w);
 	srig_down(&r);
 }
@@ -203,7 +210,8 @@ static void test_hidden(void **state)
 	(void)state;
 	srig_up(&r, "none");
 	s = srig_start(&r, "a",
-		srig_sh(script("exec 5>%s; (sleep 0.2; head -c 300000 /dev/zero && echo fine >&5) & exit 0")));
+		srig_sh(script(
+			"exec 5>%s; (sleep 0.2; head -c 300000 /dev/zero && echo fine >&5) & exit 0")));
 	watch_session(&w, s, ATTACH(.policy = POLICY_LOSSLESS));
 	w.asleep = true;
 	UNTIL(&r, session_ended(s));
@@ -251,7 +259,8 @@ static struct session *start_cat(struct srig *r, const char *id, const char *tex
 
 static int type(struct watcher *w, const char *text, bool fin)
 {
-	return viewer_input(&w->v, viewer_input_offset(&w->v), (const uint8_t *)text, strlen(text), fin);
+	return viewer_input(
+		&w->v, viewer_input_offset(&w->v), (const uint8_t *)text, strlen(text), fin);
 }
 
 static void test_stdin(void **state)
@@ -269,9 +278,12 @@ static void test_stdin(void **state)
 	assert_int_equal(viewer_input_space(&idle.v), 0);
 	assert_int_equal(type(&idle, "x", false), -EPERM);
 	assert_int_equal(type(&w, "hello ", false), 0);
-	assert_int_equal(viewer_input(&w.v, 7, (const uint8_t *)"x", 1, false), -ERANGE); /* a hole */
-	assert_int_equal(viewer_input(&w.v, 3, (const uint8_t *)"lo world", 8, false), 0); /* overlap */
-	assert_int_equal(viewer_input(&w.v, 0, (const uint8_t *)"hel", 3, true), 0); /* and its end: old */
+	assert_int_equal(
+		viewer_input(&w.v, 7, (const uint8_t *)"x", 1, false), -ERANGE); /* a hole */
+	assert_int_equal(
+		viewer_input(&w.v, 3, (const uint8_t *)"lo world", 8, false), 0); /* overlap */
+	assert_int_equal(
+		viewer_input(&w.v, 0, (const uint8_t *)"hel", 3, true), 0); /* and its end: old */
 	assert_int_equal(viewer_input_offset(&w.v), 11);
 	UNTIL(&r, watcher_has(&w, STORE_OUT, "hello world"));
 	assert_true(w.spaces > 0);
@@ -287,7 +299,8 @@ static void test_stdin(void **state)
 	srig_down(&r);
 }
 
-/* More than pipe and queue hold, both ways at once; a child that does not read blocks only itself. */
+/* More than pipe and queue hold, both ways at once; a child that does not read blocks only itself.
+ */
 static void test_stdin_flow(void **state)
 {
 	static uint8_t data[1000];
@@ -384,11 +397,15 @@ static void test_kill(void **state)
 		{"echo up; sleep 60", TARGET_GROUP, SIGTERM, false, "killed 15 by 1"},
 		{"echo up; sleep 60", TARGET_LEADER, SIGKILL, false, "killed 9 by 1"},
 		{"echo up; sleep 60", TARGET_TREE, SIGUSR1, false, "killed 10 by 1"},
-		{"trap 'exit 4' TERM; echo up; while :; do sleep 0.02; done", TARGET_GROUP, SIGTERM, false, "exited 4"},
-		{"trap '' TERM; echo up; while :; do sleep 1; done", TARGET_GROUP, SIGTERM, true, "killed 9 by 1"},
-		{"trap '' TERM; echo up; while :; do sleep 1; done", TARGET_TREE, SIGTERM, true, "killed 9 by 1"},
+		{"trap 'exit 4' TERM; echo up; while :; do sleep 0.02; done", TARGET_GROUP, SIGTERM,
+			false, "exited 4"},
+		{"trap '' TERM; echo up; while :; do sleep 1; done", TARGET_GROUP, SIGTERM, true,
+			"killed 9 by 1"},
+		{"trap '' TERM; echo up; while :; do sleep 1; done", TARGET_TREE, SIGTERM, true,
+			"killed 9 by 1"},
 		/* It dies of something else than what was sent. */
-		{"trap 'kill -9 $$' TERM; echo up; while :; do sleep 0.02; done", TARGET_GROUP, SIGTERM, false, "signaled 9"},
+		{"trap 'kill -9 $$' TERM; echo up; while :; do sleep 0.02; done", TARGET_GROUP,
+			SIGTERM, false, "signaled 9"},
 	};
 	struct srig r;
 
@@ -410,8 +427,8 @@ static void test_kill(void **state)
 	}
 }
 
-/* A grandchild in a session of its own is out of the group's reach, not out of the tree's; also when
- * the leader is gone, and when TERM is not enough. */
+/* A grandchild in a session of its own is out of the group's reach, not out of the tree's; also
+ * when the leader is gone, and when TERM is not enough. */
 static void test_kill_tree(void **state)
 {
 	static const char text[] =
@@ -495,7 +512,8 @@ static void test_disconnect(void **state)
 	assert_string_equal(srig_state(s), "running");
 	watcher_fini(&v);
 	session_entry_msg(s, &entry);
-	assert_true(entry.disconnect_left_ms >= 0 && entry.disconnect_left_ms <= 150 && entry.viewers == 0);
+	assert_true(entry.disconnect_left_ms >= 0 && entry.disconnect_left_ms <= 150 &&
+		    entry.viewers == 0);
 	watch_session(&w, s, ATTACH(.input = false)); /* back in time */
 	FOR_MS(&r, 200);
 	assert_string_equal(srig_state(s), "running");

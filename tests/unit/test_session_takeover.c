@@ -1,8 +1,8 @@
 /*
  * test_session_takeover.c - what the next agent makes of the sessions of the one before: the same
  * processes, descriptors and memory, all else new. Streams go on at their byte, input that was
- * accepted arrives, times go on running; what nobody can know any more is said. (Another process and
- * a real exec are the business of tests/e2e/test_upgrade.py.)
+ * accepted arrives, times go on running; what nobody can know any more is said. (Another process
+ * and a real exec are the business of tests/e2e/test_upgrade.py.)
  */
 #include "tests/unit/session_rig.h"
 
@@ -20,7 +20,8 @@ static struct session *found(struct srig *r, const char *id)
 
 static struct msg_attach named(uint64_t since, bool input)
 {
-	return ATTACH(.viewer = "me", .since_out = since, .hold_ms = 60000, .policy = POLICY_LOSSLESS, .input = input);
+	return ATTACH(.viewer = "me", .since_out = since, .hold_ms = 60000,
+		.policy = POLICY_LOSSLESS, .input = input);
 }
 
 /* Numbers without end; a named viewer follows them through many agents. */
@@ -42,7 +43,8 @@ static void test_stream(void **state)
 			watch_session(&w, found(&r, "a"), named(buf_len(&all), false));
 			UNTIL(&r, w.next[1] >= min_of(target, 1288895ULL));
 			assert_string_equal(watcher_log(&w), "live");
-			assert_int_equal(buf_append(&all, buf_head(&w.got[1]), buf_len(&w.got[1])), 0);
+			assert_int_equal(
+				buf_append(&all, buf_head(&w.got[1]), buf_len(&w.got[1])), 0);
 			viewer_consumed(&w.v, buf_len(&w.got[1]));
 			watcher_gone(&w, true);
 			watcher_fini(&w);
@@ -85,13 +87,15 @@ static void test_stdin(void **state)
 
 		watch_session(&w, found(&r, "a"), named(out, true));
 		assert_int_equal(viewer_input_offset(&w.v), sent);
-		assert_int_equal(viewer_input(&w.v, sent, (uint8_t *)text + sent, n, sent + n == len), 0);
+		assert_int_equal(
+			viewer_input(&w.v, sent, (uint8_t *)text + sent, n, sent + n == len), 0);
 		sent += n;
 		if (i % 2)
 			FOR_MS(&r, 20);
 		out = w.next[1];
 		assert_true(buf_len(&w.got[1]) == 0 ||
-			memcmp(buf_head(&w.got[1]), text + out - buf_len(&w.got[1]), buf_len(&w.got[1])) == 0);
+			    memcmp(buf_head(&w.got[1]), text + out - buf_len(&w.got[1]),
+				    buf_len(&w.got[1])) == 0);
 		viewer_consumed(&w.v, buf_len(&w.got[1]));
 		watcher_gone(&w, true);
 		watcher_fini(&w);
@@ -361,12 +365,14 @@ static void test_forgets_while_taking_over(void **state)
 	for (int i = 0; i < 20; i++) {
 		snprintf(id, sizeof(id), "s%d", i);
 		/* In line: one that will have been lost, then one that ended before. */
-		srig_start(&r, id, srig_sh(i % 4 == 1 ? "exit 0" : i % 4 == 3 ? "sleep 0.3 & exit 0" : "sleep 60"));
+		srig_start(&r, id,
+			srig_sh(i % 4 == 1   ? "exit 0"
+				: i % 4 == 3 ? "sleep 0.3 & exit 0"
+					     : "sleep 60"));
 	}
 	UNTIL(&r, sessions_live(&r.all) == 10);
 	r.config.retain_max = 4;
-	list_for_each(s, &r.all.by_age, struct session, by_age)
-	{
+	list_for_each (s, &r.all.by_age, struct session, by_age) {
 		if (!session_ended(s)) { /* gone and reaped, and this agent has not heard of it */
 			kill(-s->rec->pid, SIGKILL);
 			waitpid(s->rec->pid, NULL, 0);
@@ -389,7 +395,8 @@ static void test_hidden(void **state)
 
 	(void)state;
 	srig_up(&r, "auto");
-	s = srig_start(&r, "a", srig_sh("(sleep 0.3; head -c 200000 /dev/zero; sleep 0.1) & exit 0"));
+	s = srig_start(
+		&r, "a", srig_sh("(sleep 0.3; head -c 200000 /dev/zero; sleep 0.1) & exit 0"));
 	UNTIL(&r, session_ended(s));
 	session_remove(s, E_REMOVED);
 	assert_int_equal(srig_take_over(&r, NULL), 1);

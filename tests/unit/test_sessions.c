@@ -1,6 +1,6 @@
 /*
- * test_sessions.c - the table of all sessions: starting twice, how many there may be, who goes first
- * when there is no room, the list in pages, an orderly end.
+ * test_sessions.c - the table of all sessions: starting twice, how many there may be, who goes
+ * first when there is no room, the list in pages, an orderly end.
  */
 #include "tests/unit/session_rig.h"
 
@@ -40,7 +40,8 @@ static void test_start_twice(void **state)
 	/* Chosen names are names, and each another. */
 	for (int i = 0; i < 20; i++) {
 		b = srig_start(&r, NULL, start);
-		assert_true(msg_name_valid(b->rec->id, MSG_ID_MAX) && sessions_find(&r.all, b->rec->id) == b);
+		assert_true(msg_name_valid(b->rec->id, MSG_ID_MAX) &&
+			    sessions_find(&r.all, b->rec->id) == b);
 	}
 	assert_int_equal(sessions_live(&r.all), 22);
 	session_kill(a, CAUSE_CLIENT, TARGET_GROUP, SIGKILL, false, 0);
@@ -94,7 +95,8 @@ static void test_retain_max(void **state)
 		FOR_MS(&r, 2);
 	}
 	assert_int_equal(r.all.n_ended, 3);
-	assert_true(sessions_find(&r.all, "s0") && sessions_find(&r.all, "s6") && sessions_find(&r.all, "s7"));
+	assert_true(sessions_find(&r.all, "s0") && sessions_find(&r.all, "s6") &&
+		    sessions_find(&r.all, "s7"));
 	watcher_fini(&w);
 	/* Not even one is to be kept: the last one still, somebody is about to be told. */
 	r.config.retain_max = 0;
@@ -275,7 +277,7 @@ static void test_store_max(void **state)
 	assert_non_null(sessions_find(&r.all, "s11"));
 	for (int i = 0; i < 8; i++)
 		srig_start(&r, NULL, srig_sh("head -c 3000000 /dev/zero; sleep 60"));
-	list_for_each(live, &r.all.by_age, struct session, by_age)
+	list_for_each (live, &r.all.by_age, struct session, by_age)
 		UNTIL(&r, session_ended(live) || store_head(&live->store) == 3000000);
 	assert_true(r.all.arena.charged <= 4 * MIB + 20 * STORE_FLOOR);
 	srig_down(&r);
@@ -295,7 +297,8 @@ static void test_stop(void **state)
 	ended = srig_start(&r, "ended", srig_sh("exit 3"));
 	UNTIL(&r, session_ended(ended));
 	soft = srig_start(&r, "soft", srig_sh("sleep 60"));
-	hard = srig_start(&r, "hard", srig_sh("trap '' TERM; echo up; while :; do sleep 0.02; done"));
+	hard = srig_start(
+		&r, "hard", srig_sh("trap '' TERM; echo up; while :; do sleep 0.02; done"));
 	watch_session(&w, hard, ATTACH(.input = false));
 	UNTIL(&r, watcher_has(&w, STORE_OUT, "up\n"));
 	w.asleep = true;

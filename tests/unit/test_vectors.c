@@ -55,7 +55,9 @@ static int parse(const struct frame *f, const uint8_t *json, size_t len)
 	case FRAME_NOTICE: r = msg_parse_notice(json, len, word, sizeof(word)); break;
 	case FRAME_RES: r = msg_parse_error(json, len, &e); break;
 	case FRAME_REJECT:
-	case FRAME_REFUSED: r = msg_parse_error(json, len, &e) == 1 && e.code < E_LAST ? 0 : -1; break;
+	case FRAME_REFUSED:
+		r = msg_parse_error(json, len, &e) == 1 && e.code < E_LAST ? 0 : -1;
+		break;
 	case FRAME_CLOSE: r = len ? msg_parse_error(json, len, &e) : 0; break;
 	default: break;
 	}
@@ -65,7 +67,8 @@ static int parse(const struct frame *f, const uint8_t *json, size_t len)
 	return r;
 }
 
-static void check_frame(const struct frame *want, const struct buf *bytes, const struct buf *payload)
+static void check_frame(
+	const struct frame *want, const struct buf *bytes, const struct buf *payload)
 {
 	uint8_t prefix[FRAME_PREFIX_MAX];
 	struct buf sent = BUF_NULL(GIB);
@@ -99,7 +102,9 @@ static void test_frames(void **state)
 		unsigned long long arg;
 		struct frame f = {0};
 
-		assert_int_equal(sscanf(v.field[2], "%u %u %u %u %llu", &type, &flags, &stream, &f.channel, &arg), 5);
+		assert_int_equal(sscanf(v.field[2], "%u %u %u %u %llu", &type, &flags, &stream,
+					 &f.channel, &arg),
+			5);
 		f.type = (uint8_t)type;
 		f.flags = (uint8_t)flags;
 		f.stream = (uint8_t)stream;
@@ -189,7 +194,9 @@ static void test_websocket(void **state)
 		struct ws_trace want, got;
 		bool binary = expected(&want, v.field[3]);
 
-		for (size_t step = 1; step <= bytes.len; step = step == 1 ? 7 : step == 7 ? bytes.len : step + 1) {
+		for (size_t step = 1; step <= bytes.len; step = step == 1   ? 7
+								: step == 7 ? bytes.len
+									    : step + 1) {
 			struct ws_decoder d;
 
 			got = WS_TRACE_NULL;
@@ -264,7 +271,8 @@ static void answer_of(char *out, size_t size, const struct buf *bytes, const cha
 	else
 		snprintf(arg, sizeof(arg), f.arg ? "@%llu" : "", (unsigned long long)f.arg);
 	if (strncmp(answer, "reject", 6) == 0 || strncmp(answer, "error", 5) == 0)
-		snprintf(out, size, "%s %u%s !%s", answer[0] == 'r' ? "REJECT" : "RES", f.channel, arg, code + 1);
+		snprintf(out, size, "%s %u%s !%s", answer[0] == 'r' ? "REJECT" : "RES", f.channel,
+			arg, code + 1);
 }
 
 static void test_bad_frames(void **state)
@@ -326,7 +334,8 @@ static void test_http(void **state)
 		assert_int_equal(r.wire.state == WIRE_OPEN, status == 101);
 		if (status == 101) {
 			buf_append(&r.head, "", 1);
-			assert_non_null(strstr((char *)buf_head(&r.head), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+			assert_non_null(
+				strstr((char *)buf_head(&r.head), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
 		}
 		rig_fini(&r);
 		buf_fini(&bytes);

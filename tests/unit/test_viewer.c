@@ -8,8 +8,8 @@
 #include <signal.h>
 #include <stdio.h>
 
-#define RING (64 * KIB)
-#define MUCH 3000000u
+#define RING        (64 * KIB)
+#define MUCH        3000000u
 #define MUCH_SCRIPT "head -c 3000000 /dev/zero"
 
 static struct session *start_ring(struct srig *r, const char *id, const char *script, uint64_t ring)
@@ -47,7 +47,8 @@ static void test_lossless(void **state)
 	assert_int_equal(store_head(&s->store), head);
 	UNTIL(&r, fast.next[1] == head && live.next[1] == head);
 	assert_false(session_ended(s));
-	for (unsigned i = 0; i < 100 && s->paused; i++) { /* a little at a time lets it on a little */
+	for (unsigned i = 0; i < 100 && s->paused;
+		i++) { /* a little at a time lets it on a little */
 		watcher_wake(&slow, 5000);
 		srig_turn(&r);
 	}
@@ -175,7 +176,8 @@ static void test_since(void **state)
 
 	(void)state;
 	srig_up(&r, "none");
-	s = start_ring(&r, "a", "printf abc; sleep 0.05; printf ABCD >&2; sleep 0.05; printf def; cat", RING);
+	s = start_ring(&r, "a",
+		"printf abc; sleep 0.05; printf ABCD >&2; sleep 0.05; printf def; cat", RING);
 	UNTIL(&r, store_head(&s->store) == 10);
 	for (unsigned out = 0; out <= 6; out++) {
 		for (unsigned err = 0; err <= 4; err++) {
@@ -211,7 +213,8 @@ static void test_late(void **state)
 	s = start_ring(&r, "a", MUCH_SCRIPT "; sleep 0.1; echo end >&2", 1000);
 	UNTIL(&r, session_ended(s));
 	watch_session(&w, s, ATTACH(.policy = POLICY_LOSSLESS));
-	assert_string_equal(watcher_log(&w), "gap 1@0+2999004; live; end exited out=3000000 err=4; close");
+	assert_string_equal(
+		watcher_log(&w), "gap 1@0+2999004; live; end exited out=3000000 err=4; close");
 	assert_true(buf_len(&w.got[1]) == 996 && watcher_has(&w, STORE_ERR, "end\n"));
 	watcher_fini(&w);
 	srig_down(&r);
@@ -232,7 +235,8 @@ static void test_limits(void **state)
 	for (int i = 0; i < SESSION_VIEWERS; i++) {
 		snprintf(name, sizeof(name), "v%d", i);
 		watch_session(&w[i], s,
-			ATTACH(.viewer = i < RECORD_PLACES ? name : NULL, .input = i >= 4 && i < 4 + SESSION_WRITERS));
+			ATTACH(.viewer = i < RECORD_PLACES ? name : NULL,
+				.input = i >= 4 && i < 4 + SESSION_WRITERS));
 	}
 	assert_int_equal(watch_refused(s, ATTACH(.viewer = NULL)), E_TOO_MANY);
 	watcher_gone(&w[63], true);
@@ -246,7 +250,8 @@ static void test_limits(void **state)
 	/* A take-over needs no more than there was. */
 	struct watcher again;
 	watch_session(&again, s, ATTACH(.viewer = "v5", .input = true));
-	assert_true(w[5].kicked == E_TAKEN_OVER && s->n_viewers == SESSION_VIEWERS && s->n_writers == SESSION_WRITERS);
+	assert_true(w[5].kicked == E_TAKEN_OVER && s->n_viewers == SESSION_VIEWERS &&
+		    s->n_writers == SESSION_WRITERS);
 	watcher_fini(&again);
 	for (int i = 0; i < SESSION_VIEWERS; i++)
 		watcher_fini(&w[i]);
@@ -267,7 +272,8 @@ static void test_places_are_reused(void **state)
 	s = start_ring(&r, "a", "cat", RING);
 	for (int i = 0; i < RECORD_PLACES; i++) {
 		snprintf(name, sizeof(name), "v%d", i);
-		watch_session(&w, s, ATTACH(.viewer = name, .input = true, .hold_ms = i == 0 ? 60000 : 0));
+		watch_session(&w, s,
+			ATTACH(.viewer = name, .input = true, .hold_ms = i == 0 ? 60000 : 0));
 		assert_int_equal(viewer_input(&w.v, 0, (const uint8_t *)"x", 1, false), 0);
 		watcher_gone(&w, true);
 		watcher_fini(&w);
@@ -292,7 +298,8 @@ static void test_places_are_reused(void **state)
 
 static struct msg_attach named(const char *name, uint64_t since, uint64_t hold_ms)
 {
-	return ATTACH(.viewer = name, .since_out = since, .hold_ms = hold_ms, .policy = POLICY_LOSSLESS, .input = true);
+	return ATTACH(.viewer = name, .since_out = since, .hold_ms = hold_ms,
+		.policy = POLICY_LOSSLESS, .input = true);
 }
 
 /* What was sent is not what arrived: the place stands where the viewer says it has consumed to. */
@@ -428,7 +435,8 @@ static void test_taken_over(void **state)
 	assert_int_equal(viewer_input_offset(&b.v), 8);
 	assert_int_equal(s->rec->in.accepted, 8);
 	UNTIL(&r, s->paused);
-	/* Bug: between the two nobody held the store, and what the old one had not taken was lost. */
+	/* Bug: between the two nobody held the store, and what the old one had not taken was lost.
+	 */
 	watcher_fini(&a);
 	watch_session(&a, s, named("me", 0, 60000));
 	assert_int_equal(b.kicked, E_TAKEN_OVER);
@@ -463,7 +471,8 @@ static void test_retain_0(void **state)
 	watcher_gone(&w, false);
 	assert_null(sessions_find(&r.all, "a"));
 	watcher_fini(&w);
-	/* Bug: removed by hand while such a viewer was there, it was looked at after it was gone. */
+	/* Bug: removed by hand while such a viewer was there, it was looked at after it was gone.
+	 */
 	start->fingerprint++;
 	s = srig_start(&r, "a", start);
 	watch_session(&w, s, ATTACH(.input = false));

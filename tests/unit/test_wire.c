@@ -7,10 +7,10 @@
 
 #include <stdio.h>
 
-#define KEY	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define KEY     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 #define UPGRADE "Upgrade: websocket\r\nConnection: Upgrade\r\n"
-#define REST	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: agentd.v1\r\n"
-#define GOOD	"GET /v1 HTTP/1.1\r\nHost: agentd\r\n" UPGRADE KEY REST
+#define REST    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: agentd.v1\r\n"
+#define GOOD    "GET /v1 HTTP/1.1\r\nHost: agentd\r\n" UPGRADE KEY REST
 
 /* ---- upgrade ---- */
 
@@ -36,8 +36,8 @@ static void test_refusals(void **state)
 	static const struct {
 		int status, authorize;
 		const char *text;
-	} cases[] = {
-		{400, 0, "\x16\x03\x01\x02\x00"}, {400, 0, "GET /v1\r\n\r\n"}, {400, 0, GOOD "Content-Length: 3\r\n\r\nabc"},
+	} cases[] = {{400, 0, "\x16\x03\x01\x02\x00"}, {400, 0, "GET /v1\r\n\r\n"},
+		{400, 0, GOOD "Content-Length: 3\r\n\r\nabc"},
 		{400, 0, "GET /v1 HTTP/1.1\r\n" UPGRADE REST "\r\n"},
 		{404, 0, "GET /v2 HTTP/1.1\r\n" UPGRADE KEY REST "\r\n"},
 		{405, 0, "POST /v1 HTTP/1.1\r\n" UPGRADE KEY REST "\r\n"},
@@ -89,10 +89,12 @@ static void test_bearer(void **state)
 	rig_init(&server, WS_SERVER, 0, NULL);
 	rig_init(&client, WS_CLIENT, 0, "s3cret");
 	rig_heard(&client);
-	assert_int_equal(rig_bytes(&server, buf_head(&client.head), buf_len(&client.head)), buf_len(&client.head));
+	assert_int_equal(rig_bytes(&server, buf_head(&client.head), buf_len(&client.head)),
+		buf_len(&client.head));
 	assert_string_equal(rig_told(&server), "authorize Bearer s3cret; upgraded");
 	assert_string_equal(rig_heard(&server), "HELLO 0 {\"proto\":1}");
-	assert_int_equal(rig_bytes(&client, buf_head(&server.head), buf_len(&server.head)), buf_len(&server.head));
+	assert_int_equal(rig_bytes(&client, buf_head(&server.head), buf_len(&server.head)),
+		buf_len(&server.head));
 	assert_string_equal(rig_told(&client), "upgraded");
 	rig_fini(&server);
 	rig_fini(&client);
@@ -113,9 +115,10 @@ static void test_client_is_refused(void **state)
 		{-EPROTO, 404, "HTTP/1.1 404 Not Found\r\n\r\n"},
 		{-EPROTO, 200, "HTTP/1.1 200 OK\r\n\r\n"},
 		{-EPROTO, 101, "HTTP/1.1 101 Switching Protocols\r\n" UPGRADE "\r\n"},
-		{-EPROTO, 101, "HTTP/1.1 101 Switching Protocols\r\n" UPGRADE
-			       "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
-			       "Sec-WebSocket-Protocol: agentd.v1\r\n\r\n"}, /* to another's key */
+		{-EPROTO, 101,
+			"HTTP/1.1 101 Switching Protocols\r\n" UPGRADE
+			"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+			"Sec-WebSocket-Protocol: agentd.v1\r\n\r\n"}, /* to another's key */
 		{-EPROTO, 400, "SSH-2.0-OpenSSH_9.2\r\n"},
 	};
 	struct rig r;
@@ -154,7 +157,8 @@ static void test_close(void **state)
 		assert_int_equal(r.wire.state, WIRE_CLOSING);
 		assert_string_equal(rig_heard(&r), "NOTICE 0 {}; close 1001 bye");
 		assert_string_equal(rig_told(&r), "");
-		assert_true(r.wire.state == WIRE_CLOSED && r.wire.close_code == WS_CLOSE_GOING_AWAY);
+		assert_true(
+			r.wire.state == WIRE_CLOSED && r.wire.close_code == WS_CLOSE_GOING_AWAY);
 		rig_ws(&r, WS_CLOSE, true, "\x03\xe9", 2); /* the answer */
 		wire_ping(&r.wire);
 		assert_string_equal(rig_heard(&r), "");
@@ -349,11 +353,13 @@ static size_t conversation(uint8_t *out, size_t size)
 /* Slices of DATA are told as they come, so only their sum is the same. */
 static void check_conversation(struct rig *r)
 {
-	static const char heard[] = "pong; HELLO 0 {\"proto\":1}; OPENED 3 {}; RES 0@9 {}; REFUSED 3 !channel_in_use; "
-				    "REJECT 1@77 !unknown_type; CLOSE 3; close 1000";
+	static const char heard[] =
+		"pong; HELLO 0 {\"proto\":1}; OPENED 3 {}; RES 0@9 {}; REFUSED 3 !channel_in_use; "
+		"REJECT 1@77 !unknown_type; CLOSE 3; close 1000";
 	const char *told = rig_told(r);
 
-	assert_memory_equal(told, "upgraded; hello {\"proto\":1}; open 3 {\"first\":true}; data 3.0@0", 62);
+	assert_memory_equal(
+		told, "upgraded; hello {\"proto\":1}; open 3 {\"first\":true}; data 3.0@0", 62);
 	assert_non_null(strstr(told, "; data 3.0@5+fin; request 0@9 {\"op\":\"ping\"}; close 3"));
 	/* A pong is sent by the latest: when input is whole, one for all. */
 	assert_string_equal(rig_heard(r), heard);

@@ -78,13 +78,18 @@ static bool pull(struct channel *c, size_t max, struct mux_item *ret)
 	if (x->on_pull)
 		x->on_pull(x);
 	if (x->event) {
-		*ret = (struct mux_item){.type = FRAME_EVENT, .data = x->event, .len = strlen(x->event)};
+		*ret = (struct mux_item){
+			.type = FRAME_EVENT, .data = x->event, .len = strlen(x->event)};
 		x->event = NULL;
 		return true;
 	}
 	if (x->gap) {
 		put_u64(gap, x->gap);
-		*ret = (struct mux_item){.type = FRAME_GAP, .stream = STREAM_OUT, .arg = x->sent, .data = gap, .len = 8};
+		*ret = (struct mux_item){.type = FRAME_GAP,
+			.stream = STREAM_OUT,
+			.arg = x->sent,
+			.data = gap,
+			.len = 8};
 		x->gap = 0;
 		return true;
 	}
@@ -93,7 +98,11 @@ static bool pull(struct channel *c, size_t max, struct mux_item *ret)
 		n = x->chunk ? min_of(n, x->chunk) : n;
 		if (n == 0)
 			return false;
-		*ret = (struct mux_item){.type = FRAME_DATA, .stream = STREAM_OUT, .arg = x->sent, .data = xs, .len = n};
+		*ret = (struct mux_item){.type = FRAME_DATA,
+			.stream = STREAM_OUT,
+			.arg = x->sent,
+			.data = xs,
+			.len = n};
 		x->sent += n;
 		x->todo -= n;
 		return true;
@@ -117,7 +126,8 @@ static void on_data(
 
 static void on_request(struct channel *c, uint64_t id, const uint8_t *json, size_t len)
 {
-	note(&of(c)->rig->told, "request %u@%llu%s", c->id, (unsigned long long)id, brief(json, len));
+	note(&of(c)->rig->told, "request %u@%llu%s", c->id, (unsigned long long)id,
+		brief(json, len));
 	mux_respond(c->mux, c->id, id, "{}", 2);
 }
 
@@ -127,7 +137,8 @@ static void on_close(struct channel *c, const uint8_t *error, size_t len)
 	struct rig *r = x->rig;
 	uint32_t id = c->id;
 
-	note(&r->told, "close %u%s%s", id, mux_linked(c->mux) ? "" : " unlinked", brief(error, len));
+	note(&r->told, "close %u%s%s", id, mux_linked(c->mux) ? "" : " unlinked",
+		brief(error, len));
 	assert_ptr_equal(r->chans[id], x);
 	r->chans[id] = NULL;
 	r->closes++;
@@ -161,7 +172,8 @@ static void on_event(struct channel *c, const uint8_t *json, size_t len)
 
 static void on_response(struct channel *c, uint64_t id, const uint8_t *json, size_t len)
 {
-	note(&of(c)->rig->told, "response %u@%llu%s", c->id, (unsigned long long)id, brief(json, len));
+	note(&of(c)->rig->told, "response %u@%llu%s", c->id, (unsigned long long)id,
+		brief(json, len));
 }
 
 static const struct channel_ops server_ops = {
@@ -226,7 +238,8 @@ static void on_open(void *owner, uint32_t id, const uint8_t *json, size_t len)
 	x = new_chan(r);
 	assert_true(id < RIG_CHANS);
 	r->chans[id] = x;
-	mux_accept(&r->wire.mux, id, &x->channel, &server_ops, r->window, r->send_limit, true, "{}", 2);
+	mux_accept(&r->wire.mux, id, &x->channel, &server_ops, r->window, r->send_limit, true, "{}",
+		2);
 }
 
 static void on_link_request(void *owner, uint64_t id, const uint8_t *json, size_t len)
@@ -242,7 +255,8 @@ static void on_link_request(void *owner, uint64_t id, const uint8_t *json, size_
 
 static void on_link_response(void *owner, uint64_t id, const uint8_t *json, size_t len)
 {
-	note(&((struct rig *)owner)->told, "response 0@%llu%s", (unsigned long long)id, brief(json, len));
+	note(&((struct rig *)owner)->told, "response 0@%llu%s", (unsigned long long)id,
+		brief(json, len));
 }
 
 static void on_notice(void *owner, const uint8_t *json, size_t len)
@@ -264,11 +278,20 @@ static const struct wire_events wire_events = {
 
 static const char *type_name(uint8_t type)
 {
-	static const char *const names[] = {[FRAME_HELLO] = "HELLO", [FRAME_REQ] = "REQ",
-		[FRAME_RES] = "RES", [FRAME_NOTICE] = "NOTICE", [FRAME_REJECT] = "REJECT",
-		[FRAME_OPEN] = "OPEN", [FRAME_OPENED] = "OPENED", [FRAME_REFUSED] = "REFUSED",
-		[FRAME_CLOSE] = "CLOSE", [FRAME_DATA] = "DATA", [FRAME_GAP] = "GAP",
-		[FRAME_WINDOW] = "WINDOW", [FRAME_ACK] = "ACK", [FRAME_EVENT] = "EVENT"};
+	static const char *const names[] = {[FRAME_HELLO] = "HELLO",
+		[FRAME_REQ] = "REQ",
+		[FRAME_RES] = "RES",
+		[FRAME_NOTICE] = "NOTICE",
+		[FRAME_REJECT] = "REJECT",
+		[FRAME_OPEN] = "OPEN",
+		[FRAME_OPENED] = "OPENED",
+		[FRAME_REFUSED] = "REFUSED",
+		[FRAME_CLOSE] = "CLOSE",
+		[FRAME_DATA] = "DATA",
+		[FRAME_GAP] = "GAP",
+		[FRAME_WINDOW] = "WINDOW",
+		[FRAME_ACK] = "ACK",
+		[FRAME_EVENT] = "EVENT"};
 
 	assert_true(frame_type_known(type));
 	return names[type];
@@ -288,7 +311,8 @@ static void hear_frame(struct rig *r)
 	if (f.arg)
 		snprintf(arg, sizeof(arg), "@%llu", (unsigned long long)f.arg);
 	if (f.type == FRAME_GAP)
-		note(&r->heard, "GAP %u%s%s +%llu", f.channel, stream, arg, (unsigned long long)get_u64(payload));
+		note(&r->heard, "GAP %u%s%s +%llu", f.channel, stream, arg,
+			(unsigned long long)get_u64(payload));
 	else
 		note(&r->heard, "%s %u%s%s%s%s", type_name(f.type), f.channel, stream, arg,
 			f.flags & FRAME_FIN ? "+fin" : "", brief(payload, len));
@@ -323,8 +347,9 @@ static void hear_ws(struct rig *r, uint8_t *data, size_t len)
 /* HTTP first: up to its empty line it is kept as it is. */
 static void hear(struct rig *r, uint8_t *data, size_t len)
 {
-	while (len > 0 && (buf_len(&r->head) < 4 ||
-				  memcmp(buf_head(&r->head) + buf_len(&r->head) - 4, "\r\n\r\n", 4) != 0)) {
+	while (len > 0 &&
+		(buf_len(&r->head) < 4 ||
+			memcmp(buf_head(&r->head) + buf_len(&r->head) - 4, "\r\n\r\n", 4) != 0)) {
 		assert_int_equal(buf_append(&r->head, data++, 1), 0);
 		len--;
 	}
@@ -415,7 +440,8 @@ void rig_say(struct rig *r, enum frame_type type, uint32_t channel, uint64_t arg
 
 void rig_say_data(struct rig *r, uint32_t channel, uint64_t off, const char *text, bool fin)
 {
-	struct frame f = {.type = FRAME_DATA, .flags = fin ? FRAME_FIN : 0, .channel = channel, .arg = off};
+	struct frame f = {
+		.type = FRAME_DATA, .flags = fin ? FRAME_FIN : 0, .channel = channel, .arg = off};
 
 	rig_frame(r, &f, text, strlen(text));
 }
@@ -430,7 +456,9 @@ void rig_init(struct rig *r, enum ws_role role, size_t max_channels, const char 
 	assert_non_null(r->chans);
 	ws_decoder_init(&r->ws, role == WS_SERVER ? WS_CLIENT : WS_SERVER, FRAME_MAX);
 	if (role == WS_SERVER)
-		assert_int_equal(wire_init_server(&r->wire, &wire_events, r, max_channels ? max_channels : 16), 0);
+		assert_int_equal(wire_init_server(&r->wire, &wire_events, r,
+					 max_channels ? max_channels : 16),
+			0);
 	else
 		assert_int_equal(wire_init_client(&r->wire, &wire_events, r, bearer), 0);
 }
@@ -455,7 +483,8 @@ void rig_upgrade(struct rig *r)
 	int n;
 
 	if (r->role == WS_SERVER) {
-		n = http_format_upgrade(text, sizeof(text), PROTO_PATH, "dGhlIHNhbXBsZSBub25jZQ==", PROTO_NAME, NULL);
+		n = http_format_upgrade(text, sizeof(text), PROTO_PATH,
+			"dGhlIHNhbXBsZSBub25jZQ==", PROTO_NAME, NULL);
 	} else {
 		rig_heard(r);
 		n = http_format_switching(text, sizeof(text), r->wire.key, PROTO_NAME);

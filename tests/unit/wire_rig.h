@@ -1,7 +1,7 @@
 /*
  * wire_rig.h - one end of a link under test, and the far end by hand: the test says frames and
- * bytes, and hears what comes back as a line of text. The owner of the wire is a small service whose
- * callbacks are written down the same way, so an expectation is one string:
+ * bytes, and hears what comes back as a line of text. The owner of the wire is a small service
+ *whose callbacks are written down the same way, so an expectation is one string:
  *
  *	rig_say(&r, FRAME_OPEN, 5, 0, "{}");
  *	assert_string_equal(rig_told(&r), "open 5 {}");
@@ -44,19 +44,20 @@ struct rig {
 	struct wire wire;
 	enum ws_role role;
 	struct buf told, heard, hidden; /* hidden: text handed out, kept until the next call */
-	struct buf head; /* of HTTP, as it came */
-	struct ws_decoder ws; /* the far end's */
+	struct buf head;                /* of HTTP, as it came */
+	struct ws_decoder ws;           /* the far end's */
 	struct buf message;
 	uint64_t heard_bytes; /* of DATA */
 	unsigned heard_frames;
-	int closed; /* code of the CLOSE frame that came; 0: none */
+	int closed;  /* code of the CLOSE frame that came; 0: none */
 	size_t step; /* what the far end takes in at once; 0: all */
-	bool deaf; /* the far end does not read */
-	struct service_link *service; /* the agent's, in place of the small one here; its mux is set */
+	bool deaf;   /* the far end does not read */
+	struct service_link
+		*service; /* the agent's, in place of the small one here; its mux is set */
 	/* What the small one does. */
 	uint64_t window, send_limit;
 	const char *refuse; /* an error to refuse with */
-	int status; /* to be authorized with */
+	int status;         /* to be authorized with */
 	size_t max_channels;
 	struct rig_chan **chans; /* by id; NULL where there is none */
 	unsigned closes;

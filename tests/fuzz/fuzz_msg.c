@@ -1,0 +1,182 @@
+/*
+ * fuzz_msg.c - all parsers of JSON messages, the same text to each. What is taken can be written
+ * again and means the same; what is refused is refused with an error that can be sent. The text
+ * ends where a page does, since cJSON is not built with sanitizers.
+ */
+#include <sys/mman.h>
+
+#include "proto/msg.h"
+#include "proto/text.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+static char again[FRAME_PAYLOAD_MAX];
+
+static void check_error(int r, const struct error *e)
+{
+	char json[ERROR_JSON_MAX];
+	struct error back;
+	size_t len;
+
+	ASSERT(r < 0 && e->code > E_NONE && e->code < E_LAST);
+	len = error_json(e, json);
+	ASSERT(utf8_valid(json, len));
+	ASSERT(msg_parse_error((uint8_t *)json, len, &back) == 1);
+	ASSERT(back.code == e->code && strcmp(back.message, e->message) == 0);
+}
+
+static bool same_str(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static void check_start(const struct msg_start *s)
+{
+	ASSERT(s->argc > 0 && s->argv[0][0] && !s->argv[s->argc] && s->fingerprint);
+	s->argv[-1] = s->argv[0]; /* the spare slot is there */
+	for (size_t i = 0; i < s->argc; i++)
+		ASSERT(strlen(s->argv[i]) <= FRAME_PAYLOAD_MAX);
+	for (size_t i = 0; i < s->n_env; i++)
+		ASSERT(s->env[i].name[0] && !strchr(s->env[i].name, '='));
+	ASSERT(s->n_rlimits <= MSG_RLIMITS_MAX && s->linger_ms <= 60000);
+	ASSERT(s->timeout_ms <= MSG_MS_MAX && s->ring <= 1ULL << 53);
+}
+
+static void test_open(const uint8_t *p, size_t len)
+{
+	struct msg_open m, n;
+	struct error e;
+	int r = msg_parse_open(p, len, &m, &e);
+	size_t size;
+
+	if (r < 0) {
+		check_error(r, &e);
+		return;
+	}
+	ASSERT(m.service[0] && (!m.id || msg_name_valid(m.id, MSG_ID_MAX)));
+	ASSERT(m.attach.hold_ms <= MSG_HOLD_MAX_MS);
+	if (m.has_start)
+		check_start(&m.start);
+	size = utf8_valid(m.service, strlen(m.service)) ? msg_format_open(&m, again, sizeof(again))
+							: 0;
+	if (size > 0) {
+		ASSERT(msg_parse_open((uint8_t *)again, size, &n, &e) == 0);
+		ASSERT(m.start.fingerprint == n.start.fingerprint && m.window == n.window);
+		ASSERT(same_str(m.id, n.id) && same_str(m.attach.viewer, n.attach.viewer));
+		ASSERT(m.attach.since_now == n.attach.since_now &&
+			m.attach.policy == n.attach.policy);
+		msg_open_fini(&n);
+	}
+	msg_open_fini(&m);
+}
+
+static void test_request(const uint8_t *p, size_t len)
+{
+	struct msg_request m, n;
+	struct error e;
+	int r = msg_parse_request(p, len, &m, &e);
+	size_t size;
+
+	if (r < 0) {
+		check_error(r, &e);
+		return;
+	}
+	ASSERT(m.op_name[0]);
+	ASSERT((m.op != OP_KILL && m.op != OP_REMOVE) || m.id);
+	ASSERT((m.op != OP_KILL && m.op != OP_SIGNAL) || (m.signal >= 1 && m.signal <= 64));
+	if (m.has_start)
+		check_start(&m.start);
+	size = m.op == OP_UNKNOWN ? 0 : msg_format_request(&m, again, sizeof(again));
+	if (size > 0) {
+		ASSERT(msg_parse_request((uint8_t *)again, size, &n, &e) == 0);
+		ASSERT(m.op == n.op && m.signal == n.signal && m.to == n.to &&
+			m.grace_ms == n.grace_ms);
+		ASSERT(same_str(m.id, n.id) && same_str(m.after, n.after) &&
+			same_str(m.path, n.path));
+		ASSERT(m.start.fingerprint == n.start.fingerprint);
+		msg_request_fini(&n);
+	}
+	msg_request_fini(&m);
+}
+
+static void test_told(const uint8_t *p, size_t len)
+{
+	struct msg_opened opened, opened2;
+	struct msg_event event, event2;
+	struct error e;
+	struct jsonw w;
+	int r = msg_parse_opened(p, len, &opened, &e);
+
+	if (r < 0) {
+		check_error(r, &e);
+	} else {
+		size_t size = msg_format_opened(&opened, again, 1024);
+
+		ASSERT(size > 0);
+		if (opened.id[0]) {
+			ASSERT(msg_parse_opened((uint8_t *)again, size, &opened2, &e) == 0);
+			ASSERT(opened.window == opened2.window &&
+				strcmp(opened.id, opened2.id) == 0);
+		}
+	}
+	r = msg_parse_event(p, len, &event, &e);
+	if (r < 0) {
+		check_error(r, &e);
+	} else if (event.kind == EVENT_END &&
+		   utf8_valid(event.end.stage, strlen(event.end.stage))) {
+		jsonw_init(&w, again, 700);
+		msg_put_end(&w, NULL, &event.end, true);
+		ASSERT(!w.overflow && msg_parse_event((uint8_t *)again, w.len, &event2, &e) == 0);
+		ASSERT(event2.kind == EVENT_END && event2.end.state == event.end.state);
+	}
+}
+
+static void test_rest(const uint8_t *p, size_t len)
+{
+	struct msg_hello hello;
+	struct msg_list list;
+	struct error e;
+	char word[16];
+	int r = msg_parse_hello(p, len, &hello, &e);
+
+	if (r < 0)
+		check_error(r, &e);
+	else
+		msg_hello_fini(&hello);
+	r = msg_parse_list(p, len, &list, &e);
+	if (r < 0) {
+		check_error(r, &e);
+	} else {
+		for (size_t i = 0; i < list.n; i++)
+			ASSERT(strlen(list.entries[i].cmd) == list.entries[i].cmd_len &&
+				list.entries[i].id);
+		msg_list_fini(&list);
+	}
+	if (msg_parse_notice(p, len, word, sizeof(word)) == 0)
+		ASSERT(strlen(word) < sizeof(word));
+	r = msg_parse_error(p, len, &e);
+	ASSERT(r <= 1 && (r < 1 || e.code <= E_LAST));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	enum { SIZE = 128 * 1024, PAGE = 4096 };
+	static uint8_t *edge;
+	uint8_t *p;
+
+	if (!edge) {
+		p = mmap(NULL, SIZE + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			0);
+		ASSERT(p != MAP_FAILED && mprotect(p + SIZE, PAGE, PROT_NONE) == 0);
+		edge = p + SIZE;
+	}
+	len = min_of(len, (size_t)SIZE);
+	p = edge - len;
+	if (len > 0)
+		memcpy(p, data, len);
+	test_open(p, len);
+	test_request(p, len);
+	test_told(p, len);
+	test_rest(p, len);
+	return 0;
+}
