@@ -15,7 +15,7 @@
 
 int listen_check_peer(int fd, bool vsock)
 {
-	struct sockaddr_vm addr;
+	struct sockaddr_vm addr = {0};
 	struct ucred cred;
 	socklen_t len;
 

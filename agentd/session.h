@@ -75,8 +75,8 @@ static inline bool session_silent(const struct session *s)
 int session_kill(struct session *s, enum cause cause, enum msg_target to, int sig, bool escalate,
 	uint64_t grace_ms);
 
-void session_opened_msg(const struct session *s, struct msg_opened *ret);
-void session_entry_msg(const struct session *s, struct msg_entry *ret);
+void session_opened_msg(const struct session *s, struct msg_opened *m);
+void session_entry_msg(const struct session *s, struct msg_entry *m);
 
 /* ---- for viewer.c ---- */
 void session_link_viewer(struct session *s, struct viewer *v);

@@ -44,7 +44,7 @@ static int ask(const char *path, char *answer, size_t size)
 	char *args[] = {NULL, (char *)path, (char *)"--can-adopt", NULL};
 	char *env[] = {NULL};
 	auto_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	auto_close int out = -1, in = -1, pidfd = -1;
+	auto_close int out = -1, in = -1;
 	struct spawn_request req = {
 		.argv = args + 1, .envp = env, .cwd = "/", .cgroup_fd = -1, .new_session = true};
 	struct spawn_result res;
@@ -59,11 +59,11 @@ static int ask(const char *path, char *answer, size_t size)
 	r = spawn(&req, &res);
 	if (r < 0)
 		return r;
-	pidfd = res.pidfd;
 	close_fd(&in);
 	r = read_answer(out, answer, size);
 	kill(res.pid, SIGKILL); /* it has said what it had to say */
 	waitpid(res.pid, NULL, 0);
+	close(res.pidfd);
 	return r;
 }
 

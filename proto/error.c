@@ -92,21 +92,57 @@ size_t error_json(const struct error *e, char out[ERROR_JSON_MAX])
 	return w.len;
 }
 
-#define NAME(e)                                                                                    \
-	case e: return #e;
+static const struct {
+	int err;
+	const char *name;
+} errno_names[] = {
+	{EPERM, "EPERM"},
+	{ENOENT, "ENOENT"},
+	{ESRCH, "ESRCH"},
+	{EINTR, "EINTR"},
+	{EIO, "EIO"},
+	{ENXIO, "ENXIO"},
+	{E2BIG, "E2BIG"},
+	{ENOEXEC, "ENOEXEC"},
+	{EBADF, "EBADF"},
+	{ECHILD, "ECHILD"},
+	{EAGAIN, "EAGAIN"},
+	{ENOMEM, "ENOMEM"},
+	{EACCES, "EACCES"},
+	{EFAULT, "EFAULT"},
+	{EBUSY, "EBUSY"},
+	{EEXIST, "EEXIST"},
+	{ENODEV, "ENODEV"},
+	{ENOTDIR, "ENOTDIR"},
+	{EISDIR, "EISDIR"},
+	{EINVAL, "EINVAL"},
+	{ENFILE, "ENFILE"},
+	{EMFILE, "EMFILE"},
+	{ENOTTY, "ENOTTY"},
+	{ETXTBSY, "ETXTBSY"},
+	{EFBIG, "EFBIG"},
+	{ENOSPC, "ENOSPC"},
+	{EROFS, "EROFS"},
+	{EPIPE, "EPIPE"},
+	{ERANGE, "ERANGE"},
+	{ENAMETOOLONG, "ENAMETOOLONG"},
+	{ENOSYS, "ENOSYS"},
+	{ELOOP, "ELOOP"},
+	{ELIBBAD, "ELIBBAD"},
+	{EUSERS, "EUSERS"},
+	{EDQUOT, "EDQUOT"},
+	{EOPNOTSUPP, "EOPNOTSUPP"},
+	{ENOBUFS, "ENOBUFS"},
+	{ETIMEDOUT, "ETIMEDOUT"},
+	{ECONNREFUSED, "ECONNREFUSED"},
+	{ECONNRESET, "ECONNRESET"},
+};
 
 const char *errno_name(int err)
 {
-	switch (err) {
-		NAME(EPERM)
-		NAME(ENOENT) NAME(ESRCH) NAME(EINTR) NAME(EIO) NAME(ENXIO) NAME(E2BIG) NAME(
-			ENOEXEC) NAME(EBADF) NAME(ECHILD) NAME(EAGAIN) NAME(ENOMEM) NAME(EACCES)
-			NAME(EFAULT) NAME(EBUSY) NAME(EEXIST) NAME(ENODEV) NAME(ENOTDIR) NAME(
-				EISDIR) NAME(EINVAL) NAME(ENFILE) NAME(EMFILE) NAME(ENOTTY)
-				NAME(ETXTBSY) NAME(EFBIG) NAME(ENOSPC) NAME(EROFS) NAME(EPIPE) NAME(
-					ERANGE) NAME(ENAMETOOLONG) NAME(ENOSYS) NAME(ELOOP)
-					NAME(ELIBBAD) NAME(EUSERS) NAME(EDQUOT) NAME(EOPNOTSUPP)
-						NAME(ENOBUFS) NAME(ETIMEDOUT) NAME(ECONNREFUSED)
-							NAME(ECONNRESET) default : return "E?";
+	for (size_t i = 0; i < array_size(errno_names); i++) {
+		if (errno_names[i].err == err)
+			return errno_names[i].name;
 	}
+	return "E?";
 }

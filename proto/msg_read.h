@@ -51,6 +51,6 @@ int msg_value_integer(const cJSON *value, int64_t min, int64_t max, int64_t *ret
 #define MSG_INT_MAX (1LL << 53)
 
 /* Shared by OPEN and the `start` request. */
-int msg_read_start(struct msg_reader *r, const cJSON *obj, struct msg_start *ret);
+int msg_read_start(struct msg_reader *r, const cJSON *obj, struct msg_start *s);
 void msg_put_start(struct jsonw *w, const struct msg_start *s);
-int msg_read_end(struct msg_reader *r, const cJSON *obj, struct msg_end *ret);
+int msg_read_end(struct msg_reader *r, const cJSON *obj, struct msg_end *m);

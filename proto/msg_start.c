@@ -178,8 +178,9 @@ static uint64_t fingerprint(const struct msg_start *s)
 		mix_str(&h, s->env[i].value);
 	}
 	for (size_t i = 0; i < s->n_rlimits; i++) {
-		mix(&h, &s->rlimits[i].resource, sizeof(int));
-		mix(&h, &s->rlimits[i].soft, 2 * sizeof(int64_t));
+		mix(&h, &s->rlimits[i].resource, sizeof(s->rlimits[i].resource));
+		mix(&h, &s->rlimits[i].soft, sizeof(s->rlimits[i].soft));
+		mix(&h, &s->rlimits[i].hard, sizeof(s->rlimits[i].hard));
 	}
 	mix_str(&h, s->cwd);
 	mix_str(&h, s->user);

@@ -291,7 +291,7 @@ void wire_wrote(struct wire *w, size_t n)
 void wire_close(struct wire *w, int code, const char *reason)
 {
 	uint8_t payload[WS_CONTROL_MAX];
-	size_t len = min_of(strlen(reason), sizeof(payload) - 2);
+	size_t len = 2;
 
 	if (w->state >= WIRE_CLOSING)
 		return;
@@ -309,8 +309,9 @@ void wire_close(struct wire *w, int code, const char *reason)
 	}
 	put_queued_control(w);
 	put_u16(payload, (uint16_t)code);
-	memcpy(payload + 2, reason, len);
-	put_control_frame(w, WS_CLOSE, payload, len + 2);
+	for (; *reason && len < sizeof(payload); reason++)
+		payload[len++] = (uint8_t)*reason;
+	put_control_frame(w, WS_CLOSE, payload, len);
 	if (w->state == WIRE_OPEN)
 		wire_set_state(w, WIRE_CLOSING);
 }
