@@ -145,21 +145,24 @@ static int read_numbers(struct msg_reader *r, const cJSON *obj, struct msg_start
 	return 0;
 }
 
-static void mix(uint64_t *h, const void *data, size_t n)
+static void mix_byte(uint64_t *h, uint8_t byte)
 {
-	const uint8_t *p = data;
-
-	for (size_t i = 0; i < n; i++)
-		*h = (*h ^ p[i]) * 0x100000001b3ULL;
-	*h = (*h ^ 0xff) * 0x100000001b3ULL;
+	*h = (*h ^ byte) * 0x100000001b3ULL;
 }
 
+static void mix_u64(uint64_t *h, uint64_t v)
+{
+	for (int i = 0; i < 64; i += 8)
+		mix_byte(h, (uint8_t)(v >> i));
+}
+
+/* With its end, and told apart from none at all. */
 static void mix_str(uint64_t *h, const char *s)
 {
-	if (s)
-		mix(h, s, strlen(s));
-	else
-		mix(h, "\xfe", 1);
+	mix_byte(h, s != NULL);
+	for (; s && *s; s++)
+		mix_byte(h, (uint8_t)*s);
+	mix_byte(h, 0);
 }
 
 /* FNV-1a of the values: two starts with the same id must mean the same thing. */
@@ -170,7 +173,8 @@ static uint64_t fingerprint(const struct msg_start *s)
 		s->retain_ms, s->ring, s->clear_env, s->with_stdin, s->group, s->argc, s->n_env,
 		s->n_rlimits};
 
-	mix(&h, numbers, sizeof(numbers));
+	for (size_t i = 0; i < array_size(numbers); i++)
+		mix_u64(&h, numbers[i]);
 	for (size_t i = 0; i < s->argc; i++)
 		mix_str(&h, s->argv[i]);
 	for (size_t i = 0; i < s->n_env; i++) {
@@ -178,9 +182,9 @@ static uint64_t fingerprint(const struct msg_start *s)
 		mix_str(&h, s->env[i].value);
 	}
 	for (size_t i = 0; i < s->n_rlimits; i++) {
-		mix(&h, &s->rlimits[i].resource, sizeof(s->rlimits[i].resource));
-		mix(&h, &s->rlimits[i].soft, sizeof(s->rlimits[i].soft));
-		mix(&h, &s->rlimits[i].hard, sizeof(s->rlimits[i].hard));
+		mix_u64(&h, (uint64_t)s->rlimits[i].resource);
+		mix_u64(&h, (uint64_t)s->rlimits[i].soft);
+		mix_u64(&h, (uint64_t)s->rlimits[i].hard);
 	}
 	mix_str(&h, s->cwd);
 	mix_str(&h, s->user);
