@@ -235,8 +235,10 @@ int session_adopt(struct sessions *all, unsigned slot, uint64_t rec_off, struct 
 	if (r < 0)
 		return r;
 	s = session_alloc(all);
-	if (!s)
+	if (!s) {
+		arena_free_record(&all->arena, rec_off, rec->size);
 		return -ENOMEM;
+	}
 	s->rec = rec;
 	process_prepare(&s->process, &all->poller, rec);
 	s->rec_off = rec_off;

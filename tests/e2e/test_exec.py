@@ -261,7 +261,7 @@ def test_no_other_descriptor_under_load(link):
 
 
 def test_new_session(link):
-    channel = link.run(["cat", "/proc/self/stat"])
+    channel = link.run(["cat", "/proc/self/stat"], group="session")
     fields = channel.out.decode().rpartition(")")[2].split()
     group, session, tty = (int(field) for field in fields[2:5])
     assert group == session == channel.opened["pid"] and tty == 0
@@ -272,6 +272,14 @@ def test_new_process_group_only(link):
     fields = channel.out.decode().rpartition(")")[2].split()
     group, session = int(fields[2]), int(fields[3])
     assert group == channel.opened["pid"] != session
+
+
+def test_group_auto_never_has_a_terminal(link):
+    channel = link.run(["cat", "/proc/self/stat"])
+    fields = channel.out.decode().rpartition(")")[2].split()
+    group, session, tty = (int(field) for field in fields[2:5])
+    assert group == channel.opened["pid"] and tty == 0
+    assert session == group or link.request("info")["cgroup"]
 
 
 def test_signals_are_as_after_login(link):

@@ -89,6 +89,11 @@ void srig_down(struct srig *r)
 	sessions_close(&r->all);
 	uv_close((uv_handle_t *)&r->tick, NULL);
 	uv_run(&r->loop, UV_RUN_DEFAULT);
+	assert_true(r->all.n == 0 && r->all.n_ended == 0 && r->all.n_hidden == 0);
+	/* Everything went back to the arena; some free extents it keeps at hand. */
+	assert_true(
+		r->all.arena.records.live == 0 && r->all.arena.extents.live == r->all.arena.warm_n);
+	assert_true(r->all.arena.charged <= r->all.arena.warm_n * ARENA_PAGE);
 	sessions_fini(&r->all, true);
 	assert_int_equal(uv_loop_close(&r->loop), 0);
 	config_fini(&r->config);

@@ -193,7 +193,7 @@ static void test_file_errors(void **state)
 	/* Bug: what was behind the 4095th character of a line counted as another one. */
 	memset(text, ' ', sizeof(text));
 	text[0] = '#';
-	strcpy(text + 4095, "max_sessions = 3\nretain_max = 1\n");
+	snprintf(text + 4095, sizeof(text) - 4095, "max_sessions = 3\nretain_max = 1\n");
 	expect_line(text, 1, "a line of more than 4094 characters");
 }
 

@@ -167,7 +167,7 @@ static void test_error_is_utf8(void **state)
 	(void)state;
 	for (size_t n = 0; n < 260; n++) {
 		memset(word, 'x', n);
-		strcpy(word + n, "\xe2\x82\xac\xf0\x9f\x98\x80!");
+		snprintf(word + n, sizeof(word) - n, "\xe2\x82\xac\xf0\x9f\x98\x80!");
 		error_set(&e, E_UNKNOWN_OP, 0, "no operation \"%.64s\"", word);
 		check_error(&e);
 		error_set(&e, E_UNKNOWN_OP, 0, "%s", word);

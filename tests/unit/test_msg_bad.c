@@ -509,17 +509,23 @@ static void test_cut(void **state)
 
 static char big[EDGE];
 
+static void put(size_t at, const void *bytes, size_t n)
+{
+	assert_true(at + n <= sizeof(big));
+	memcpy(big + at, bytes, n);
+}
+
 /* `before`, then as many of `unit` as fit a frame with `behind`. */
 static size_t repeat(const char *before, const char *unit, const char *behind)
 {
 	size_t n = strlen(before), len = strlen(unit), end = strlen(behind);
 
-	memcpy(big, before, n);
+	put(0, before, n);
 	for (; n + len + end <= FRAME_PAYLOAD_MAX; n += len)
-		memcpy(big + n, unit, len);
+		put(n, unit, len);
 	if (big[n - 1] == ',')
 		n--;
-	memcpy(big + n, behind, end);
+	put(n, behind, end);
 	return n + end;
 }
 
@@ -584,7 +590,7 @@ static void test_wide(void **state)
 	}
 	/* A frame cannot hold more; nobody counts on that. */
 	memset(big, ' ', sizeof(big));
-	memcpy(big, "{\"proto\":1}", 11);
+	put(0, "{\"proto\":1}", 11);
 	expect_ok(HELLO, big, FRAME_PAYLOAD_MAX);
 	expect_bad(HELLO, big, FRAME_PAYLOAD_MAX + 1, NULL);
 }

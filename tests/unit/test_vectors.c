@@ -329,11 +329,11 @@ static void test_http(void **state)
 		rig_bytes(&r, buf_head(&bytes), bytes.len);
 		rig_heard(&r);
 		assert_true(r.head.len > 12);
+		buf_append(&r.head, "", 1); /* to be read as text */
 		if (atoi((char *)buf_head(&r.head) + 9) != status)
 			fail_msg("%s: %.12s", v.field[0], (char *)buf_head(&r.head));
 		assert_int_equal(r.wire.state == WIRE_OPEN, status == 101);
 		if (status == 101) {
-			buf_append(&r.head, "", 1);
 			assert_non_null(
 				strstr((char *)buf_head(&r.head), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
 		}

@@ -367,8 +367,10 @@ bool rig_pump(struct rig *r)
 
 	for (int i = 0; i < n; i++) {
 		size_t part = min_of(iov[i].iov_len, left);
-		uint8_t *copy = malloc(part + 1);
+		uint8_t *copy = part < SIZE_MAX ? malloc(part + 1) : NULL;
 
+		if (!copy)
+			abort();
 		assert_true(copy && iov[i].iov_len > 0);
 		memcpy(copy, iov[i].iov_base, part);
 		hear(r, copy, part);
@@ -452,7 +454,7 @@ void rig_init(struct rig *r, enum ws_role role, size_t max_channels, const char 
 {
 	*r = (struct rig){.role = role, .window = 1000, .send_limit = 1000};
 	r->told = r->heard = r->hidden = r->head = r->message = BUF_NULL(GIB);
-	r->chans = calloc(RIG_CHANS, sizeof(*r->chans));
+	r->chans = calloc(RIG_CHANS, sizeof(struct rig_chan *));
 	assert_non_null(r->chans);
 	ws_decoder_init(&r->ws, role == WS_SERVER ? WS_CLIENT : WS_SERVER, FRAME_MAX);
 	if (role == WS_SERVER)
