@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "agentd/daemon.h"
+#include "agentd/spawn.h"
 #include "agentd/takeover.h"
 
 static void usage(FILE *f)
@@ -124,6 +125,7 @@ int main(int argc, char **argv)
 	int r;
 
 	ensure_standard_fds();
+	spawn_reserve();
 	config_init(&config);
 	for (int i = 1; i < argc;)
 		i += parse_option(&config, &in, argv, i);

@@ -11,6 +11,7 @@
  */
 #include "agentd/spawn.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -76,6 +77,50 @@ static char *child_stack(void)
 	return stack;
 }
 
+/*
+ * A child gets a copy of our descriptor table only to close all of it but three: with thousands of
+ * sessions that would cost more than everything else. So it is cloned with the very table, and its
+ * first act is to get a copy of the lowest part (close_range with CLOSE_RANGE_UNSHARE), into which
+ * we have put its three: three low descriptors are kept for that, holding /dev/null in the
+ * meantime.
+ */
+static struct {
+	bool ready, usable;
+	int null, fd[3];
+} slots;
+
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE 2U
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+
+void spawn_reserve(void)
+{
+	if (slots.ready)
+		return;
+	slots.ready = true;
+	slots.null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	slots.usable =
+		slots.null >= 0 && syscall(SYS_close_range, ~0U, ~0U, CLOSE_RANGE_UNSHARE) == 0;
+	for (int i = 0; i < 3 && slots.usable; i++) {
+		slots.fd[i] = fcntl(slots.null, F_DUPFD_CLOEXEC, 3);
+		slots.usable = slots.fd[i] >= 0;
+	}
+}
+
+/* The child's descriptors into the slots, or (NULL) back to nothing: a pipe must not be held open
+ * by us. */
+static bool fill_slots(const int fd[3])
+{
+	for (int i = 0; i < 3; i++) {
+		if (dup3(fd ? fd[i] : slots.null, slots.fd[i], O_CLOEXEC) < 0)
+			return false;
+	}
+	return true;
+}
+
 /* Raw, because libc spares the signals it uses itself, and their handlers must not run in the child
  * either. */
 static void block_signals(void *old)
@@ -125,6 +170,8 @@ static long start_clone3(struct spawn_child *child, char *stack, int *pidfd)
 
 	child->reset_signals = ignored_signals();
 	child->join_cgroup = false;
+	if (child->keep_up_to)
+		args.flags |= CLONE_FILES;
 	if (child->req->cgroup_fd >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = (uint64_t)child->req->cgroup_fd;
@@ -136,6 +183,8 @@ static long start_clone(struct spawn_child *child, char *stack, int *pidfd)
 {
 	int pid;
 
+	child->keep_up_to = 0;
+	memcpy(child->fd, child->req->fd, sizeof(child->fd));
 	child->reset_signals = UINT64_MAX;
 	child->join_cgroup = child->req->cgroup_fd >= 0;
 	pid = clone(spawn_child_run, stack + STACK_SIZE,
@@ -212,7 +261,7 @@ static long run_child(struct spawn_child *child, char *stack, int *pidfd)
 
 int spawn(const struct spawn_request *req, struct spawn_result *ret)
 {
-	struct spawn_child child = {.req = req};
+	struct spawn_child child = {.req = req, .fd = {req->fd[0], req->fd[1], req->fd[2]}};
 	char *stack = child_stack();
 	int pidfd = -1;
 	long pid;
@@ -221,7 +270,14 @@ int spawn(const struct spawn_request *req, struct spawn_result *ret)
 		ret->stage = SPAWN_LIMITS;
 		return -ENOMEM;
 	}
+	spawn_reserve();
+	if (slots.usable && fill_slots(req->fd)) {
+		memcpy(child.fd, slots.fd, sizeof(child.fd));
+		child.keep_up_to = (unsigned)max_of(slots.fd[0], max_of(slots.fd[1], slots.fd[2]));
+	}
 	pid = run_child(&child, stack, &pidfd);
+	if (slots.usable)
+		fill_slots(NULL);
 	if (pid < 0) {
 		ret->stage = clone_stage(req, (int)-pid);
 		return (int)pid;

@@ -62,6 +62,9 @@ struct spawn_result {
 	enum spawn_stage stage; /* on failure: where */
 };
 
+/* Takes the low descriptors that spawn() needs (see spawn.c). To be called early, while low ones
+ * are free; otherwise the first spawn() does it. */
+void spawn_reserve(void);
 /* 0; or -errno with ret->stage set, and nothing left behind (a child that failed has been reaped).
  * From one thread only. Which signals this process ignores is looked at in the first call. */
 int spawn(const struct spawn_request *req, struct spawn_result *ret);

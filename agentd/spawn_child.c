@@ -38,6 +38,10 @@
 #define SYS_close_range 436
 #endif
 
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE 2U
+#endif
+
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* Each step returns 0 or -1 with errno, like the calls it is made of. errno is the parent thread's:
@@ -89,12 +93,12 @@ CHILD int close_others(void)
 }
 
 /* The three descriptors may themselves be 0 to 2, in any order: those move out of the way first. */
-CHILD int place_fds(const struct spawn_request *req)
+CHILD int place_fds(const int want[3])
 {
 	int fd[3];
 
 	for (int i = 0; i < 3; i++) {
-		fd[i] = req->fd[i];
+		fd[i] = want[i];
 		if (fd[i] < 3 && fd[i] != i)
 			fd[i] = (int)syscall(SYS_fcntl, fd[i], F_DUPFD, 3);
 		if (fd[i] < 0)
@@ -111,11 +115,13 @@ CHILD int place_fds(const struct spawn_request *req)
 	return close_others();
 }
 
-CHILD int enter_session(const struct spawn_request *req)
+CHILD int enter_session(const struct spawn_child *child)
 {
+	const struct spawn_request *req = child->req;
+
 	if (req->new_session ? syscall(SYS_setsid) < 0 : syscall(SYS_setpgid, 0, 0) < 0)
 		return -1;
-	if (place_fds(req) < 0)
+	if (place_fds(child->fd) < 0)
 		return -1;
 	if (req->controlling_tty && syscall(SYS_ioctl, 0, TIOCSCTTY, 0) < 0)
 		return -1;
@@ -289,12 +295,16 @@ CHILD enum spawn_stage run(const struct spawn_child *child)
 {
 	const struct spawn_request *req = child->req;
 
+	/* Before anything else touches a descriptor: until here they are the parent's as well. */
+	if (child->keep_up_to &&
+		syscall(SYS_close_range, child->keep_up_to + 1, ~0U, CLOSE_RANGE_UNSHARE) < 0)
+		return SPAWN_SESSION;
 	reset_signals(child->reset_signals);
 	if (child->join_cgroup && write_file(req->cgroup_fd, "cgroup.procs", "0") < 0)
 		return SPAWN_CGROUP;
 	if (req->reset_oom_score) /* of a vfork child alone; there may be no /proc */
 		write_file(AT_FDCWD, "/proc/self/oom_score_adj", "0");
-	if (enter_session(req) < 0)
+	if (enter_session(child) < 0)
 		return SPAWN_SESSION;
 	syscall(SYS_umask, 022);
 	if (set_rlimits(req) < 0)

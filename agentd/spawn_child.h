@@ -8,6 +8,8 @@
 
 struct spawn_child {
 	const struct spawn_request *req;
+	int fd[3];              /* to become 0, 1 and 2 */
+	unsigned keep_up_to;    /* not 0: our descriptors are shared; copy those up to here */
 	uint64_t reset_signals; /* bit n - 1: signal n is to be set to its default */
 	bool join_cgroup;       /* the clone did not put the child into the cgroup */
 	/* Stored by the child when it fails, read by the parent when it runs again. */

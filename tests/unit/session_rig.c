@@ -52,6 +52,7 @@ void srig_up(struct srig *r, const char *cgroup)
 
 	warm_up();
 	list_init(&watchers);
+	spawn_reserve();
 	*r = (struct srig){.fds = count_fds()};
 	log_set_level(LOG_ERR);
 	config_init(&r->config);

@@ -44,6 +44,7 @@ static void on_tick(uv_timer_t *t)
 
 static void bench_up(struct bench *b)
 {
+	spawn_reserve();
 	*b = (struct bench){.fds = count_fds()};
 	assert_int_equal(uv_loop_init(&b->loop), 0);
 	uv_timer_init(&b->loop, &b->tick);

@@ -442,6 +442,66 @@ static void test_short_writes(void **state)
 	buf_fini(&cut);
 }
 
+/* Small frames are gathered up to a bound, large ones are sent from where they lie. */
+static void test_gather(void **state)
+{
+	static const size_t chunks[] = {100, WIRE_SMALL, WIRE_SMALL + 1, FRAME_PAYLOAD_MAX};
+	struct iovec iov[WIRE_IOV_MAX];
+	struct rig r;
+	struct rig_chan *c;
+
+	(void)state;
+	for (size_t i = 0; i < array_size(chunks); i++) {
+		bool large = chunks[i] > WIRE_SMALL;
+
+		rig_server(&r, 0);
+		r.send_limit = GIB;
+		c = rig_open(&r, 1);
+		c->todo = MIB;
+		c->chunk = chunks[i];
+		channel_ready(&c->channel);
+		assert_int_equal(wire_output(&r.wire, iov), large ? 2 : 1);
+		assert_true(iov[0].iov_len <= WIRE_GATHER + WIRE_SMALL + FRAME_PREFIX_MAX);
+		if (large)
+			assert_int_equal(iov[1].iov_len, chunks[i]);
+		else
+			assert_true(iov[0].iov_len >= WIRE_GATHER);
+		wire_wrote(&r.wire, 0);
+		assert_true(buf_len(&r.wire.out) <= WIRE_GATHER + FRAME_MAX + 2 * FRAME_PREFIX_MAX);
+		rig_fini(&r);
+	}
+}
+
+/* The link breaks in the very call that has a large frame on its way: first that, then the end. */
+static void overflow(struct rig_chan *c)
+{
+	static const uint8_t much[60000];
+
+	for (int i = 0; i < 10; i++)
+		mux_send(c->channel.mux, &(struct frame){.type = FRAME_NOTICE}, much, sizeof(much));
+	c->on_pull = NULL;
+}
+
+static void test_break_in_output(void **state)
+{
+	struct rig r;
+	struct rig_chan *c;
+	const char *heard;
+
+	(void)state;
+	rig_server(&r, 0);
+	r.send_limit = GIB;
+	c = rig_open(&r, 1);
+	c->todo = MIB;
+	c->on_pull = overflow;
+	channel_ready(&c->channel);
+	heard = rig_heard(&r);
+	assert_memory_equal(heard, "DATA 1.1 #65520; NOTICE 0 #60000; ", 34);
+	assert_string_equal(heard + strlen(heard) - 10, "close 1008");
+	assert_int_equal(r.wire.state, WIRE_CLOSED);
+	rig_fini(&r);
+}
+
 /* ---- both ends ---- */
 
 static uint64_t seed = 88172645463325252u;
@@ -548,6 +608,8 @@ int main(void)
 		cmocka_unit_test(test_urgent),
 		cmocka_unit_test(test_input_cuts),
 		cmocka_unit_test(test_short_writes),
+		cmocka_unit_test(test_gather),
+		cmocka_unit_test(test_break_in_output),
 		cmocka_unit_test(test_both_ends),
 	};
 

@@ -74,7 +74,8 @@ static bool pull(struct channel *c, size_t max, struct mux_item *ret)
 	static uint8_t gap[8];
 	size_t n;
 
-	memset(xs, 'x', sizeof(xs));
+	for (size_t i = 0; i < sizeof(xs); i++)
+		xs[i] = i < 64 ? 'x' : (uint8_t)('a' + (i + x->sent) % 23);
 	if (x->on_pull)
 		x->on_pull(x);
 	if (x->event) {
@@ -326,6 +327,7 @@ static void hear_ws(struct rig *r, uint8_t *data, size_t len)
 	struct ws_event ev;
 	int n;
 
+	assert_true(!r->closed || len == 0); /* a close frame is the last one */
 	while ((n = ws_next(&r->ws, &data, &len, &ev)) > 0) {
 		switch (ev.type) {
 		case WS_EV_DATA:
@@ -338,6 +340,7 @@ static void hear_ws(struct rig *r, uint8_t *data, size_t len)
 		case WS_EV_CLOSE:
 			note(&r->heard, "close %u%s", ev.code, brief(ev.data, ev.len));
 			r->closed = ev.code;
+			assert_int_equal(len, 0);
 			break;
 		}
 	}

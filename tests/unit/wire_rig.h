@@ -28,7 +28,7 @@ struct rig;
 struct rig_chan {
 	struct channel channel;
 	struct rig *rig;
-	uint64_t sent, todo; /* bytes of stdout, all 'x' */
+	uint64_t sent, todo; /* bytes of stdout: 'x' as far as they are shown, then letters */
 	size_t chunk;        /* at most so many in a frame; 0: as many as fit */
 	const char *event;   /* comes first */
 	uint64_t gap;        /* then this */
