@@ -182,15 +182,41 @@ static int make_pipes(struct launch *l, struct record *rec, int child[3])
 	return 0;
 }
 
-static void fill_rlimits(const struct msg_start *s, struct spawn_rlimit *out)
+static struct rlimit nofile_given; /* rlim_max 0: not raised */
+
+void launch_raise_limits(void)
 {
-	for (size_t i = 0; i < s->n_rlimits; i++) {
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur >= l.rlim_max)
+		return;
+	nofile_given = l;
+	l.rlim_cur = l.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &l) < 0)
+		nofile_given = (struct rlimit){0};
+}
+
+void launch_restore_limits(void)
+{
+	if (nofile_given.rlim_max)
+		setrlimit(RLIMIT_NOFILE, &nofile_given);
+}
+
+static size_t fill_rlimits(const struct msg_start *s, struct spawn_rlimit *out)
+{
+	size_t n = 0;
+
+	/* First, so that what the command asks for comes after it. */
+	if (nofile_given.rlim_max)
+		out[n++] = (struct spawn_rlimit){.resource = RLIMIT_NOFILE, .value = nofile_given};
+	for (size_t i = 0; i < s->n_rlimits; i++, n++) {
 		const struct msg_rlimit *l = &s->rlimits[i];
 
-		out[i].resource = l->resource;
-		out[i].value.rlim_cur = l->soft < 0 ? RLIM_INFINITY : (rlim_t)l->soft;
-		out[i].value.rlim_max = l->hard < 0 ? RLIM_INFINITY : (rlim_t)l->hard;
+		out[n].resource = l->resource;
+		out[n].value.rlim_cur = l->soft < 0 ? RLIM_INFINITY : (rlim_t)l->soft;
+		out[n].value.rlim_max = l->hard < 0 ? RLIM_INFINITY : (rlim_t)l->hard;
 	}
+	return n;
 }
 
 /* An agent protected from the OOM killer must not pass that on; the common one need not pay for the
@@ -231,7 +257,7 @@ static bool process_group_will_do(const struct launch *l, bool has_cgroup)
 
 static int run(struct launch *l, struct record *rec, int cgroup_fd, const int child[3])
 {
-	struct spawn_rlimit rlimits[SPAWN_RLIMITS_MAX];
+	struct spawn_rlimit rlimits[MSG_RLIMITS_MAX + 1];
 	struct spawn_request req = {
 		.argv = l->start->argv,
 		.envp = l->envp,
@@ -245,14 +271,13 @@ static int run(struct launch *l, struct record *rec, int cgroup_fd, const int ch
 		.groups = l->user.groups,
 		.n_groups = l->user.n_groups,
 		.rlimits = rlimits,
-		.n_rlimits = l->start->n_rlimits,
 		.cgroup_fd = cgroup_fd,
 		.reset_oom_score = oom_protected(),
 	};
 	struct spawn_result res;
 	int r;
 
-	fill_rlimits(l->start, rlimits);
+	req.n_rlimits = fill_rlimits(l->start, rlimits);
 	r = spawn(&req, &res);
 	if (r < 0) {
 		fail(l, res.stage, -r);

@@ -28,3 +28,9 @@ void launch_prepare(struct launch *l, const struct msg_start *start, const struc
  * set. */
 int launch_run(struct launch *l, struct record *rec, struct cgroup *cg);
 void launch_fini(struct launch *l);
+
+/* agentd itself needs three descriptors for a session, so it takes as many as it may; commands
+ * still get the limit it was started with, which old programs (select(2)) rely on. Restored before
+ * an upgrade, for the next agent to see. */
+void launch_raise_limits(void);
+void launch_restore_limits(void);

@@ -126,6 +126,7 @@ int main(int argc, char **argv)
 
 	ensure_standard_fds();
 	spawn_reserve();
+	launch_raise_limits();
 	config_init(&config);
 	for (int i = 1; i < argc;)
 		i += parse_option(&config, &in, argv, i);

@@ -124,6 +124,7 @@ static void start_process(struct session *s, struct launch *l)
 			process_close_fd(&s->process, 0);
 			process_close_fd(&s->process, 1);
 			process_close_fd(&s->process, 2);
+			process_forget(&s->process);
 			r->exited = true;
 			l->stage = SPAWN_LIMITS;
 			l->err = -err;

@@ -15,7 +15,6 @@
 
 #include "base/base.h"
 
-#define SPAWN_RLIMITS_MAX 16
 
 enum spawn_stage {
 	SPAWN_OK,

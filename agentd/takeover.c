@@ -151,10 +151,12 @@ int takeover_exec(struct daemon *d, const char *path)
 	int err;
 
 	set_cloexec(d, false);
+	launch_restore_limits();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execv(path, argv);
 	err = errno;
+	launch_raise_limits();
 	set_cloexec(d, true);
 	for (size_t i = own; argv[i]; i++)
 		free(argv[i]);

@@ -118,7 +118,7 @@ void mux_init(struct mux *m, enum ws_role role, const struct mux_events *events,
 void mux_fini(struct mux *m);
 static inline bool mux_linked(const struct mux *m)
 {
-	return m && m->linked;
+	return m && m->linked && !m->broken;
 }
 
 /* Channels open or closing. */

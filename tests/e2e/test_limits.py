@@ -10,7 +10,7 @@ import time
 import pytest
 
 from client import Link
-from harness import LONG, binary, eventually, program_env
+from harness import LONG, Agent, binary, eventually, program_env
 from wire import AgentError, HttpRefused, LinkClosed, Timeout
 
 CROWD = 10000 if LONG else 1000
@@ -278,3 +278,23 @@ def test_half_messages_on_many_links(agent):
     for link in links:
         link.cut()
     eventually(lambda: agent.settled_fds() < 40, "the descriptors of cut links to be gone")
+
+
+@pytest.mark.own_agent
+def test_soft_descriptor_limit_is_raised_for_the_agent_and_kept_for_commands():
+    """A soft limit of 256 would be the end after some 80 sessions; select(2) in a command breaks with more than 1024."""
+    agent = Agent(wrapper=("prlimit", "--nofile=256:4096"))
+    try:
+        link = agent.connect()
+        for _ in range(2):
+            assert link.sh("ulimit -Sn; ulimit -Hn").out == b"256\n4096\n"
+            channels = [link.open(start={"cmd": ["sleep", "100"]}) for _ in range(150)]
+            assert {channel.opened["state"] for channel in channels} == {"running"}
+            assert link.sh("ulimit -Sn", rlimits={"nofile": [64, 128]}).out == b"64\n"
+            for channel in channels:
+                link.request("kill", id=channel.id, signal="KILL")
+            for channel in channels:
+                channel.finish()
+            link = agent.upgrade()
+    finally:
+        agent.stop()
