@@ -85,7 +85,7 @@ def test_vsock_address():
 @pytest.mark.own_agent
 def test_socket_that_is_served_is_not_taken(agent):
     second = subprocess.run(agent.command, capture_output=True, text=True, timeout=30)
-    assert second.returncode == 1 and "Address already in use" in second.stderr
+    assert second.returncode == 1 and " in use" in second.stderr
     assert agent.connect().request("ping") == {}
 
 
