@@ -635,7 +635,7 @@ static void test_flood(void **state)
 	for (; at < n * size; rounds++) {
 		r.deaf = true;
 		do {
-			used = rig_bytes(&r, all + at, n * size - at);
+			used = rig_bytes(&r, all + at, min_of(n * size - at, (size_t)200000));
 			at += used;
 			assert_true(buf_len(&r.wire.mux.control) <= MUX_CONTROL_HIGH + FRAME_MAX);
 		} while (wire_wants_input(&r.wire) && at < n * size);
@@ -658,8 +658,8 @@ static void test_flood(void **state)
 static void test_very_many_due(void **state)
 {
 	const uint32_t n = 20000;
+	const char *heard;
 	struct rig r;
-	unsigned windows = 0;
 
 	(void)state;
 	rig_server(&r, 65536);
@@ -671,9 +671,8 @@ static void test_very_many_due(void **state)
 		channel_grant(&rig_chan(&r, id)->channel, 2000);
 		channel_ack(&rig_chan(&r, id)->channel, STREAM_IN, 1);
 	}
-	for (const char *at = rig_heard(&r); (at = strstr(at, "WINDOW ")) != NULL; at++)
-		windows++;
-	assert_int_equal(windows, n);
+	heard = rig_heard(&r);
+	assert_string_equal(heard + strlen(heard) - 30, "ACK 20000@1; WINDOW 20000@2000");
 	assert_int_equal(r.heard_frames, 2 * n);
 	assert_int_equal(r.wire.state, WIRE_OPEN);
 	rig_fini(&r);

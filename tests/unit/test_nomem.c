@@ -255,6 +255,18 @@ static bool link_up(struct srig *r, struct link *l)
 	return true;
 }
 
+/* Bug: a link that broke for want of memory while its viewer attached gave that viewer's place up,
+ * as if it had said goodbye. */
+static void check_place(const struct srig *r)
+{
+	const struct session *s = sessions_find(&r->all, "new");
+
+	for (int i = 0; s && i < RECORD_PLACES; i++) {
+		if (strcmp(s->rec->places[i].name, "me") == 0)
+			assert_true(s->rec->places[i].hold_until > 0);
+	}
+}
+
 /* True when it came to a refusal. */
 static bool run(struct srig *r, unsigned fail_at, bool for_ever)
 {
@@ -278,6 +290,8 @@ static bool run(struct srig *r, unsigned fail_at, bool for_ever)
 		assert_true(l.wire.close_code == WS_CLOSE_INTERNAL || l.wire.close_code == 503);
 	if (up)
 		wire_fini(&l.wire);
+	if (up && l.wire.close_code == WS_CLOSE_INTERNAL && !for_ever)
+		check_place(r);
 	/* Nobody else has noticed. */
 	UNTIL(r, watcher_has(&w, STORE_OUT, "fine\n"));
 	assert_string_equal(srig_state(other), "running");

@@ -114,6 +114,24 @@ static void test_start_fails(void **state)
 	srig_down(&r);
 }
 
+/* A process whose end could not be seen is not left running. */
+static void test_cannot_watch(void **state)
+{
+	struct srig r;
+	struct session *s;
+	int poller;
+
+	(void)state;
+	srig_up(&r, "none");
+	poller = r.all.poller.fd;
+	r.all.poller.fd = -1;
+	s = srig_start(&r, "a", srig_sh("sleep 60"));
+	r.all.poller.fd = poller;
+	assert_string_equal(srig_state(s), "start_failed 9 limits");
+	assert_int_equal(s->rec->pidfd, -1);
+	srig_down(&r);
+}
+
 /* The end comes behind the leader's last byte, however much of it lies in the pipes. */
 static void test_drain(void **state)
 {
@@ -567,6 +585,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ends),
 		cmocka_unit_test(test_start_fails),
+		cmocka_unit_test(test_cannot_watch),
 		cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_background),
 		cmocka_unit_test(test_noisy_background),

@@ -60,7 +60,7 @@ struct rig {
 	int status;         /* to be authorized with */
 	size_t max_channels;
 	struct rig_chan **chans; /* by id; NULL where there is none */
-	unsigned closes;
+	unsigned live, closes;
 	void (*on_close)(struct rig *r, uint32_t id); /* called in it, the channel gone already */
 };
 
