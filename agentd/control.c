@@ -15,7 +15,7 @@ static int do_info(struct service_link *l, struct jsonw *w)
 	jsonw_close(w, '}');
 	jsonw_u64(w, "store_bytes", all->arena.charged);
 	if (all->cgroup.path[0])
-		jsonw_str(w, "cgroup", all->cgroup.path);
+		jsonw_bytes(w, "cgroup", all->cgroup.path, strlen(all->cgroup.path));
 	else
 		jsonw_null(w, "cgroup");
 	l->host->info(l->host_ctx, w);

@@ -106,7 +106,7 @@ static void host_info(void *ctx, struct jsonw *w)
 	jsonw_u64(w, "refused", d->refused);
 	jsonw_open(w, "listen", '[');
 	for (unsigned i = 0; i < d->n_listeners; i++)
-		jsonw_str(w, NULL, d->listeners[i].spec);
+		jsonw_bytes(w, NULL, d->listeners[i].spec, strlen(d->listeners[i].spec));
 	jsonw_close(w, ']');
 }
 

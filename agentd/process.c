@@ -13,6 +13,10 @@
 #define P_PIDFD 3
 #endif
 
+/* Watched for nothing; a hang-up, which cannot be left out, is reported once. (Removing the watch
+ * and adding it again could fail for want of memory.) */
+#define PAUSED ((uint32_t)EPOLLONESHOT)
+
 static void on_pidfd(struct watch *w, uint32_t events)
 {
 	struct process *p = container_of(w, struct process, exit);
@@ -26,7 +30,8 @@ static void on_stdout(struct watch *w, uint32_t events)
 	struct process *p = container_of(w, struct process, pipe[1]);
 
 	(void)events;
-	p->events->on_readable(p, 1);
+	if (w->events != PAUSED)
+		p->events->on_readable(p, 1);
 }
 
 static void on_stderr(struct watch *w, uint32_t events)
@@ -34,7 +39,8 @@ static void on_stderr(struct watch *w, uint32_t events)
 	struct process *p = container_of(w, struct process, pipe[2]);
 
 	(void)events;
-	p->events->on_readable(p, 2);
+	if (w->events != PAUSED)
+		p->events->on_readable(p, 2);
 }
 
 static void on_stdin(struct watch *w, uint32_t events)
@@ -79,17 +85,9 @@ int process_watch(struct process *p, const struct process_events *events)
 	return r;
 }
 
-/* A paused pipe is not watched at all: its hang-up would be reported again and again. */
 void process_read(struct process *p, int stream, bool on)
 {
-	int fd = p->rec->fd[stream];
-
-	if (fd < 0 || (p->pipe[stream].fd >= 0) == on)
-		return;
-	if (!on)
-		watch_remove(p->poller, &p->pipe[stream], false);
-	else
-		ASSERT(watch_pipe(p, stream) == 0);
+	watch_change(p->poller, &p->pipe[stream], on ? EPOLLIN : PAUSED);
 }
 
 void process_want_write(struct process *p, bool on)

@@ -65,7 +65,9 @@ struct record {
 	uint64_t end_pos;   /* store position at the end */
 
 	/* data */
-	bool stdin_eof; /* a viewer ended stdin; closed once the queue is empty */
+	uint64_t
+		stdin_in_doubt; /* bytes of which a crash left unknown whether the child got them */
+	bool stdin_eof;         /* a viewer ended stdin; closed once the queue is empty */
 	struct store_state store;
 	struct inq_state in; /* extent 0: no stdin */
 	struct input_note note;

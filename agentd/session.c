@@ -422,6 +422,7 @@ void session_entry_msg(const struct session *s, struct msg_entry *m)
 		.stdin_open = r->fd[0] >= 0 && !r->stdin_eof,
 		.stdin_accepted = r->in.accepted,
 		.stdin_written = r->in.written,
+		.stdin_in_doubt = r->stdin_in_doubt,
 		.viewers = s->n_viewers,
 		.held = place_held(r),
 		.disconnect_left_ms = left(r->disconnect_at, now),

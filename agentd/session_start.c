@@ -204,6 +204,15 @@ static void adopt_places(struct record *r, uint64_t now)
 	r->note.valid = 0;
 }
 
+static void note_doubt(struct session *s)
+{
+	uint64_t n = s->rec->in.writing;
+
+	s->rec->stdin_in_doubt += n;
+	if (n)
+		inq_taken(&s->in, n);
+}
+
 static int adopt_data(struct session *s)
 {
 	struct arena *a = &s->all->arena;
@@ -220,6 +229,10 @@ static int adopt_data(struct session *s)
 		if (r < 0)
 			return r;
 		s->has_in = true;
+		/* A crash in the middle of a write: whether the child got these bytes cannot be
+		 * known. Given twice they could do twice what was asked once; so they count as
+		 * given, and are told of. */
+		note_doubt(s);
 	}
 	return 0;
 }

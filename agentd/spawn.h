@@ -15,7 +15,6 @@
 
 #include "base/base.h"
 
-
 enum spawn_stage {
 	SPAWN_OK,
 	SPAWN_LIMITS, /* before the start: sessions or memory of our own */

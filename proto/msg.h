@@ -205,7 +205,7 @@ struct msg_entry {
 	int64_t pid;
 	struct msg_span out, err;
 	bool stdin_open;
-	uint64_t stdin_accepted, stdin_written;
+	uint64_t stdin_accepted, stdin_written, stdin_in_doubt;
 	uint64_t viewers, held;
 	int64_t disconnect_left_ms, retain_left_ms, timeout_left_ms; /* -1: not running */
 	uint64_t ring_size, ring_used;

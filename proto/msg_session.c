@@ -226,6 +226,8 @@ static void put_entry_numbers(struct jsonw *w, const struct msg_entry *m)
 	jsonw_bool(w, "open", m->stdin_open);
 	jsonw_u64(w, "accepted", m->stdin_accepted);
 	jsonw_u64(w, "written", m->stdin_written);
+	if (m->stdin_in_doubt)
+		jsonw_u64(w, "in_doubt", m->stdin_in_doubt);
 	jsonw_close(w, '}');
 	jsonw_u64(w, "viewers", m->viewers);
 	jsonw_u64(w, "held", m->held);
