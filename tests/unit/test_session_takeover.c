@@ -242,6 +242,40 @@ static void lose_pipes(struct record *rec)
 	rec->fd[2] = 998;
 }
 
+static void die_writing(struct record *rec)
+{
+	rec->in.writing = 1000;
+}
+
+/* Killed between write(2) and its bookkeeping: what may have been given is not given again, and
+ * told of. */
+static void test_stdin_in_doubt(void **state)
+{
+	static const uint8_t text[100000];
+	struct msg_start *start = srig_sh("sleep 60");
+	struct srig r;
+	struct watcher w;
+	struct msg_entry entry;
+	uint64_t written;
+
+	(void)state;
+	srig_up(&r, "none");
+	start->with_stdin = true;
+	srig_start(&r, "a", start);
+	watch_session(&w, found(&r, "a"), named(0, true));
+	assert_int_equal(viewer_input(&w.v, 0, text, sizeof(text), false), 0);
+	written = found(&r, "a")->rec->in.written;
+	assert_true(written < sizeof(text) - 1000); /* nobody reads: the pipe is full */
+	watcher_gone(&w, true);
+	watcher_fini(&w);
+	srig_take_over(&r, die_writing);
+	session_entry_msg(found(&r, "a"), &entry);
+	assert_int_equal(entry.stdin_in_doubt, 1000);
+	assert_int_equal(entry.stdin_written, written + 1000);
+	assert_int_equal(entry.stdin_accepted, sizeof(text));
+	srig_down(&r);
+}
+
 /* Nobody can say how it ended; that is what is said. Its output still comes. */
 static void test_agent_lost(void **state)
 {
@@ -416,6 +450,7 @@ int main(void)
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_times),
 		cmocka_unit_test(test_places),
+		cmocka_unit_test(test_stdin_in_doubt),
 		cmocka_unit_test(test_agent_lost),
 		cmocka_unit_test(test_pipes_lost),
 		cmocka_unit_test(test_gap),
