@@ -331,8 +331,11 @@ def test_upgrade_after_a_failed_one(agent, tmp_path):
 def test_two_upgrades_at_once(agent):
     """One wins; the other is refused or is over with its link. There is one agent afterwards."""
     links = [agent.connect() for _ in range(2)]
-    for link in links:
-        link.ask("upgrade", path=AGENTD)
+    links[0].ask("upgrade", path=AGENTD)
+    try:
+        links[1].ask("upgrade", path=AGENTD)
+    except LinkClosed:
+        pass  # the first one was quicker than we are
     harness.eventually(lambda: connect_with_retry(agent).hello["epoch"] > links[0].hello["epoch"], "an upgrade")
     assert agent.connect().request("info")["pid"] == agent.pid
 
