@@ -52,7 +52,8 @@ static const struct {
 struct http {
 	llhttp_t parser;
 	struct http_head head;
-	size_t taken; /* bytes of the head so far */
+	size_t taken;  /* bytes of the head so far */
+	uint32_t tail; /* the last four of them */
 	bool done;
 	int status; /* 0, or what is wrong */
 	bool lists_upgrade, lists_websocket;
@@ -290,6 +291,15 @@ void http_free(struct http *h)
 	free(h);
 }
 
+/* llhttp takes a status line that ends in two carriage returns; a head ends in "\r\n\r\n" and in
+ * nothing else. */
+static bool ends_properly(struct http *h, const uint8_t *data, size_t n)
+{
+	for (size_t i = n > 4 ? n - 4 : 0; i < n; i++)
+		h->tail = h->tail << 8 | data[i];
+	return !h->done || h->tail == 0x0d0a0d0a;
+}
+
 int http_feed(struct http *h, const void *data, size_t len, bool *done)
 {
 	size_t n = min_of(len, HTTP_HEAD_MAX - h->taken);
@@ -308,6 +318,10 @@ int http_feed(struct http *h, const void *data, size_t len, bool *done)
 		if (h->status == 0)
 			h->status = -400;
 		return h->status;
+	}
+	if (!ends_properly(h, data, n)) {
+		h->done = false;
+		return h->status = -400;
 	}
 	h->taken += n;
 	if (!h->done && h->taken == HTTP_HEAD_MAX)
