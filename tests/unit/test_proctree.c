@@ -95,7 +95,7 @@ static void test_session(void **state)
 	assert_int_equal(signal_session(&t, SIGTERM), 5);
 	assert_int_equal(wait_status(&t.leader), 128 + SIGTERM);
 	end(&t);
-	assert_int_equal(signal_session(&t, SIGTERM), 0);
+	expect(&t, 0); /* the last descriptors close a moment before the process is gone */
 }
 
 static void test_escaped_descendant(void **state)
@@ -135,7 +135,7 @@ static void test_after_the_leader(void **state)
 	assert_int_equal(proctree_start_time(t.leader.pid, &(uint64_t){0}), -ESRCH);
 	assert_int_equal(signal_session(&t, SIGKILL), 2);
 	end(&t);
-	assert_int_equal(signal_session(&t, SIGKILL), 0);
+	expect(&t, 0);
 }
 
 static void test_zombies_do_not_count(void **state)
