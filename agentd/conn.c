@@ -290,9 +290,11 @@ struct conn *conn_new(struct daemon *d, int fd, bool welcome)
 	c->pending = BUF_NULL(DAEMON_READ_SIZE);
 	c->service = (struct service_link){.mux = &c->wire.mux,
 		.sessions = &d->sessions,
+		.workers = &d->workers,
 		.host = &daemon_host,
 		.host_ctx = d,
 		.wake = wake};
+	list_init(&c->service.replies);
 	list_init(&c->woken);
 	list_append(&d->conns, &c->link);
 	d->n_conns++;
@@ -319,6 +321,7 @@ void conn_close(struct conn *c)
 	c->service.clean =
 		c->wire.close_code == WS_CLOSE_NORMAL || c->wire.close_code == WS_CLOSE_GOING_AWAY;
 	wire_fini(&c->wire);
+	service_link_fini(&c->service);
 	buf_fini(&c->pending);
 	list_remove(&c->link);
 	list_remove(&c->woken);

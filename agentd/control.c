@@ -103,6 +103,19 @@ static int dispatch(
 	}
 }
 
+/* 1: the answer comes from there, now or later. */
+static int to_family(struct service_link *l, uint64_t id, const struct msg_request *m,
+	struct json json, struct error *e)
+{
+	const struct request_family *f = service_family(m->op_name);
+	int r;
+
+	if (!f)
+		return 0;
+	r = f->request(l, id, strchr(m->op_name, '.') + 1, json, e);
+	return r < 0 ? r : 1;
+}
+
 void control_request(struct service_link *l, uint64_t id, const uint8_t *json, size_t len)
 {
 	struct msg_request m = {0};
@@ -112,6 +125,12 @@ void control_request(struct service_link *l, uint64_t id, const uint8_t *json, s
 
 	jsonw_init(&w, answer, sizeof(answer));
 	r = msg_parse_request(json, len, &m, &e);
+	if (r == 0 && m.op == OP_UNKNOWN)
+		r = to_family(l, id, &m, (struct json){json, len}, &e);
+	if (r > 0) {
+		msg_request_fini(&m);
+		return;
+	}
 	if (r == 0) {
 		jsonw_open(&w, NULL, '{');
 		r = dispatch(l, &m, &w, &e);

@@ -139,6 +139,7 @@ static void on_closed_all(uv_timer_t *t)
 	list_for_each_safe (c, &d->conns, struct conn, link)
 		conn_close(c);
 	sessions_close(&d->sessions);
+	workers_close(&d->workers);
 	for (size_t i = 0; i < array_size(d->signals); i++)
 		uv_close((uv_handle_t *)&d->signals[i], NULL);
 	uv_close((uv_handle_t *)&d->before_poll, NULL);
@@ -276,6 +277,9 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 	config_token_from_kernel(&d->config);
 	read_boot_id(d->boot_id);
 	init_handles(d);
+	r = workers_init(&d->workers, &d->loop, WORKERS_MAX);
+	if (r < 0)
+		return r;
 	r = sessions_init(&d->sessions, &d->loop, &d->config, in->arena_fd, &adopted);
 	if (r < 0) {
 		log_err("cannot set up the session table (cgroup=%s): %s", d->config.cgroup,
@@ -303,5 +307,8 @@ void daemon_fini(struct daemon *d)
 	close_fd(&d->spare_fd);
 	free(take_ptr(&d->read_buf));
 	ASSERT(uv_loop_close(&d->loop) == 0);
+	if (!workers_fini(&d->workers))
+		log_warn("a file system does not answer: left to the kernel threads=%u",
+			d->workers.threads);
 	config_fini(&d->config);
 }

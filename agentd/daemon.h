@@ -25,6 +25,7 @@ struct daemon {
 	struct config config;
 	char **argv; /* as started, for an upgrade */
 	struct sessions sessions;
+	struct workers workers;
 	struct listener listeners[CONFIG_LISTEN_MAX];
 	unsigned n_listeners;
 	struct list conns, woken, drowsy; /* all; to be flushed now; to be flushed soon */

@@ -186,8 +186,8 @@ static int find_session(struct service_link *l, const struct msg_open *m, struct
 	return *ret ? 0 : error_set(e, E_NOT_FOUND, ENOENT, "there is no session %s", m->id);
 }
 
-static int exec_open(
-	struct service_link *l, uint32_t channel, const struct msg_open *m, struct error *e)
+static int exec_open(struct service_link *l, uint32_t channel, const struct msg_open *m,
+	struct json json, struct error *e)
 {
 	struct exec *x;
 	struct session *s = NULL;
@@ -195,6 +195,7 @@ static int exec_open(
 	char text[1024];
 	int r = check_hold(l, m, e);
 
+	(void)json; /* m is what it says */
 	if (r < 0 || (r = find_session(l, m, &s, &o.is_new, e)) < 0)
 		return r;
 	x = calloc(1, sizeof(*x));

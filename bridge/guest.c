@@ -137,14 +137,17 @@ int64_t guest_request(
 	struct guest *g, const struct msg_request *m, guest_response_fn fn, void *owner)
 {
 	char json[FRAME_PAYLOAD_MAX];
+	size_t len = msg_format_request(m, json, sizeof(json));
+
+	return len > 0 ? guest_ask(g, json, len, fn, owner) : -EMSGSIZE;
+}
+
+int64_t guest_ask(struct guest *g, const void *json, size_t len, guest_response_fn fn, void *owner)
+{
 	uint64_t id;
-	size_t len;
 
 	if (!guest_is_up(g))
 		return -ENOTCONN;
-	len = msg_format_request(m, json, sizeof(json));
-	if (len == 0)
-		return -EMSGSIZE;
 	id = pending_add(&g->pending, fn, owner);
 	mux_request(&g->wire.mux, 0, id, json, len);
 	guest_kick(g);

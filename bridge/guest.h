@@ -105,6 +105,8 @@ const char *guest_why(const struct guest *g);
  * KiB. */
 int64_t guest_request(
 	struct guest *g, const struct msg_request *m, guest_response_fn fn, void *owner);
+/* The same for any JSON object. */
+int64_t guest_ask(struct guest *g, const void *json, size_t len, guest_response_fn fn, void *owner);
 /* The answer is no longer wanted. Fine when it came already. */
 void guest_cancel(struct guest *g, int64_t id);
 

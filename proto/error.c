@@ -25,6 +25,10 @@ static const char *const words[E_LAST] = {
 	[E_TOO_MANY] = "too_many",
 	[E_STOPPING] = "stopping",
 	[E_FAILED] = "failed",
+	[E_NOT_OWNER] = "not_owner",
+	[E_SPECIAL_FILE] = "special_file",
+	[E_TOO_LARGE] = "too_large",
+	[E_CANCELLED] = "cancelled",
 };
 
 const char *error_code_str(enum error_code code)

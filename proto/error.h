@@ -25,6 +25,10 @@ enum error_code {
 	E_TOO_MANY,
 	E_STOPPING,
 	E_FAILED,
+	E_NOT_OWNER,
+	E_SPECIAL_FILE,
+	E_TOO_LARGE,
+	E_CANCELLED,
 	E_LAST
 };
 

@@ -254,13 +254,16 @@ static int read_open(struct msg_reader *r, struct msg_open *m)
 
 	m->service = "";
 	if ((e = msg_get_str(r, r->root, "service", &m->service)) < 0 ||
-		(e = msg_get_name(r, r->root, "id", MSG_ID_MAX, &m->id)) < 0 ||
-		(e = msg_get_u64(r, r->root, "window", (uint64_t)MSG_INT_MAX, &m->window)) < 0 ||
-		(e = msg_get_object(r, r->root, "start", &start)) < 0 ||
-		(e = msg_get_object(r, r->root, "attach", &attach)) < 0)
+		(e = msg_get_u64(r, r->root, "window", (uint64_t)MSG_INT_MAX, &m->window)) < 0)
 		return e;
 	if (m->service[0] == '\0')
 		return msg_reader_fail(r, "service", "the name of a service");
+	if (strcmp(m->service, "exec") != 0)
+		return 0; /* its service reads the rest */
+	if ((e = msg_get_name(r, r->root, "id", MSG_ID_MAX, &m->id)) < 0 ||
+		(e = msg_get_object(r, r->root, "start", &start)) < 0 ||
+		(e = msg_get_object(r, r->root, "attach", &attach)) < 0)
+		return e;
 	if (start && (e = msg_read_start(r, start, &m->start)) < 0)
 		return e;
 	if (attach && (e = read_attach(r, attach, &m->attach)) < 0)

@@ -177,7 +177,7 @@ static void same_start(const struct msg_start *a, const struct msg_start *b)
 
 static void rnd_open(struct msg_open *m, struct parts *p)
 {
-	*m = (struct msg_open){.service = rnd_name(20), .window = rnd_u64(INT_MAX_JSON)};
+	*m = (struct msg_open){.service = "exec", .window = rnd_u64(INT_MAX_JSON)};
 	m->id = rnd(2) ? rnd_name(MSG_ID_MAX) : NULL;
 	m->has_start = rnd(4);
 	if (m->has_start)

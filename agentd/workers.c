@@ -1,0 +1,194 @@
+/*
+ * One lock around two lists. A thread takes from `queue`, runs, appends to `finished` and pokes the
+ * loop; the loop takes all of `finished` at once. The async handle is unreferenced: it never keeps
+ * the loop alive by itself.
+ */
+#include "agentd/workers.h"
+
+#include <signal.h>
+#include <time.h>
+
+#define IDLE_MS    1000
+#define GOODBYE_MS 500
+#define STACK_SIZE (256 * 1024)
+
+static struct timespec after_ms(unsigned ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_nsec -= 1000000000;
+		t.tv_sec++;
+	}
+	return t;
+}
+
+/* The next work, or NULL: time to go. With the lock held. */
+static struct work *next(struct workers *ws)
+{
+	struct timespec until = after_ms(IDLE_MS);
+	struct work *w;
+
+	while (list_empty(&ws->queue)) {
+		int r = 0;
+
+		if (ws->closing)
+			return NULL;
+		ws->idle++;
+		r = pthread_cond_timedwait(&ws->more, &ws->lock, &until);
+		ws->idle--;
+		if (r == ETIMEDOUT && list_empty(&ws->queue))
+			return NULL;
+	}
+	w = list_first(&ws->queue, struct work, link);
+	list_remove(&w->link);
+	ws->queued--;
+	return w;
+}
+
+static void *thread(void *arg)
+{
+	struct workers *ws = arg;
+	struct work *w;
+
+	pthread_mutex_lock(&ws->lock);
+	while ((w = next(ws))) {
+		pthread_mutex_unlock(&ws->lock);
+		w->run(w);
+		pthread_mutex_lock(&ws->lock);
+		if (list_empty(&ws->finished) && ws->open)
+			uv_async_send(&ws->async);
+		list_append(&ws->finished, &w->link);
+	}
+	ws->threads--;
+	pthread_cond_signal(&ws->fewer);
+	pthread_mutex_unlock(&ws->lock);
+	return NULL;
+}
+
+/* With every signal blocked: they are the loop's. */
+static int add_thread(struct workers *ws)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	pthread_t id;
+	int r;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&id, &attr, thread, ws);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (r == 0)
+		ws->threads++;
+	return -r;
+}
+
+static void on_async(uv_async_t *h)
+{
+	struct workers *ws = h->data;
+	struct list all;
+
+	list_init(&all);
+	pthread_mutex_lock(&ws->lock);
+	while (!list_empty(&ws->finished)) {
+		struct list *node = ws->finished.next;
+
+		list_remove(node);
+		list_append(&all, node);
+	}
+	pthread_mutex_unlock(&ws->lock);
+	while (!list_empty(&all)) {
+		struct work *w = list_first(&all, struct work, link);
+
+		list_remove(&w->link);
+		ws->pending--;
+		w->done(w);
+	}
+}
+
+int workers_init(struct workers *ws, uv_loop_t *loop, unsigned max)
+{
+	pthread_condattr_t attr;
+	int r;
+
+	*ws = (struct workers){.max = max};
+	list_init(&ws->queue);
+	list_init(&ws->finished);
+	r = uv_async_init(loop, &ws->async, on_async);
+	if (r < 0)
+		return r;
+	uv_unref((uv_handle_t *)&ws->async);
+	ws->async.data = ws;
+	ws->open = true;
+	pthread_mutex_init(&ws->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&ws->more, &attr);
+	pthread_cond_init(&ws->fewer, &attr);
+	pthread_condattr_destroy(&attr);
+	return 0;
+}
+
+int workers_submit(struct workers *ws, struct work *w)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&ws->lock);
+	if (ws->closing)
+		r = -ESHUTDOWN;
+	else if (ws->queued >= WORKERS_QUEUE)
+		r = -EAGAIN;
+	else if (ws->idle <= ws->queued && ws->threads < ws->max)
+		r = add_thread(ws);
+	if (r < 0 && r != -ESHUTDOWN && ws->threads > 0 && ws->queued < WORKERS_QUEUE)
+		r = 0; /* no more threads to be had: those that are there will come to it */
+	if (r == 0) {
+		list_init(&w->link);
+		list_append(&ws->queue, &w->link);
+		ws->queued++;
+		ws->pending++;
+		pthread_cond_signal(&ws->more);
+	}
+	pthread_mutex_unlock(&ws->lock);
+	return r;
+}
+
+void workers_close(struct workers *ws)
+{
+	if (!ws->open)
+		return;
+	pthread_mutex_lock(&ws->lock);
+	ws->closing = true;
+	ws->open = false;
+	pthread_cond_broadcast(&ws->more);
+	pthread_mutex_unlock(&ws->lock);
+	on_async(&ws->async);
+	uv_close((uv_handle_t *)&ws->async, NULL);
+}
+
+bool workers_fini(struct workers *ws)
+{
+	struct timespec until = after_ms(GOODBYE_MS);
+	bool all;
+
+	pthread_mutex_lock(&ws->lock);
+	while (ws->threads > 0 &&
+		pthread_cond_timedwait(&ws->fewer, &ws->lock, &until) != ETIMEDOUT)
+		;
+	all = ws->threads == 0;
+	pthread_mutex_unlock(&ws->lock);
+	if (!all)
+		return false;
+	on_async(&ws->async);
+	pthread_mutex_destroy(&ws->lock);
+	pthread_cond_destroy(&ws->more);
+	pthread_cond_destroy(&ws->fewer);
+	return true;
+}

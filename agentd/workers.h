@@ -1,0 +1,49 @@
+/*
+ * workers.h - threads for what may block: file systems, clocks, disks. A hung FUSE mount holds the
+ * thread that touched it and nobody else.
+ *
+ * A `struct work` is embedded in its owner's state. run() is called on some thread and must not
+ * touch the loop, JSON reading, sessions or the mux; done() follows on the loop, exactly once, and
+ * may free the memory or submit it again. Between submit and done the memory belongs to the work:
+ * who loses interest sets a flag of its own and waits for done(). At the end of the program done()
+ * may come when the loop is closed already: links and channels are gone by then, so all that is
+ * left to do is to free.
+ *
+ * Threads are made when there is work and none is idle, up to the limit; those that had nothing to
+ * do for a second are gone, so an idle agent has none.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <uv.h>
+
+#include "base/list.h"
+
+#define WORKERS_MAX   64   /* threads */
+#define WORKERS_QUEUE 4096 /* waiting for one */
+
+struct work {
+	void (*run)(struct work *w);
+	void (*done)(struct work *w);
+	struct list link;
+};
+
+struct workers {
+	uv_async_t async;
+	pthread_mutex_t lock;
+	pthread_cond_t more, fewer;
+	struct list queue, finished;
+	unsigned threads, idle, queued, max;
+	unsigned pending; /* submitted and not done; the loop's own count */
+	bool closing, open;
+};
+
+int workers_init(struct workers *ws, uv_loop_t *loop, unsigned max);
+/* 0; -EAGAIN: too much is waiting already; -ESHUTDOWN; or no thread can be had (-errno). After a
+ * failure the work was never seen. */
+int workers_submit(struct workers *ws, struct work *w);
+/* No more work is taken. What is queued or runs is still done, as long as the loop runs. */
+void workers_close(struct workers *ws);
+/* After the loop. Waits a moment for threads; one that hangs in the kernel is left behind. False:
+ * there is one. */
+bool workers_fini(struct workers *ws);
