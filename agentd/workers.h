@@ -19,7 +19,7 @@
 
 #include "base/list.h"
 
-#define WORKERS_MAX   64   /* threads */
+#define WORKERS_MAX   256  /* threads */
 #define WORKERS_QUEUE 4096 /* waiting for one */
 
 struct work {

@@ -54,3 +54,7 @@ int msg_value_integer(const cJSON *value, int64_t min, int64_t max, int64_t *ret
 int msg_read_start(struct msg_reader *r, const cJSON *obj, struct msg_start *s);
 void msg_put_start(struct jsonw *w, const struct msg_start *s);
 int msg_read_end(struct msg_reader *r, const cJSON *obj, struct msg_end *m);
+
+struct msg_where;
+/* `path`, `root`, `user` and `owner` of a file operation. */
+int msg_read_where(struct msg_reader *r, const cJSON *obj, struct msg_where *w);
