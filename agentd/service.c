@@ -2,6 +2,7 @@
 
 static const struct service *const services[] = {
 	&exec_service,
+	&file_service,
 };
 
 static const struct request_family *const families[] = {

@@ -41,7 +41,7 @@ struct service {
 		struct json json, struct error *e);
 };
 
-extern const struct service exec_service;
+extern const struct service exec_service, file_service;
 
 /* Requests on channel 0 whose name is "family.something". 0: answered (mux_respond), or a reply is
  * kept and will be; a negative errno with the error filled. */

@@ -53,3 +53,20 @@ int msg_read_where(struct msg_reader *r, const cJSON *obj, struct msg_where *w)
 		return msg_reader_fail(r, "root", "an absolute path");
 	return owner ? read_owner(r, owner, &w->owner) : 0;
 }
+
+int msg_parse_file_op(const uint8_t *json, size_t len, char ret[MSG_FILE_OP_MAX], struct error *e)
+{
+	const char *op = NULL;
+	struct msg_reader r;
+	int err = msg_reader_init(&r, json, len, true, e);
+
+	if (err < 0)
+		return err;
+	err = msg_get_name(&r, r.root, "op", MSG_FILE_OP_MAX - 1, &op);
+	if (err == 0 && !op)
+		err = msg_reader_fail(&r, "op", "the name of an operation");
+	if (err == 0)
+		strcpy(ret, op);
+	msg_reader_fini(&r);
+	return err;
+}

@@ -19,3 +19,7 @@ struct msg_where {
 	const char *root, *user; /* NULL: none */
 	struct msg_owner owner;
 };
+
+/* The `op` of an OPEN. */
+#define MSG_FILE_OP_MAX 24
+int msg_parse_file_op(const uint8_t *json, size_t len, char ret[MSG_FILE_OP_MAX], struct error *e);

@@ -1,0 +1,24 @@
+#include "agentd/file.h"
+
+#include "proto/msg_file.h"
+
+static const struct file_op *const ops[] = {
+	NULL,
+};
+
+static int file_open(struct service_link *l, uint32_t channel, const struct msg_open *m,
+	struct json json, struct error *e)
+{
+	char name[MSG_FILE_OP_MAX];
+	int r = msg_parse_file_op(json.text, json.len, name, e);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < array_size(ops); i++) {
+		if (ops[i] && strcmp(ops[i]->name, name) == 0)
+			return ops[i]->open(l, channel, m->window, json, e);
+	}
+	return error_set(e, E_UNKNOWN_OP, 0, "there is no file operation \"%s\"", name);
+}
+
+const struct service file_service = {.name = "file", .open = file_open};
