@@ -1,0 +1,174 @@
+"""init as PID 1 of namespaces of its own, on a tiny root: what needs no kernel of its own.
+
+It needs root, and the static programs: `./dev static`.
+"""
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+from harness import ROOT, Target, eventually
+from test_cgroup import cgroup2_mount, remove
+
+pytestmark = pytest.mark.own_agent
+
+APPLETS = "sh grep sleep cat ls ps mount hostname kill id ip head wc seq true dd touch env test readlink umount".split()
+
+
+def static(name):
+    return pathlib.Path(os.environ.get(f"{name.upper()}_STATIC", ROOT / f"build/static/bin/{name}"))
+
+
+class Machine(Target):
+    """A root directory with busybox, init and agentd, and init running on it as PID 1."""
+
+    def __init__(self, *words, prepare=lambda root: None):
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix="agentd-init-"))
+        for name in "bin usr/sbin etc root proc sys dev run tmp srv".split():
+            (self.root / name).mkdir(parents=True)
+        shutil.copy("/bin/busybox", self.root / "bin")
+        for name in APPLETS:
+            (self.root / "bin" / name).symlink_to("busybox")
+        shutil.copy(static("agentd"), self.root / "usr/sbin/agentd")
+        shutil.copy(static("init"), self.root / "usr/sbin/agentd-init")
+        (self.root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+        (self.root / "etc/hostname").write_text("machine-of-a-test\n")
+        prepare(self.root)
+        super().__init__(f"unix:{self.root}/srv/agent")
+        # A cgroup of its own, so that its "/" is not everybody's.
+        mount = cgroup2_mount()
+        assert mount, "no cgroup v2 that can be written"
+        self.cgroup = pathlib.Path(tempfile.mkdtemp(prefix="agentd-init-", dir=mount))
+        self.log_path = self.root / "log"
+        with open(self.log_path, "wb") as log:
+            self.proc = subprocess.Popen(
+                ["unshare", "--cgroup", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--net", "--ipc",
+                 "chroot", self.root, "/usr/sbin/agentd-init", "agentd.listen=unix:/srv/agent", *words],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=lambda: (self.cgroup / "cgroup.procs").write_text(str(os.getpid())))
+        eventually(lambda: (self.root / "srv/agent").exists(), "agentd to listen", 15)
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def wait(self):
+        """How it ended: power off is SIGINT to the init of a namespace, reboot SIGHUP; unshare passes it on."""
+        code = self.proc.wait(15)
+        return {128 + signal.SIGINT: "off", -signal.SIGINT: "off", 128 + signal.SIGHUP: "reboot",
+                -signal.SIGHUP: "reboot"}.get(code, code)
+
+    def destroy(self):
+        super().stop()
+        if self.proc.poll() is None:
+            self.proc.kill()
+        self.proc.wait()
+        remove(self.cgroup)
+        shutil.rmtree(self.root)
+
+
+@pytest.fixture
+def machine():
+    machines = []
+
+    def boot(*words, **how):
+        machines.append(Machine(*words, **how))
+        return machines[-1]
+    yield boot
+    for one in machines:
+        one.destroy()
+
+
+def out(link, script):
+    done = link.sh(script)
+    assert done.end["state"] == "exited" and done.end["code"] == 0, (done.end, done.err)
+    return done.out.decode()
+
+
+def lowest_oom_score():
+    """-1000, or 0 where root has not the right to protect anybody (CAP_SYS_RESOURCE)."""
+    script = "echo -1000 2>/dev/null >/proc/self/oom_score_adj; cat /proc/self/oom_score_adj"
+    return subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True).stdout
+
+
+def test_a_system(machine):
+    """What programs expect is there: file systems, a name, an identity, loopback, links in /dev."""
+    link = machine().connect()
+    mounts = dict(re.findall(r"^\S+ on (\S+) type (\S+)", out(link, "mount"), re.M))
+    for where, kind in {"/proc": "proc", "/sys": "sysfs", "/dev": "devtmpfs", "/dev/pts": "devpts",
+                        "/dev/shm": "tmpfs", "/run": "tmpfs", "/tmp": "tmpfs", "/sys/fs/cgroup": "cgroup2"}.items():
+        assert mounts.get(where) == kind, where
+    assert out(link, "hostname") == "machine-of-a-test\n"
+    assert re.fullmatch(r"[0-9a-f]{32}\n", out(link, "cat /etc/machine-id"))
+    assert "inet 127.0.0.1/8" in out(link, "ip addr show lo")
+    assert out(link, "readlink /dev/fd") == "/proc/self/fd\n"
+    assert out(link, "ulimit -n; cat /proc/self/oom_score_adj") == "1024\n0\n"
+    assert out(link, "cat /proc/2/oom_score_adj") == lowest_oom_score()
+    assert "/agentd" in out(link, "cat /proc/2/cgroup") and "/sandbox/" in out(link, "cat /proc/self/cgroup")
+
+
+def test_orphans_are_reaped(machine):
+    """5000 children of nobody leave no zombie."""
+    link = machine().connect()
+    out(link, "i=0; while [ $i -lt 5000 ]; do (true & ) ; i=$((i+1)); done")
+    eventually(lambda: out(link, "grep -l '^State:.Z' /proc/[0-9]*/status || true") == "", "no zombies")
+
+
+def test_agentd_is_started_again(machine):
+    """It dies, and another is there; also when it dies many times."""
+    box = machine()
+    for _ in range(5):
+        link = box.connect()
+        pid = link.request("info")["pid"]
+        link.ask("start", id=box.new_id(), start={"cmd": ["/bin/kill", "-9", str(pid)]})
+        link.wait_eof()
+
+        def again():
+            try:
+                return box.connect().request("info")["pid"] != pid
+            except Exception:  # between two agents nobody answers
+                return False
+        eventually(again, "another agentd", 15)
+    assert box.log().count("agentd ended signal=9") == 5
+
+
+@pytest.mark.parametrize("sig, how", [("TERM", "off"), ("PWR", "off"), ("INT", "reboot")])
+def test_the_end(machine, sig, how):
+    """Sessions are ended with grace, others get TERM; then the machine ends as asked, in time."""
+    box = machine("agentd.stop_ms=4000")
+    link = box.connect()
+    polite = "trap 'echo bye >/srv/said; exit 0' TERM; echo up >/srv/up; while true; do sleep 0.1; done"
+    link.request("start", id="polite", start={"cmd": ["/bin/sh", "-c", polite]})
+    link.request("start", id="deaf", start={"cmd": ["/bin/sh", "-c", "trap '' TERM; while true; do sleep 1; done"]})
+    eventually((box.root / "srv/up").exists, "the session")
+    began = time.monotonic()
+    link.request("start", id="end", start={"cmd": ["/bin/kill", f"-{sig}", "1"]})
+    assert box.wait() == how
+    assert time.monotonic() - began < 6
+    assert (box.root / "srv/said").read_text() == "bye\n"
+    assert "stopped" in box.log()
+
+
+def test_a_hung_agent_does_not_hold_up_the_end(machine):
+    box = machine("agentd.stop_ms=1000")
+    link = box.connect()
+    link.ask("start", id="end", start={"cmd": ["/bin/sh", "-c", "kill -STOP 2; kill -TERM 1"]})
+    assert box.wait() == "off"
+
+
+def test_options_of_the_kernel_command_line(machine):
+    """agentd.KEY=VALUE are agentd's settings; a wrong one is said, and tried again only now and then."""
+    box = machine("agentd.max_channels=7", "quiet", "agentd.stop_ms=500")
+    assert box.connect().hello["limits"]["channels"] == 7
+
+    def broken(root):
+        (root / "srv/agent").touch()
+    bad = machine("agentd.no_such=1", prepare=broken)
+    eventually(lambda: "no_such" in bad.log(), "the reason")
+    time.sleep(1)
+    assert 2 <= bad.log().count("agentd ended code=2") <= 8
