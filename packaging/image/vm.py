@@ -1,0 +1,191 @@
+#!/usr/bin/python3
+"""A sandbox VM: QEMU with vsock, from what packaging/image/build made. `./dev vm` and the tests use it.
+
+    packaging/image/vm.py [--flavour minimal] [--memory 512] [--cpus 1] [--append WORDS] [COMMAND [ARG...]]
+
+Boots, waits for the agent, runs COMMAND (agentctl's arguments; default: a shell), powers off. The disk is an overlay
+that is thrown away. Without KVM it is emulated; which of the two works is found out once, by trying.
+"""
+import argparse
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+IMAGE = TOP / "build/image"
+KVM_TRIAL = 8.0  # seconds for a guest that takes one, if KVM is real
+BOOT = 60.0
+
+
+class VmError(Exception):
+    pass
+
+
+class Vm:
+    """One machine in a directory of its own. start() returns when QEMU runs; wait_agent() when agentd answers."""
+
+    next_cid = 1000 + os.getpid() % 100000
+
+    def __init__(self, flavour="minimal", memory=256, cpus=1, append="", accel=None, disk=None):
+        for name in ("vmlinuz", "initramfs.img", f"{flavour}.ext4"):
+            if not (IMAGE / name).exists():
+                raise VmError(f"no {IMAGE / name}: run ./dev image")
+        if not (IMAGE / "vhost-device-vsock").exists() and not has_vhost():
+            raise VmError("no vsock device: run ./dev image")
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="agentd-vm-"))
+        self.flavour, self.memory, self.cpus, self.append = flavour, memory, cpus, append
+        self.accel = accel
+        self.disk = disk or self.dir / "disk.qcow2"
+        self.console = self.dir / "console"
+        Vm.next_cid += 1
+        self.cid = Vm.next_cid
+        self.qemu = self.vsock = None
+        self.started = None
+
+    @property
+    def target(self):
+        return f"vsock:{self.cid}:1024" if has_vhost() else f"hybrid:{self.dir}/vsock:1024"
+
+    def start(self):
+        if not self.disk.exists():
+            run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", IMAGE / f"{self.flavour}.ext4", self.disk)
+        self.accel = self.accel or accelerator()
+        device = self._vsock_device()
+        self.started = time.monotonic()
+        self.qemu = subprocess.Popen([
+            "qemu-system-x86_64", "-name", "agentd", "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
+            "-machine", "q35", "-cpu", "host" if self.accel == "kvm" else "max", "-accel", self.accel,
+            "-smp", str(self.cpus), "-m", str(self.memory),
+            "-object", f"memory-backend-memfd,id=ram,size={self.memory}M,share=on", "-numa", "node,memdev=ram",
+            "-kernel", IMAGE / "vmlinuz", "-initrd", IMAGE / "initramfs.img",
+            "-append", f"console=ttyS0 quiet loglevel=4 panic=-1 {self.append}",
+            "-drive", f"file={self.disk},if=virtio,format=qcow2,cache=unsafe", "-device", "virtio-rng-pci",
+            "-serial", f"file:{self.console}", "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off", *device],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.dir / "qemu.log", "wb"),
+            start_new_session=True)
+
+    def _vsock_device(self):
+        if has_vhost():
+            return ["-device", f"vhost-vsock-pci,guest-cid={self.cid}"]
+        sock = self.dir / "vhost"
+        self.vsock = subprocess.Popen(
+            [IMAGE / "vhost-device-vsock", "--vm", f"guest-cid={self.cid},uds-path={self.dir}/vsock,socket={sock}"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.dir / "vhost.log", "wb"),
+            start_new_session=True)
+        until(sock.exists, 5, "vhost-device-vsock to listen")
+        return ["-chardev", f"socket,id=vsock,path={sock}", "-device", "vhost-user-vsock-pci,chardev=vsock"]
+
+    def wait_agent(self, timeout=BOOT):
+        """Seconds from the start of QEMU until a connection to the agent stood."""
+        def answers():
+            if self.qemu.poll() is not None:
+                raise VmError(f"QEMU ended:\n{self.log()}")
+            return self.dial()
+        until(answers, timeout, lambda: f"agentd in the VM; its console:\n{self.log()}")
+        return time.monotonic() - self.started
+
+    def dial(self):
+        """Whether something accepts on port 1024 of the guest."""
+        try:
+            if has_vhost():
+                with socket.socket(socket.AF_VSOCK) as s:
+                    s.settimeout(1)
+                    s.connect((self.cid, 1024))
+                    return True
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(1)
+                s.connect(f"{self.dir}/vsock")
+                s.sendall(b"CONNECT 1024\n")
+                return s.recv(64).startswith(b"OK ")
+        except OSError:
+            return False
+
+    def log(self):
+        text = ""
+        for path in (self.console, self.dir / "qemu.log", self.dir / "vhost.log"):
+            if path.exists():
+                text += path.read_text(errors="replace")[-4000:]
+        return text
+
+    def wait_off(self, timeout=30):
+        """Until the machine has powered itself off."""
+        self.qemu.wait(timeout)
+
+    def stop(self):
+        for process in (self.qemu, self.vsock):
+            if process and process.poll() is None:
+                process.kill()
+            if process:
+                process.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def run(*command):
+    done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise VmError(f"{command[0]}: {done.stderr.strip()}")
+
+
+def until(done, timeout, what):
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > deadline:
+            raise VmError(f"waited {timeout} s for {what() if callable(what) else what}")
+        time.sleep(0.02)
+
+
+def has_vhost():
+    return os.access("/dev/vhost-vsock", os.R_OK | os.W_OK)
+
+
+def accelerator():
+    """kvm where a stock guest really boots with it, else tcg; a /dev/kvm that cannot boot one exists, too."""
+    remembered = IMAGE / "accelerator"
+    if remembered.exists():
+        return remembered.read_text().strip()
+    answer = "tcg"
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        trial = Vm(accel="kvm")
+        try:
+            trial.start()
+            trial.wait_agent(KVM_TRIAL)
+            answer = "kvm"
+        except VmError:
+            pass
+        finally:
+            trial.stop()
+    remembered.write_text(answer + "\n")
+    return answer
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Boots a sandbox VM and gives a shell in it.")
+    parser.add_argument("--flavour", default="minimal")
+    parser.add_argument("--memory", type=int, default=512, help="MiB")
+    parser.add_argument("--cpus", type=int, default=1)
+    parser.add_argument("--append", default="", help="words for the kernel's command line")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="agentctl's arguments, e.g. run -- uname -a")
+    args = parser.parse_args()
+    vm = Vm(args.flavour, args.memory, args.cpus, args.append)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        vm.start()
+        took = vm.wait_agent()
+        print(f"+ up after {took:.1f} s ({vm.accel}); agentctl --connect {vm.target}", file=sys.stderr)
+        agentctl = [TOP / "build/release/bin/agentctl", "--connect", vm.target]
+        return subprocess.call([*agentctl, *(args.command or ["pty"])])
+    except VmError as error:
+        print(f"vm: {error}", file=sys.stderr)
+        return 1
+    finally:
+        vm.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
