@@ -63,18 +63,19 @@ static void on_timer(uv_timer_t *t);
 void session_arm(struct session *s)
 {
 	const struct record *r = s->rec;
-	uint64_t now = now_ms(), at = 0;
+	uint64_t now = now_ms(), at;
 
 	if (s->closing)
 		return;
+	at = place_expire(s->rec, now);
+	terminal_tick(s, now);
 	if (!session_ended(s))
-		at = sooner(r->timeout_at, r->disconnect_at);
+		at = sooner(at, sooner(r->timeout_at, r->disconnect_at));
 	at = sooner(at, r->kill_at);
 	at = sooner(at, quiet_at(s));
 	at = sooner(at, r->expire_at);
 	at = sooner(at, r->repaint_at);
 	at = sooner(at, session_residue_unknown(s) ? now : 0);
-	at = sooner(at, place_expire(s->rec, now));
 	if (at == 0)
 		uv_timer_stop(&s->timer);
 	else
@@ -162,7 +163,6 @@ static void on_timer(uv_timer_t *t)
 		return;
 	}
 	place_expire(r, now);
-	terminal_tick(s, now);
 	session_unpin(s);
 	if (session_residue_unknown(s))
 		session_on_readable(&s->process, STORE_OUT);
