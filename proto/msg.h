@@ -88,7 +88,7 @@ struct msg_start {
 	struct msg_rlimit rlimits[MSG_RLIMITS_MAX];
 	size_t n_rlimits;
 	struct msg_pty pty;
-	uint64_t fingerprint; /* of all of the above; never 0 */
+	uint64_t fingerprint; /* of all of the above but the terminal's size; never 0 */
 };
 
 enum msg_policy { POLICY_LOSSLESS, POLICY_LIVE };

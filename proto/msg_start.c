@@ -173,8 +173,7 @@ static uint64_t fingerprint(const struct msg_start *s)
 	uint64_t h = 0xcbf29ce484222325ULL;
 	uint64_t numbers[] = {s->timeout_ms, s->kill_grace_ms, s->disconnect_ms, s->linger_ms,
 		s->retain_ms, s->ring, s->clear_env, s->with_stdin, s->group, s->argc, s->n_env,
-		s->n_rlimits, s->pty.on, s->pty.login, s->pty.size.cols, s->pty.size.rows,
-		s->pty.size.xpixel, s->pty.size.ypixel};
+		s->n_rlimits, s->pty.on, s->pty.login};
 
 	for (size_t i = 0; i < array_size(numbers); i++)
 		mix_u64(&h, numbers[i]);
