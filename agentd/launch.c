@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "agentd/proctree.h"
+#include "agentd/pty.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -68,6 +69,43 @@ static void prepare_cwd(struct launch *l)
 	}
 }
 
+/* "-" and the last part of the path, by which a shell knows that it is a login shell. */
+static void prepare_login(struct launch *l)
+{
+	const char *slash = strrchr(l->argv[0], '/'), *name = slash ? slash + 1 : l->argv[0];
+	size_t slots = (l->argc + 2) * sizeof(char *);
+	char **block = calloc(1, slots + strlen(name) + 2);
+
+	if (!block) {
+		fail(l, SPAWN_LIMITS, ENOMEM);
+		return;
+	}
+	l->login_argv = block;
+	memcpy(block + 1, l->argv, l->argc * sizeof(char *));
+	block[1] = (char *)block + slots;
+	block[1][0] = '-';
+	memcpy(block[1] + 1, name, strlen(name) + 1);
+}
+
+static void prepare_command(struct launch *l)
+{
+	const struct msg_start *s = l->start;
+
+	l->argv = s->argv;
+	l->argc = s->argc;
+	if (s->argc == 0) {
+		ASSERT(s->pty.on);
+		l->shell[0] = l->shell[2] = NULL;
+		l->shell[1] = (char *)(s->pty.shell                     ? s->pty.shell
+				       : access("/bin/bash", X_OK) == 0 ? "/bin/bash"
+									: "/bin/sh");
+		l->argv = l->shell + 1;
+		l->argc = 1;
+	}
+	if (s->pty.login)
+		prepare_login(l);
+}
+
 /* An environment under construction. Only the base variables can be replaced or removed: names in a
  * JSON object are unique, and a search through them all would cost the square of what a client
  * sends. */
@@ -106,8 +144,9 @@ static void prepare_env(struct launch *l)
 		{"SHELL", l->user.shell},
 		{"LANG", "C.UTF-8"},
 	};
+	const char *term = s->pty.on && s->pty.term ? s->pty.term : "";
 	size_t n_base = s->clear_env ? 0 : array_size(base);
-	size_t vars = (n_base + s->n_env + 1) * sizeof(char *), text = 0;
+	size_t vars = (n_base + s->n_env + 2) * sizeof(char *), text = strlen(term) + 6;
 	struct env e = {0};
 
 	for (size_t i = 0; i < n_base; i++)
@@ -125,6 +164,8 @@ static void prepare_env(struct launch *l)
 		if (base[i].value[0])
 			env_put(&e, base[i].name, base[i].value);
 	}
+	if (term[0])
+		env_put(&e, "TERM", term);
 	e.n_base = e.n;
 	for (size_t i = 0; i < s->n_env; i++)
 		env_put(&e, s->env[i].name, s->env[i].value);
@@ -140,11 +181,12 @@ void launch_prepare(struct launch *l, const struct msg_start *start, const struc
 {
 	l->start = start;
 	l->set_user = false;
-	l->envp = NULL;
+	l->envp = l->login_argv = NULL;
 	l->path = NULL;
 	l->stage = SPAWN_OK;
 	l->err = 0;
 	l->user.home[0] = l->user.name[0] = l->user.shell[0] = '\0';
+	prepare_command(l);
 	prepare_user(l, config);
 	prepare_cwd(l);
 	prepare_env(l);
@@ -158,6 +200,21 @@ static int dev_null(void)
 	if (fd < 0)
 		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
+}
+
+/* The slave stays open here, too (record.h). */
+static int make_terminal(struct launch *l, struct record *rec, int child[3])
+{
+	int r = pty_open(
+		&rec->tty_size, l->set_user ? l->user.uid : geteuid(), &rec->fd[1], &rec->fd[2]);
+
+	if (r < 0)
+		return r;
+	rec->fd[0] = fcntl(rec->fd[1], F_DUPFD_CLOEXEC, 3);
+	if (rec->fd[0] < 0)
+		return -errno;
+	child[0] = child[1] = child[2] = rec->fd[2];
+	return 0;
 }
 
 /* Our ends go into the record at once: whoever sees a failure closes what is there. */
@@ -245,6 +302,8 @@ static bool process_group_will_do(const struct launch *l, bool has_cgroup)
 {
 	static int terminal = -1;
 
+	if (l->start->pty.on)
+		return false;
 	if (l->start->group != GROUP_AUTO)
 		return l->start->group == GROUP_PROCESS;
 	if (terminal < 0) {
@@ -259,12 +318,14 @@ static int run(struct launch *l, struct record *rec, int cgroup_fd, const int ch
 {
 	struct spawn_rlimit rlimits[MSG_RLIMITS_MAX + 1];
 	struct spawn_request req = {
-		.argv = l->start->argv,
+		.argv = l->login_argv ? l->login_argv + 1 : l->argv,
+		.program = l->argv[0],
 		.envp = l->envp,
 		.path = l->path,
 		.cwd = l->cwd,
 		.fd = {child[0], child[1], child[2]},
 		.new_session = !rec->process_group,
+		.controlling_tty = rec->pty,
 		.set_user = l->set_user,
 		.uid = l->user.uid,
 		.gid = l->user.gid,
@@ -295,7 +356,7 @@ int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
 
 	if (l->stage != SPAWN_OK)
 		return -l->err;
-	r = make_pipes(l, rec, child);
+	r = rec->pty ? make_terminal(l, rec, child) : make_pipes(l, rec, child);
 	if (r < 0) {
 		fail(l, SPAWN_PIPE, -r);
 	} else {
@@ -313,7 +374,7 @@ int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
 			r = run(l, rec, -1, child);
 		}
 	}
-	for (int i = l->start->with_stdin ? 0 : 1; i < 3; i++)
+	for (int i = l->start->with_stdin ? 0 : 1; i < 3 && !rec->pty; i++)
 		close_fd(&child[i]);
 	if (r < 0) {
 		for (int i = 0; i < 3; i++)
@@ -332,4 +393,5 @@ int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
 void launch_fini(struct launch *l)
 {
 	free(take_ptr(&l->envp));
+	free(take_ptr(&l->login_argv));
 }

@@ -55,6 +55,14 @@ int msg_read_start(struct msg_reader *r, const cJSON *obj, struct msg_start *s);
 void msg_put_start(struct jsonw *w, const struct msg_start *s);
 int msg_read_end(struct msg_reader *r, const cJSON *obj, struct msg_end *m);
 
+/* The members of a terminal's size (msg_pty.c): cols and rows must be there when `whole`. */
+int msg_read_size(struct msg_reader *r, const cJSON *obj, bool whole, struct msg_size *ret);
+void msg_put_size(struct jsonw *w, const struct msg_size *m);
+int msg_read_pty(struct msg_reader *r, const cJSON *start, struct msg_start *s);
+void msg_put_pty(struct jsonw *w, const struct msg_pty *m);
+int msg_read_attach_pty(struct msg_reader *r, const cJSON *attach, struct msg_attach *a);
+void msg_put_attach_pty(struct jsonw *w, const struct msg_attach *a);
+
 struct msg_where;
 /* `path`, `root`, `user` and `owner` of a file operation. */
 int msg_read_where(struct msg_reader *r, const cJSON *obj, struct msg_where *w);
