@@ -119,13 +119,12 @@ static bool record_valid(const struct arena_head *h, uint64_t off, uint64_t size
 	       size <= h->records_size && off - h->records_off <= h->records_size - size;
 }
 
-int arena_open(struct arena *a, int fd, uint64_t charge_max)
+/* Its layout is ours, in a file of that size. From the epoch on, anything may be. */
+static int read_head(int fd, struct arena_head *want)
 {
-	struct arena_head found, want;
+	struct arena_head found;
 	struct stat st;
-	int r;
 
-	*a = (struct arena){.fd = -1};
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size < SIZE_MIN ||
@@ -133,10 +132,25 @@ int arena_open(struct arena *a, int fd, uint64_t charge_max)
 		return -EINVAL;
 	if (found.slots == 0 || found.slots > SLOTS_MAX)
 		return -EINVAL;
-	lay_out(&want, (uint64_t)st.st_size, found.slots);
-	/* From the epoch on, anything may be. */
-	if (memcmp(&found, &want, offsetof(struct arena_head, epoch)) != 0)
-		return -EINVAL;
+	lay_out(want, (uint64_t)st.st_size, found.slots);
+	return memcmp(&found, want, offsetof(struct arena_head, epoch)) == 0 ? 0 : -EINVAL;
+}
+
+bool arena_fits(int fd)
+{
+	struct arena_head want;
+
+	return read_head(fd, &want) == 0;
+}
+
+int arena_open(struct arena *a, int fd, uint64_t charge_max)
+{
+	struct arena_head want;
+	int r = read_head(fd, &want);
+
+	*a = (struct arena){.fd = -1};
+	if (r < 0)
+		return r;
 	r = map(a, fd, want.size);
 	if (r == 0)
 		r = set_up(a, fd, charge_max);

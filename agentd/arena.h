@@ -21,7 +21,7 @@
 #include "agentd/ranges.h"
 
 #define ARENA_MAGIC   0x61726e61u
-#define ARENA_VERSION 2u /* of the layout of everything inside; a reader refuses another */
+#define ARENA_VERSION 3u /* of the layout of everything inside; a reader refuses another */
 #define ARENA_GRANULE 256u
 #define ARENA_PAGE    4096u
 #define ARENA_WARM    32u
@@ -60,6 +60,8 @@ struct arena {
 /* An empty arena for `slots` sessions. The virtual size is the largest the system grants, from 64
  * GiB down to 1 GiB; -ENOMEM or the errno below that. charge_max bounds extent memory. */
 int arena_create(struct arena *a, uint32_t slots, uint64_t charge_max);
+/* Can arena_open() take it over? */
+bool arena_fits(int fd);
 /* Maps an arena that another process made; takes fd over on success. Everything counts as free
  * until claimed. -EINVAL: not an arena or another version; every size is checked against the file
  * before it is used. Slots that point outside the records are cleared. The epoch grows by one. */

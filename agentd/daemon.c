@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "agentd/keep.h"
 #include "agentd/listen.h"
 #include "agentd/takeover.h"
 
@@ -254,6 +255,28 @@ static int start_listeners(struct daemon *d, const struct inherited *in)
 	return 0;
 }
 
+/* From a former agent's hands (an upgrade), from the keeper's (it died), or anew. */
+static int start_sessions(struct daemon *d, const struct inherited *in, unsigned *ret_adopted)
+{
+	int arena_fd = in->arena_fd, r;
+	bool returned;
+
+	keeper_init(&d->keeper);
+	if (in->link_fd >= 0)
+		d->keeper.link = in->link_fd;
+	returned = arena_fd < 0 && (arena_fd = keeper_claim_arena(&d->keeper)) >= 0;
+	if (returned && !arena_fits(arena_fd)) {
+		log_err("the sessions of the agent before cannot be taken over: another layout");
+		keep_forget_all(&d->keeper, (unsigned)d->config.max_sessions);
+		close_fd(&arena_fd);
+		returned = false;
+	}
+	r = sessions_init(
+		&d->sessions, &d->loop, &d->config, &d->keeper, arena_fd, returned, ret_adopted);
+	keeper_drop_rest(&d->keeper);
+	return r;
+}
+
 int daemon_init(struct daemon *d, struct config *config, char **argv, const struct inherited *in)
 {
 	unsigned adopted = 0;
@@ -280,7 +303,7 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 	r = workers_init(&d->workers, &d->loop, WORKERS_MAX);
 	if (r < 0)
 		return r;
-	r = sessions_init(&d->sessions, &d->loop, &d->config, in->arena_fd, &adopted);
+	r = start_sessions(d, in, &adopted);
 	if (r < 0) {
 		log_err("cannot set up the session table (cgroup=%s): %s", d->config.cgroup,
 			strerror(-r));
@@ -291,7 +314,8 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 	snprintf(d->instance, sizeof(d->instance), "%016llx",
 		(unsigned long long)d->sessions.arena.head->instance);
 	d->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (in->arena_fd >= 0)
+	keeper_say(&d->keeper, "READY=1");
+	if (d->sessions.arena.head->epoch > 1)
 		log_info("took over sessions=%u epoch=%u", adopted, d->sessions.arena.head->epoch);
 	return 0;
 }
@@ -304,6 +328,7 @@ int daemon_run(struct daemon *d)
 void daemon_fini(struct daemon *d)
 {
 	sessions_fini(&d->sessions, true);
+	keeper_fini(&d->keeper);
 	close_fd(&d->spare_fd);
 	free(take_ptr(&d->read_buf));
 	ASSERT(uv_loop_close(&d->loop) == 0);

@@ -26,6 +26,7 @@ struct daemon {
 	char **argv; /* as started, for an upgrade */
 	struct sessions sessions;
 	struct workers workers;
+	struct keeper keeper;
 	struct listener listeners[CONFIG_LISTEN_MAX];
 	unsigned n_listeners;
 	struct list conns, woken, drowsy; /* all; to be flushed now; to be flushed soon */
@@ -49,6 +50,7 @@ struct daemon {
 /* What a predecessor left, from the command line (takeover.h). */
 struct inherited {
 	int arena_fd; /* -1: nothing */
+	int link_fd;  /* to our init, see keeper.h; -1: none */
 	unsigned n_listen;
 	struct {
 		int fd;

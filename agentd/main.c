@@ -75,9 +75,8 @@ static int parse_option(struct config *c, struct inherited *in, char **argv, int
 		takeover_print_versions();
 		exit(0);
 	}
-	if (strncmp(arg, "--adopt=", 8) == 0 || strncmp(arg, "--adopt-listen=", 15) == 0) {
-		if (takeover_parse(
-			    in, arg[7] == '=' ? "adopt" : "adopt-listen", strchr(arg, '=') + 1) < 0)
+	if (strncmp(arg, "--adopt", 7) == 0 && strchr(arg, '=')) {
+		if (takeover_parse(in, arg + 2) < 0)
 			fail_usage("--adopt is for agentd itself: no such descriptor");
 		return 1;
 	}
@@ -119,7 +118,7 @@ static void ensure_standard_fds(void)
 int main(int argc, char **argv)
 {
 	static struct daemon daemon;
-	struct inherited in = {.arena_fd = -1};
+	struct inherited in = {.arena_fd = -1, .link_fd = -1};
 	struct config config;
 	char why[512];
 	int r;

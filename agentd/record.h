@@ -47,6 +47,8 @@ struct record {
 	 * open until the leader exits, so that the terminal does not end when the program closes it
 	 * for a while. */
 	int32_t pidfd, fd[3];
+	uint64_t identity[4]; /* of pidfd and fd[], see keeper.h; once kept */
+	bool kept;            /* the keeper has them, as far as it came to that */
 	uint64_t start_ticks;
 	char cgroup[16];    /* leaf, "" when there is none */
 	bool process_group; /* setpgid only, no session of its own */
@@ -60,11 +62,12 @@ struct record {
 	/* how it ends */
 	uint64_t timeout_at, kill_at, disconnect_at, expire_at;
 	uint64_t kill_grace_ms, disconnect_ms, linger_ms, retain_ms;
-	uint32_t kill_to;               /* enum msg_target of the KILL at kill_at */
-	uint32_t cause;                 /* enum cause */
-	uint64_t cause_signals;         /* bit n - 1: signal n was sent */
-	bool kill_fired;                /* the KILL that was to follow has been sent */
-	bool exited;                    /* the leader has been reaped */
+	uint32_t kill_to;       /* enum msg_target of the KILL at kill_at */
+	uint32_t cause;         /* enum cause */
+	uint64_t cause_signals; /* bit n - 1: signal n was sent */
+	bool kill_fired;        /* the KILL that was to follow has been sent */
+	bool exited;            /* the leader has been reaped */
+	uint64_t lost_at;       /* it ended, another reaped it, and until then we may be told how */
 	int32_t wait_code, wait_status; /* si_code, si_status */
 	uint64_t exited_at, last_output;
 	uint64_t residue[3]; /* positions per stream that must be read before the leader's output is

@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "agentd/keep.h"
 #include "agentd/proctree.h"
 #include "agentd/session_internal.h"
 #include "agentd/sessions.h"
@@ -72,6 +73,7 @@ void session_arm(struct session *s)
 	if (!session_ended(s))
 		at = sooner(at, sooner(r->timeout_at, r->disconnect_at));
 	at = sooner(at, r->kill_at);
+	at = sooner(at, r->lost_at);
 	at = sooner(at, quiet_at(s));
 	at = sooner(at, r->expire_at);
 	at = sooner(at, r->repaint_at);
@@ -142,6 +144,8 @@ static void fire_ends(struct session *s, uint64_t now)
 	}
 }
 
+static void session_lost(struct session *s);
+
 static void on_timer(uv_timer_t *t)
 {
 	struct session *s = container_of(t, struct session, timer);
@@ -162,6 +166,8 @@ static void on_timer(uv_timer_t *t)
 		session_remove(s, E_REMOVED);
 		return;
 	}
+	if (r->lost_at && r->lost_at <= now)
+		session_lost(s);
 	place_expire(r, now);
 	session_unpin(s);
 	if (session_residue_unknown(s))
@@ -245,6 +251,7 @@ void session_check(struct session *s)
 		end_from_exit(s);
 	if (session_ended(s) && session_silent(s)) {
 		session_close_stdin(s);
+		keep_forget(s);
 		if (r->hidden) {
 			session_close(s);
 			return;
@@ -257,31 +264,85 @@ void session_check(struct session *s)
 	session_arm(s);
 }
 
+/* It has ended, reaped or not. */
+static void note_exited(struct session *s)
+{
+	struct record *r = s->rec;
+
+	process_forget(&s->process);
+	r->lost_at = 0;
+	r->exited = true;
+	r->exited_at = now_ms();
+	session_release_slave(s);
+}
+
+static uint64_t us_of(struct timeval t)
+{
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_usec;
+}
+
+static void leader_ended(struct session *s)
+{
+	note_exited(s);
+	session_mark_residue(s);
+	if (session_residue_unknown(s))
+		session_on_readable(&s->process, STORE_OUT);
+	session_check(s);
+}
+
+static void session_lost(struct session *s)
+{
+	note_exited(s);
+	if (!session_ended(s))
+		session_end(s, END_AGENT_LOST);
+}
+
+/* A moment for PID 1 to tell us. */
+#define TOLD_MS 2000
+
+void session_gone(struct session *s)
+{
+	struct record *r = s->rec;
+	struct child_exit x;
+	int told = keep_exit(s, &x);
+
+	if (told < 0) {
+		session_lost(s);
+		session_check(s);
+		return;
+	}
+	if (told == 0) {
+		process_forget(&s->process); /* it would call again and again */
+		r->lost_at = now_ms() + TOLD_MS;
+		session_arm(s);
+		return;
+	}
+	r->wait_code = WIFEXITED(x.status)   ? CLD_EXITED
+		       : WCOREDUMP(x.status) ? CLD_DUMPED
+					     : CLD_KILLED;
+	r->wait_status = WIFEXITED(x.status) ? WEXITSTATUS(x.status) : WTERMSIG(x.status);
+	r->end.user_us = x.user_us;
+	r->end.sys_us = x.sys_us;
+	r->end.maxrss_kb = x.maxrss_kb;
+	leader_ended(s);
+}
+
 static void on_leader_exit(struct process *p)
 {
 	struct session *s = container_of(p, struct session, process);
-	struct record *r = s->rec;
 	struct rusage ru = {0};
 	int e = process_reap(p, &ru);
 
 	if (e == -EAGAIN)
 		return;
-	process_forget(p);
-	r->exited = true;
-	r->exited_at = now_ms();
-	session_release_slave(s);
-	r->end.user_us = (uint64_t)ru.ru_utime.tv_sec * 1000000 + (uint64_t)ru.ru_utime.tv_usec;
-	r->end.sys_us = (uint64_t)ru.ru_stime.tv_sec * 1000000 + (uint64_t)ru.ru_stime.tv_usec;
-	r->end.maxrss_kb = (uint64_t)ru.ru_maxrss;
-	if (e < 0) { /* not our child: its status went to somebody else */
-		session_end(s, END_AGENT_LOST);
-		session_check(s);
+	if (e < 0) {
+		session_gone(s);
 		return;
 	}
-	session_mark_residue(s);
-	if (session_residue_unknown(s))
-		session_on_readable(p, STORE_OUT);
-	session_check(s);
+	s->rec->end.user_us = us_of(ru.ru_utime);
+	s->rec->end.sys_us = us_of(ru.ru_stime);
+	s->rec->end.maxrss_kb = (uint64_t)ru.ru_maxrss;
+	leader_ended(s);
 }
 
 const struct process_events session_process_events = {
@@ -343,6 +404,8 @@ void session_close(struct session *s)
 	kick_viewers(s, E_REMOVED);
 	sessions_unlink(s->all, s);
 	list_remove(&s->untidy);
+	if (s->rec)
+		keep_forget(s);
 	process_close(&s->process);
 	uv_timer_stop(&s->timer);
 	uv_close((uv_handle_t *)&s->timer, on_timer_closed);

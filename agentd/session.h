@@ -31,6 +31,7 @@ struct session {
 	struct list by_name, by_age; /* links in the owner; a hidden one has no name */
 	struct list ended;           /* link in the owner's list of ended ones, by age of the end */
 	struct list untidy;          /* ended, and session_tidy() is still to be called */
+	struct list young;           /* not given to the keeper yet, see keep.h */
 	struct record *rec;
 	uint64_t rec_off;
 	unsigned slot;

@@ -27,6 +27,8 @@ extern const struct process_events session_process_events;
 uint64_t session_wall_ms(void); /* since 1970 */
 void session_signal(struct session *s, enum msg_target to, int sig);
 
+/* The leader has ended and was not our child: its end from the keeper, if that knows it. */
+void session_gone(struct session *s);
 /* The end becomes a fact of the record; session_check() for what follows from it. */
 void session_end(struct session *s, enum end_state state);
 /* The one place that decides that a session has ended. */

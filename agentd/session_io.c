@@ -7,6 +7,7 @@
  * Input: viewers append to the queue, the child's pipe takes from it; one child that does not read
  * fills its own queue and nothing else.
  */
+#include "agentd/keep.h"
 #include "agentd/session_internal.h"
 
 #include <fcntl.h>
@@ -155,6 +156,12 @@ void session_on_readable(struct process *p, int stream)
 		session_check(s);
 }
 
+static void close_stdin(struct session *s)
+{
+	keep_forget_stdin(s);
+	process_close_fd(&s->process, 0);
+}
+
 void session_unpin(struct session *s)
 {
 	uint8_t *at;
@@ -174,8 +181,10 @@ bool session_residue_unknown(const struct session *s)
 
 void session_release_slave(struct session *s)
 {
-	if (s->rec->pty)
-		process_close_fd(&s->process, STORE_ERR);
+	if (!s->rec->pty || s->rec->fd[STORE_ERR] < 0)
+		return;
+	keep_forget_slave(s);
+	process_close_fd(&s->process, STORE_ERR);
 }
 
 /*
@@ -214,7 +223,7 @@ void session_close_stdin(struct session *s)
 {
 	if (s->rec->fd[0] < 0)
 		return;
-	process_close_fd(&s->process, 0);
+	close_stdin(s);
 	if (s->has_in)
 		inq_discard(&s->in);
 	list_for_each (v, &s->viewers, struct viewer, link) {
@@ -250,7 +259,7 @@ void session_feed_stdin(struct session *s)
 		return;
 	process_want_write(&s->process, inq_len(&s->in) > 0);
 	if (inq_len(&s->in) == 0 && s->rec->stdin_eof)
-		process_close_fd(&s->process, 0);
+		close_stdin(s);
 	if (!moved)
 		return;
 	list_for_each (v, &s->viewers, struct viewer, link) {

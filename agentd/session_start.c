@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
+#include "agentd/keep.h"
 #include "agentd/session_internal.h"
 #include "agentd/sessions.h"
 
@@ -22,6 +23,7 @@ static struct session *session_alloc(struct sessions *all)
 	list_init(&s->by_age);
 	list_init(&s->ended);
 	list_init(&s->untidy);
+	list_init(&s->young);
 	list_init(&s->viewers);
 	uv_timer_init(all->loop, &s->timer);
 	return s;
@@ -140,6 +142,7 @@ static void start_process(struct session *s, struct launch *l)
 		r->timeout_at = now_ms() + l->start->timeout_ms;
 	if (r->disconnect_ms)
 		r->disconnect_at = now_ms() + r->disconnect_ms;
+	keep_started(s);
 	session_arm(s);
 }
 
@@ -259,9 +262,13 @@ int session_adopt(struct sessions *all, unsigned slot, uint64_t rec_off, struct 
 	process_prepare(&s->process, &all->poller, rec);
 	s->rec_off = rec_off;
 	s->slot = slot;
+	if (all->returned)
+		keep_claim(s);
 	for (int i = 0; i < 3; i++)
 		adopt_fd(&rec->fd[i]);
 	adopt_fd(&rec->pidfd);
+	if (!rec->kept)
+		keep_started(s);
 	r = adopt_data(s);
 	if (r == 0 && rec->cgroup[0])
 		cgroup_leaf_claim(&all->cgroup, rec->cgroup);
@@ -279,7 +286,7 @@ int session_adopt(struct sessions *all, unsigned slot, uint64_t rec_off, struct 
 void session_adopted(struct session *s)
 {
 	if (!session_ended(s) && !s->rec->exited && s->rec->pidfd < 0)
-		session_end(s, END_AGENT_LOST);
+		session_gone(s);
 	if (session_ended(s))
 		session_release_slave(s);
 	if (!session_ended(s) && s->rec->disconnect_ms && !s->rec->disconnect_at)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 
+#include "agentd/keep.h"
 #include "agentd/viewer.h"
 
 static struct list *bucket(const struct sessions *all, const char *id)
@@ -294,12 +295,12 @@ static void check_all(struct sessions *all)
 	forget_oldest(all, NULL);
 }
 
-int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *config, int arena_fd,
-	unsigned *ret_adopted)
+int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *config,
+	struct keeper *keeper, int arena_fd, bool returned, unsigned *ret_adopted)
 {
 	int r;
 
-	*all = (struct sessions){.loop = loop, .config = config};
+	*all = (struct sessions){.loop = loop, .config = config, .returned = returned};
 	for (int i = 0; i < SESSIONS_BUCKETS; i++)
 		list_init(&all->names[i]);
 	list_init(&all->by_age);
@@ -319,6 +320,7 @@ int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *co
 		return r;
 	all->arena.reclaim = reclaim;
 	all->arena.reclaim_ctx = all;
+	keep_init(all, keeper, arena_fd < 0);
 	r = cgroup_init(
 		&all->cgroup, config->cgroup, arena_fd >= 0 ? all->arena.head->cgroup : NULL);
 	if (r < 0) {
@@ -341,6 +343,7 @@ void sessions_close(struct sessions *all)
 	list_for_each_safe (h, &all->hidden, struct session, by_age)
 		session_close(h);
 	uv_close((uv_handle_t *)&all->idle_timer, NULL);
+	keep_close(all);
 	poller_close(&all->poller);
 }
 

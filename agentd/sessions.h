@@ -6,6 +6,7 @@
 #include "agentd/arena.h"
 #include "agentd/cgroup.h"
 #include "agentd/config.h"
+#include "agentd/keeper.h"
 #include "agentd/session.h"
 
 #define SESSIONS_BUCKETS 1024
@@ -21,9 +22,14 @@ struct sessions {
 	struct list hidden; /* removed, children still hold their pipes */
 	struct list ended;  /* ended ones, oldest end first */
 	struct list untidy; /* just ended, see sessions_tidy() */
+	struct list young;  /* too young to be kept, see keep.h */
+	uv_timer_t keep_timer;
+	struct keeper *keeper;    /* NULL: nobody */
+	struct watch keeper_link; /* tells how children of a former agent ended */
 	unsigned n, n_ended, n_hidden;
 	uv_timer_t idle_timer;   /* one shot, a while after the last session ended */
 	struct session *reading; /* its store is being written to: not to be reclaimed */
+	bool returned;           /* see sessions_init() */
 	bool adopting; /* a former agent's sessions are being gone through: none is forgotten
 			  meanwhile */
 	bool stopping;
@@ -31,10 +37,11 @@ struct sessions {
 	void *idle_ctx;
 };
 
-/* A fresh table, or (arena_fd >= 0) the one a former agent left. *ret_adopted: sessions taken over.
- */
-int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *config, int arena_fd,
-	unsigned *ret_adopted);
+/* A fresh table, or (arena_fd >= 0) the one a former agent left. Its descriptors have the numbers
+ * that the arena holds; with `returned`, the agent died, and they are what the keeper gave back.
+ * *ret_adopted: sessions taken over. */
+int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *config,
+	struct keeper *keeper, int arena_fd, bool returned, unsigned *ret_adopted);
 /* Closes every session (processes are left alone); the loop must run until the handles are closed.
  */
 void sessions_close(struct sessions *all);

@@ -93,6 +93,8 @@ static void set_cloexec(struct daemon *d, bool on)
 	struct list *lists[] = {&d->sessions.by_age, &d->sessions.hidden};
 
 	fcntl(d->sessions.arena.fd, F_SETFD, flag);
+	if (d->keeper.link >= 0)
+		fcntl(d->keeper.link, F_SETFD, flag);
 	for (unsigned i = 0; i < d->n_listeners; i++)
 		fcntl(d->listeners[i].fd, F_SETFD, flag);
 	for (size_t i = 0; i < array_size(lists); i++) {
@@ -130,7 +132,7 @@ static char **make_argv(struct daemon *d, const char *path, size_t *ret_own)
 
 	while (d->argv[argc])
 		argc++;
-	argv = xcalloc(argc + d->n_listeners + 3, sizeof(char *));
+	argv = xcalloc(argc + d->n_listeners + 4, sizeof(char *));
 	argv[n++] = (char *)path;
 	for (size_t i = 1; i < argc; i++) {
 		if (!is_adopt_option(d->argv[i]))
@@ -138,6 +140,8 @@ static char **make_argv(struct daemon *d, const char *path, size_t *ret_own)
 	}
 	*ret_own = n;
 	argv[n++] = option("--adopt", d->sessions.arena.fd, "");
+	if (d->keeper.link >= 0)
+		argv[n++] = option("--adopt-link", d->keeper.link, "");
 	for (unsigned i = 0; i < d->n_listeners; i++)
 		argv[n++] = option("--adopt-listen", d->listeners[i].fd, d->listeners[i].spec);
 	return argv;
@@ -164,18 +168,30 @@ int takeover_exec(struct daemon *d, const char *path)
 	return -err;
 }
 
-int takeover_parse(struct inherited *in, const char *name, const char *value)
+static bool is_named(const char *option, size_t len, const char *name)
 {
+	return strlen(name) == len && memcmp(option, name, len) == 0;
+}
+
+int takeover_parse(struct inherited *in, const char *option)
+{
+	const char *value = strchr(option, '=') + 1;
+	size_t name = (size_t)(value - option) - 1;
 	char *end;
 	long fd = strtol(value, &end, 10);
 
 	if (end == value || fd < 3 || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
 		return -EINVAL;
-	if (strcmp(name, "adopt") == 0) {
+	if (is_named(option, name, "adopt") && *end == '\0') {
 		in->arena_fd = (int)fd;
-		return *end == '\0' ? 0 : -EINVAL;
+		return 0;
 	}
-	if (*end != ':' || in->n_listen == CONFIG_LISTEN_MAX)
+	if (is_named(option, name, "adopt-link") && *end == '\0') {
+		in->link_fd = (int)fd;
+		return 0;
+	}
+	if (!is_named(option, name, "adopt-listen") || *end != ':' ||
+		in->n_listen == CONFIG_LISTEN_MAX)
 		return -EINVAL;
 	in->listen[in->n_listen].fd = (int)fd;
 	in->listen[in->n_listen++].spec = end + 1;

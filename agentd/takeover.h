@@ -5,10 +5,9 @@
  *an upgrade is: make the arena and those descriptors survive exec, exec the new binary, adopt. The
  *command line tells the new one where they are:
  *
- *	agentd <as started> --adopt=ARENA_FD --adopt-listen=FD:SPEC...
+ *	agentd <as started> --adopt=ARENA_FD --adopt-link=FD --adopt-listen=FD:SPEC...
  *
- * A crash is the same adoption with descriptors that come from a store kept by another process
- *(init).
+ * A crash is the same adoption with descriptors that another process has kept meanwhile: keeper.h.
  */
 #pragma once
 
@@ -21,5 +20,5 @@ int takeover_check(const char *path, struct error *e);
 int takeover_exec(struct daemon *d, const char *path);
 /* What --can-adopt prints: the layout versions this binary takes over. */
 void takeover_print_versions(void);
-/* Parses --adopt and --adopt-listen. 0 or -EINVAL. */
-int takeover_parse(struct inherited *in, const char *name, const char *value);
+/* "adopt=FD", "adopt-link=FD", "adopt-listen=FD:SPEC". 0 or -EINVAL. */
+int takeover_parse(struct inherited *in, const char *option);
