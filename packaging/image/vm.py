@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 
+from qmp import Qmp, QmpError
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 IMAGE = TOP / "build/image"
 KVM_TRIAL = 8.0  # seconds for a guest that takes one, if KVM is real
@@ -28,7 +30,11 @@ class VmError(Exception):
 
 
 class Vm:
-    """One machine in a directory of its own. start() returns when QEMU runs; wait_agent() when agentd answers."""
+    """One machine in a directory of its own. start() returns when QEMU runs; wait_agent() when agentd answers.
+
+    Its memory is a file and its vsock device can be unplugged, so that it can be saved and woken: QEMU does not save a
+    machine with that device in place, and what lies in a file need not be written twice.
+    """
 
     next_cid = 1000 + os.getpid() % 100000
 
@@ -45,7 +51,7 @@ class Vm:
         self.console = self.dir / "console"
         Vm.next_cid += 1
         self.cid = Vm.next_cid
-        self.qemu = self.vsock = None
+        self.qemu = self.vsock = self.qmp = None
         self.started = None
 
     @property
@@ -56,30 +62,40 @@ class Vm:
         if not self.disk.exists():
             run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", IMAGE / f"{self.flavour}.ext4", self.disk)
         self.accel = self.accel or accelerator()
-        device = self._vsock_device()
+        self._run(self._vsock_backend(), ["-device", self._vsock_device()])
+
+    def _run(self, backend, more):
         self.started = time.monotonic()
         self.qemu = subprocess.Popen([
             "qemu-system-x86_64", "-name", "agentd", "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
             "-machine", "q35", "-cpu", "host" if self.accel == "kvm" else "max", "-accel", self.accel,
             "-smp", str(self.cpus), "-m", str(self.memory),
-            "-object", f"memory-backend-memfd,id=ram,size={self.memory}M,share=on", "-numa", "node,memdev=ram",
+            "-object", f"memory-backend-file,id=ram,size={self.memory}M,share=on,mem-path={self.dir}/ram",
+            "-numa", "node,memdev=ram", "-device", "pcie-root-port,id=port0,chassis=1",
             "-kernel", IMAGE / "vmlinuz", "-initrd", IMAGE / "initramfs.img",
             "-append", f"console=ttyS0 quiet loglevel=4 panic=-1 {self.append}",
             "-drive", f"file={self.disk},if=virtio,format=qcow2,cache=unsafe", "-device", "virtio-rng-pci",
-            "-serial", f"file:{self.console}", "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off", *device],
+            "-serial", f"file:{self.console}", "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off", *backend, *more],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.dir / "qemu.log", "wb"),
             start_new_session=True)
+        self.qmp = Qmp(self.dir / "qmp")
 
     def _vsock_device(self):
+        what = f"vhost-vsock-pci,guest-cid={self.cid}" if has_vhost() else "vhost-user-vsock-pci,chardev=vsock"
+        return f"{what},id=vsock0,bus=port0"
+
+    def _vsock_backend(self):
         if has_vhost():
-            return ["-device", f"vhost-vsock-pci,guest-cid={self.cid}"]
+            return []
         sock = self.dir / "vhost"
+        for left in (sock, self.dir / "vsock"):
+            left.unlink(missing_ok=True)
         self.vsock = subprocess.Popen(
             [IMAGE / "vhost-device-vsock", "--vm", f"guest-cid={self.cid},uds-path={self.dir}/vsock,socket={sock}"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.dir / "vhost.log", "wb"),
             start_new_session=True)
         until(sock.exists, 5, "vhost-device-vsock to listen")
-        return ["-chardev", f"socket,id=vsock,path={sock}", "-device", "vhost-user-vsock-pci,chardev=vsock"]
+        return ["-chardev", f"socket,id=vsock,path={sock}"]
 
     def wait_agent(self, timeout=BOOT):
         """Seconds from the start of QEMU until a connection to the agent stood."""
@@ -113,16 +129,57 @@ class Vm:
                 text += path.read_text(errors="replace")[-4000:]
         return text
 
+    def save(self, timeout=30):
+        """Memory and device state to files, QEMU ends. Links to the agent should be closed before."""
+        self.qmp.ask("device_del", id="vsock0")
+        self.qmp.wait("DEVICE_DELETED", timeout, device="vsock0")
+        self.qmp.ask("stop")
+        self._ignore_shared()
+        self.qmp.ask("migrate", uri=f"exec:cat >{self.dir}/state")
+        until(lambda: self.qmp.ask("query-migrate").get("status") in ("completed", "failed"), timeout, "the state")
+        if self.qmp.ask("query-migrate")["status"] != "completed":
+            raise VmError("QEMU could not save its state")
+        self.qmp.ask("quit")
+        self._end_processes()
+
+    def wake(self, timeout=30):
+        """The saved machine goes on, with a new vsock device."""
+        self._run(self._vsock_backend(), ["-incoming", "defer"])
+        self._ignore_shared()
+        self.qmp.ask("migrate-incoming", uri=f"exec:cat {self.dir}/state")
+        until(lambda: self.qmp.ask("query-status")["status"] not in ("inmigrate", "prelaunch"), timeout, "the state")
+        self.qmp.ask("cont")
+        driver, _, rest = self._vsock_device().partition(",")
+        device = dict(word.split("=") for word in rest.split(","))
+        self.qmp.ask("device_add", driver=driver, **{k: int(v) if v.isdigit() else v for k, v in device.items()})
+
+    def fork(self):
+        """A copy of the saved machine, with a disk overlay, a memory and a CID of its own."""
+        other = Vm(self.flavour, self.memory, self.cpus, self.append, self.accel)
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", self.disk, other.disk)
+        for name in ("ram", "state"):
+            run("cp", "--sparse=always", "--reflink=auto", self.dir / name, other.dir / name)
+        return other
+
+    def _ignore_shared(self):
+        self.qmp.ask("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": True}])
+
     def wait_off(self, timeout=30):
         """Until the machine has powered itself off."""
         self.qemu.wait(timeout)
 
-    def stop(self):
+    def _end_processes(self):
+        if self.qmp:
+            self.qmp.close()
+            self.qmp = None
         for process in (self.qemu, self.vsock):
             if process and process.poll() is None:
                 process.kill()
             if process:
                 process.wait()
+
+    def stop(self):
+        self._end_processes()
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
@@ -156,7 +213,7 @@ def accelerator():
             trial.start()
             trial.wait_agent(KVM_TRIAL)
             answer = "kvm"
-        except VmError:
+        except (VmError, QmpError, OSError):
             pass
         finally:
             trial.stop()
@@ -180,7 +237,7 @@ def main():
         print(f"+ up after {took:.1f} s ({vm.accel}); agentctl --connect {vm.target}", file=sys.stderr)
         agentctl = [TOP / "build/release/bin/agentctl", "--connect", vm.target]
         return subprocess.call([*agentctl, *(args.command or ["pty"])])
-    except VmError as error:
+    except (VmError, QmpError) as error:
         print(f"vm: {error}", file=sys.stderr)
         return 1
     finally:
