@@ -19,9 +19,9 @@
 #include "init/mounts.h"
 #include "init/notify.h"
 
-#define DELAY_MIN_MS 50
-#define DELAY_MAX_MS 5000
-#define WELL_MS      10000 /* who lived that long is started again at once */
+#define DELAY_MIN_MS 20
+#define DELAY_MAX_MS 1000
+#define WELL_MS      1000 /* who lived that long is started again at once */
 #define NAMES_MAX    (96 * 1024)
 
 static char *setting(const char *key, const char *value)

@@ -108,7 +108,7 @@ static void test_agent_arguments(void **state)
 	assert_true(a.start_at <= now_ms());
 	for (int i = 0; i < 20; i++)
 		agent_died(&a);
-	assert_int_equal(a.delay, 5000);
+	assert_int_equal(a.delay, 1000);
 	a.started = now_ms() - 3600000;
 	agent_died(&a);
 	assert_true(a.start_at <= now_ms());
