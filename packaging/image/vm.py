@@ -23,6 +23,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 IMAGE = TOP / "build/image"
 KVM_TRIAL = 8.0  # seconds for a guest that takes one, if KVM is real
 BOOT = 60.0
+SETTLE = 0.1  # from the driver's word that it is ready until it has given its buffers
 
 
 class VmError(Exception):
@@ -103,19 +104,31 @@ class Vm:
             if self.qemu.poll() is not None:
                 raise VmError(f"QEMU ended:\n{self.log()}")
             return self.dial()
+        until(self._driver_is_ready, timeout, lambda: f"the guest's vsock driver; its console:\n{self.log()}")
+        time.sleep(SETTLE)
         until(answers, timeout, lambda: f"agentd in the VM; its console:\n{self.log()}")
         return time.monotonic() - self.started
+
+    def _driver_is_ready(self):
+        """vhost-device-vsock never answers again when it is dialed before the guest has given it buffers."""
+        try:
+            status = self.qmp.ask("x-query-virtio-status", path="/machine/peripheral/vsock0/virtio-backend")
+        except QmpError:
+            if self.qemu.poll() is not None:
+                raise VmError(f"QEMU ended:\n{self.log()}") from None
+            return False
+        return any("DRIVER_OK" in word for word in status["status"]["statuses"])
 
     def dial(self):
         """Whether something accepts on port 1024 of the guest."""
         try:
             if has_vhost():
                 with socket.socket(socket.AF_VSOCK) as s:
-                    s.settimeout(1)
+                    s.settimeout(5)
                     s.connect((self.cid, 1024))
                     return True
             with socket.socket(socket.AF_UNIX) as s:
-                s.settimeout(1)
+                s.settimeout(5)
                 s.connect(f"{self.dir}/vsock")
                 s.sendall(b"CONNECT 1024\n")
                 return s.recv(64).startswith(b"OK ")
