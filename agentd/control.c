@@ -97,6 +97,7 @@ static int dispatch(
 	case OP_START: return do_start(l, m, w, e);
 	case OP_KILL: return do_kill(l, m, w, e);
 	case OP_REMOVE: return do_remove(l, m, e);
+	case OP_POWER: return l->host->power(l->host_ctx, m->reboot, e);
 	case OP_UPGRADE: return l->host->upgrade(l->host_ctx, m->path, e);
 	default:
 		return error_set(e, E_UNKNOWN_OP, 0, "there is no operation \"%.64s\"", m->op_name);

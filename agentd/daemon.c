@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "agentd/keep.h"
 #include "agentd/listen.h"
@@ -105,6 +106,13 @@ static void host_info(void *ctx, struct jsonw *w)
 	jsonw_u64(w, "uptime_ms", now_ms() - d->started_at);
 	jsonw_u64(w, "connections", d->n_conns);
 	jsonw_u64(w, "refused", d->refused);
+	if (d->booted_ms) {
+		jsonw_open(w, "boot", '{');
+		jsonw_u64(w, "init_ms", d->booted_ms);
+		jsonw_u64(w, "agent_ms", d->started_ms);
+		jsonw_u64(w, "ready_ms", d->ready_ms);
+		jsonw_close(w, '}');
+	}
 	jsonw_open(w, "listen", '[');
 	for (unsigned i = 0; i < d->n_listeners; i++)
 		jsonw_bytes(w, NULL, d->listeners[i].spec, strlen(d->listeners[i].spec));
@@ -129,7 +137,19 @@ static int host_upgrade(void *ctx, const char *path, struct error *e)
 	return error_set(e, E_FAILED, -r, "exec: %s", strerror(-r));
 }
 
-const struct service_host daemon_host = {.info = host_info, .upgrade = host_upgrade};
+/* Our init is PID 1 and does as we ask; systemd is not asked. */
+static int host_power(void *ctx, bool reboot, struct error *e)
+{
+	struct daemon *d = ctx;
+	int r = d->keeper.link < 0 ? -EOPNOTSUPP
+				   : keeper_say(&d->keeper, reboot ? "X_AGENTD_POWER=reboot"
+								   : "X_AGENTD_POWER=off");
+
+	return r < 0 ? error_set(e, E_FAILED, -r, "PID 1 is not agentd-init") : 0;
+}
+
+const struct service_host daemon_host = {
+	.info = host_info, .upgrade = host_upgrade, .power = host_power};
 
 /* ---- stop ---- */
 
@@ -277,6 +297,24 @@ static int start_sessions(struct daemon *d, const struct inherited *in, unsigned
 	return r;
 }
 
+static uint64_t boot_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* init says when it began, to the agent it starts first. */
+static void note_boot(struct daemon *d)
+{
+	const char *init = getenv("AGENTD_BOOT_MS");
+
+	d->started_ms = boot_ms();
+	d->booted_ms = init ? strtoull(init, NULL, 10) : 0;
+	unsetenv("AGENTD_BOOT_MS");
+}
+
 int daemon_init(struct daemon *d, struct config *config, char **argv, const struct inherited *in)
 {
 	unsigned adopted = 0;
@@ -284,6 +322,7 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 
 	*d = (struct daemon){
 		.config = *config, .argv = argv, .started_at = now_ms(), .spare_fd = -1};
+	note_boot(d);
 	list_init(&d->conns);
 	list_init(&d->woken);
 	list_init(&d->drowsy);
@@ -315,6 +354,7 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 		(unsigned long long)d->sessions.arena.head->instance);
 	d->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	keeper_say(&d->keeper, "READY=1");
+	d->ready_ms = boot_ms();
 	if (d->sessions.arena.head->epoch > 1)
 		log_info("took over sessions=%u epoch=%u", adopted, d->sessions.arena.head->epoch);
 	return 0;

@@ -41,6 +41,8 @@ struct daemon {
 	unsigned long refused,
 		refused_fds; /* strangers turned away; others for want of descriptors */
 	uint64_t started_at;
+	/* The machine's start, in milliseconds since the kernel's; 0: not told. */
+	uint64_t booted_ms, started_ms, ready_ms;
 	char boot_id[40], instance[20];
 	bool stopping;
 	unsigned stop_rounds;

@@ -13,6 +13,8 @@ struct service_host {
 	void (*info)(void *ctx, struct jsonw *w); /* members of `info` that are not the sessions' */
 	/* 0: the agent is about to be replaced. -errno with the reason: nothing has changed. */
 	int (*upgrade)(void *ctx, const char *path, struct error *e);
+	/* 0: PID 1 ends the machine, us included. */
+	int (*power)(void *ctx, bool reboot, struct error *e);
 };
 
 /* One link as its services see it; embedded in the connection, which outlives its channels. */

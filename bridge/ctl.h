@@ -98,6 +98,6 @@ void ctl_fill_start(const struct ctl_options *o, struct msg_start *ret);
 
 extern const struct ctl_command ctl_run, ctl_attach;                          /* ctl_run.c */
 extern const struct ctl_command ctl_pty;                                      /* ctl_pty.c */
-extern const struct ctl_command ctl_start, ctl_kill, ctl_remove, ctl_upgrade; /* ctl_simple.c */
+extern const struct ctl_command ctl_start, ctl_kill, ctl_remove, ctl_power, ctl_upgrade; /* ctl_simple.c */
 extern const struct ctl_command ctl_list, ctl_info;                           /* ctl_list.c */
 extern const struct ctl_command ctl_ping;                                     /* ctl_ping.c */

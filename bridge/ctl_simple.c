@@ -1,7 +1,7 @@
 /*
- * start, kill, remove, upgrade: one request, one answer. A request whose link broke is sent again
- * on the next: each of them means the same when it is said twice, once the agent has it (start by
- * its id, which is made up here when none is given).
+ * start, kill, remove, power, upgrade: one request, one answer. A request whose link broke is sent
+ * again on the next: each of them means the same when it is said twice, once the agent has it
+ * (start by its id, which is made up here when none is given).
  */
 #include <stdio.h>
 #include <sys/random.h>
@@ -181,6 +181,40 @@ const struct ctl_command ctl_remove = {
 	.max_args = 1,
 	.begin = check_id,
 	.up = up_remove,
+};
+
+/* ---- power ---- */
+
+static int begin_power(struct ctl *c)
+{
+	const char *how = c->options.args[0];
+
+	if (strcmp(how, "off") == 0 || strcmp(how, "reboot") == 0)
+		return 0;
+	ctl_say("power: \"off\" or \"reboot\", not \"%s\"", how);
+	return CTL_FAILED;
+}
+
+static void up_power(struct ctl *c, bool same)
+{
+	(void)same;
+	ctl_request(c,
+		&(struct msg_request){.op = OP_POWER, .reboot = c->options.args[0][0] == 'r'},
+		on_removed);
+}
+
+const struct ctl_command ctl_power = {
+	.name = "power",
+	.args = "off|reboot",
+	.summary = "end the machine in order",
+	.about =
+		"Asks PID 1 of the VM to end all sessions and power off, or reboot. Only where PID 1\n"
+		"is agentd-init.",
+	.options = "",
+	.min_args = 1,
+	.max_args = 1,
+	.begin = begin_power,
+	.up = up_power,
 };
 
 /* ---- upgrade ---- */

@@ -153,6 +153,10 @@ static _Noreturn void run(const struct agent *a, const struct fdstore *s, int li
 	snprintf(text, sizeof(text), "%zu", n);
 	setenv("LISTEN_FDS", text, 1);
 	setenv("NOTIFY_SOCKET", NOTIFY_PATH, 1);
+	if (a->starts == 0) {
+		snprintf(text, sizeof(text), "%llu", (unsigned long long)a->boot_ms);
+		setenv("AGENTD_BOOT_MS", text, 1);
+	}
 	name_them(s, xcalloc(1, NAMES_MAX));
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

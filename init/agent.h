@@ -19,6 +19,7 @@ struct agent {
 	uint64_t start_at; /* not running: when it is to be started */
 	uint64_t delay;    /* before the next start */
 	unsigned starts;
+	uint64_t boot_ms; /* when init began, since the kernel did */
 };
 
 /* agentd.KEY=VALUE of the command line become --KEY=VALUE; without agentd.listen it listens on

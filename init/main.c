@@ -79,15 +79,21 @@ static void reap(struct init *in)
 
 /* ---- what is asked of us ---- */
 
-static void on_ready(void *owner)
+static uint64_t boot_ms(void)
 {
-	struct init *in = owner;
 	struct timespec t;
 
 	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void on_ready(void *owner)
+{
+	struct init *in = owner;
+
 	if (in->agent.starts == 1)
-		log_info("agentd serves since_boot_ms=%lld",
-			(long long)t.tv_sec * 1000 + t.tv_nsec / 1000000);
+		log_info("agentd serves init_ms=%llu ready_ms=%llu",
+			(unsigned long long)in->agent.boot_ms, (unsigned long long)boot_ms());
 }
 
 static void on_power(void *owner, bool reboot)
@@ -204,6 +210,7 @@ static _Noreturn void boot_initramfs(struct init *in, char **argv)
 int main(int argc, char **argv)
 {
 	static struct init in = {.notify = -1};
+	uint64_t began = boot_ms();
 
 	(void)argc;
 	if (getpid() != 1) {
@@ -225,5 +232,6 @@ int main(int argc, char **argv)
 		log_err("no notifications, descriptors are not kept: %s", strerror(-in.notify));
 	in.stop_ms = cmdline_number(&in.cmdline, "agentd.stop_ms", POWER_BUDGET_MS, 600000);
 	agent_init(&in.agent, &in.cmdline, mounts_cgroup(), in.stop_ms);
+	in.agent.boot_ms = began;
 	run(&in);
 }

@@ -204,6 +204,7 @@ enum msg_op {
 	OP_KILL,
 	OP_REMOVE,
 	OP_UPGRADE,
+	OP_POWER,
 	OP_SIGNAL,
 	OP_RESIZE,
 	OP_OWN,
@@ -223,6 +224,7 @@ struct msg_request {
 	bool escalate; /* grace_ms was given */
 	uint64_t grace_ms;
 	const char *path;     /* UPGRADE */
+	bool reboot;          /* POWER */
 	struct msg_size size; /* RESIZE */
 	bool has_start;
 	struct msg_start start;

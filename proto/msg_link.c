@@ -165,6 +165,7 @@ static const char *const op_words[] = {
 	[OP_KILL] = "kill",
 	[OP_REMOVE] = "remove",
 	[OP_UPGRADE] = "upgrade",
+	[OP_POWER] = "power",
 	[OP_SIGNAL] = "signal",
 	[OP_RESIZE] = "resize",
 	[OP_OWN] = "own",
@@ -213,6 +214,17 @@ static int read_request_start(struct msg_reader *r, struct msg_request *m)
 	return msg_read_start(r, start, &m->start);
 }
 
+static int read_power(struct msg_reader *r, struct msg_request *m)
+{
+	const char *how = "";
+	int e = msg_get_str(r, r->root, "how", &how);
+
+	m->reboot = strcmp(how, "reboot") == 0;
+	return e == 0 && !m->reboot && strcmp(how, "off") != 0
+		       ? msg_reader_fail(r, "how", "\"off\" or \"reboot\"")
+		       : e;
+}
+
 static int read_request(struct msg_reader *r, struct msg_request *m)
 {
 	int e;
@@ -248,6 +260,7 @@ static int read_request(struct msg_reader *r, struct msg_request *m)
 		return m->path && m->path[0] == '/'
 			       ? 0
 			       : msg_reader_fail(r, "path", "an absolute path");
+	case OP_POWER: return read_power(r, m);
 	default: return 0;
 	}
 }
@@ -295,6 +308,8 @@ size_t msg_format_request(const struct msg_request *m, char *out, size_t size)
 	}
 	if (m->op == OP_RESIZE)
 		msg_put_size(&w, &m->size);
+	if (m->op == OP_POWER)
+		jsonw_str(&w, "how", m->reboot ? "reboot" : "off");
 	if (m->path)
 		jsonw_bytes(&w, "path", m->path, strlen(m->path));
 	if (m->has_start)

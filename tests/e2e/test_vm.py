@@ -29,7 +29,9 @@ def test_pid_1(guest):  # noqa: F811
     link = guest().link()
     assert link.hello["boot_id"] == out(link, "cat /proc/sys/kernel/random/boot_id").strip()
     assert out(link, "cat /proc/1/comm") in ("agentd-init\n", "init\n")
-    agent = link.request("info")["pid"]
+    info = link.request("info")
+    assert 0 < info["boot"]["init_ms"] <= info["boot"]["agent_ms"] <= info["boot"]["ready_ms"]
+    agent = info["pid"]
     assert out(link, f"cat /proc/{agent}/oom_score_adj /proc/{agent}/cgroup; cat /proc/self/oom_score_adj") == \
         "-1000\n0::/agentd\n0\n"
     assert out(link, "cat /proc/self/cgroup").startswith("0::/sandbox/")
@@ -51,7 +53,7 @@ def disk_state(vm):
     return head, check
 
 
-@pytest.mark.parametrize("how", ["TERM", "INT"])
+@pytest.mark.parametrize("how", ["TERM", "off", "reboot"])
 def test_power_off_and_reboot(guest, how):  # noqa: F811
     """In order: sessions end with grace, the journal is clean, what was written is there."""
     box = guest()
@@ -59,9 +61,12 @@ def test_power_off_and_reboot(guest, how):  # noqa: F811
     link.request("start", id="writer", start={"cmd": ["sh", "-c",
                  "trap 'echo bye >/root/said; exit' TERM; i=0; while true; do i=$((i+1)); echo $i >/root/f$((i%50)); done"]})
     time.sleep(0.5)
-    link.request("start", id="end", start={"cmd": ["kill", f"-{how}", "1"]})
+    if how == "TERM":
+        link.request("start", id="end", start={"cmd": ["kill", "-TERM", "1"]})
+    else:
+        link.ask("power", how=how)
     box.vm.wait_off(60)
-    assert ("rebooting" if how == "INT" else "powering off") in box.vm.log()
+    assert ("rebooting" if how == "reboot" else "powering off") in box.vm.log()
     head, check = disk_state(box.vm)
     assert "needs_recovery" not in head and check.returncode == 0, head + check.stdout
     assert "said" in subprocess.run(["debugfs", "-R", "ls /root", box.vm.dir / "raw"], capture_output=True,

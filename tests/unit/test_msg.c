@@ -287,6 +287,7 @@ static void rnd_request(struct msg_request *m, struct parts *p)
 		m->escalate = rnd(2);
 		m->grace_ms = m->escalate ? rnd_u64(MSG_MS_MAX) : 0;
 		break;
+	case OP_POWER: m->reboot = rnd(2); break;
 	case OP_UPGRADE:
 		m->path = rnd_bytes(1);
 		*(char *)m->path = '/';
