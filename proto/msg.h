@@ -56,6 +56,22 @@ struct msg_rlimit {
 	int64_t soft, hard; /* -1: unlimited */
 };
 
+/* What a cgroup may use; of each 0: not said, RESOURCE_NONE: no limit. */
+#define RESOURCE_NONE (-1)
+struct msg_resources {
+	int64_t memory; /* bytes */
+	int64_t pids;
+	int64_t cpu_percent; /* 100: one CPU */
+};
+
+static inline bool msg_resources_any(const struct msg_resources *r)
+{
+	return r->memory || r->pids || r->cpu_percent;
+}
+
+/* An object named `name`, or (NULL) at the top, of those that are said. */
+void msg_put_resources(struct jsonw *w, const char *name, const struct msg_resources *l);
+
 enum msg_group { GROUP_AUTO, GROUP_SESSION, GROUP_PROCESS };
 
 struct msg_start {
@@ -71,6 +87,7 @@ struct msg_start {
 		has_ring; /* given, so that the agent's configured default does not apply */
 	struct msg_rlimit rlimits[MSG_RLIMITS_MAX];
 	size_t n_rlimits;
+	struct msg_resources limits;
 	uint64_t fingerprint; /* of all of the above; never 0 */
 };
 
