@@ -223,19 +223,18 @@ def full_disk():
 
 
 @pytest.mark.parametrize("where", ["/dev/full", "disk"])
-def test_a_log_that_cannot_be_written(start_agent, full_disk, where):
+def test_a_log_that_cannot_be_written(full_disk, start_agent, where):
     """It goes on serving, and keeps what it could not write; with room again the next line says how many are missing."""
     path = where if where != "disk" else f"{full_disk}/log"
     agent = start_agent(wrapper=["sh", "-c", f'exec "$@" 2>>{path}', "sh"])
     link = agent.connect()
+    agent.proc.send_signal(10)  # debug on
     for _ in range(5):
-        agent.proc.send_signal(10)
         agent.connect().cut()
     assert link.run(["head", "-c", "100000", "/dev/zero"]).out == bytes(100000)
     assert "listening on" in link.request("sys.log")["lines"][0]
     if where == "disk":
         os.unlink(f"{full_disk}/fill")
-        agent.proc.send_signal(10)
 
         def written():
             agent.connect().cut()
