@@ -123,7 +123,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 		dropped = 0;
 		put_line(line, (size_t)len);
 		if (dropped > 0)
-			dropped += count;
+			dropped = count; /* the line about them is none of them */
 	}
 	n = (size_t)snprintf(line, max, "%s ", names[level]);
 	va_start(ap, fmt);
