@@ -14,31 +14,25 @@
 #include "base/log.h"
 
 #define FREEZE_MAX  16
-#define ON_WATCH_MS 2000 /* for the watch to begin, before anything is frozen */
+#define ON_WATCH_MS 2000  /* for the watch to begin, before anything is frozen */
+#define BEGIN_MS    60000 /* for what comes before the first freeze: a sync */
 
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct work work;
-	bool active; /* the loop's; read anywhere */
-	bool on_watch, over;
-	uint64_t thaw_ms;
+	bool active;                /* the loop's; read anywhere */
+	bool on_watch, over, begun; /* the first is being frozen */
+	uint64_t thaw_ms, until;
 	unsigned n;
 	int fd[FREEZE_MAX]; /* owned; each frozen */
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static struct timespec after(uint64_t ms)
+/* A time of now_ms(), for a wait. */
+static struct timespec at(uint64_t ms)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += (time_t)(ms / 1000);
-	t.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_nsec -= 1000000000;
-		t.tv_sec++;
-	}
-	return t;
+	return (struct timespec){
+		.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
 }
 
 /* With the lock held. */
@@ -63,14 +57,15 @@ static int thaw_all(unsigned *ret_n)
 
 static void run(struct work *w)
 {
-	struct timespec until = after(all.thaw_ms);
-
 	(void)w;
 	pthread_mutex_lock(&all.lock);
 	all.on_watch = true;
 	pthread_cond_broadcast(&all.changed);
-	while (!all.over && pthread_cond_timedwait(&all.changed, &all.lock, &until) != ETIMEDOUT)
-		;
+	while (!all.over && now_ms() < all.until) {
+		struct timespec until = at(all.until);
+
+		pthread_cond_timedwait(&all.changed, &all.lock, &until);
+	}
 	thaw_all(NULL);
 	pthread_mutex_unlock(&all.lock);
 }
@@ -108,8 +103,9 @@ int freeze_start(struct workers *ws, uint64_t thaw_ms)
 	if (freeze_active())
 		return -EBUSY;
 	init_cond();
-	all.on_watch = all.over = false;
+	all.on_watch = all.over = all.begun = false;
 	all.thaw_ms = thaw_ms;
+	all.until = now_ms() + BEGIN_MS + thaw_ms;
 	all.work = (struct work){.run = run, .done = done};
 	log_hold(true);
 	__atomic_store_n(&all.active, true, __ATOMIC_RELEASE);
@@ -122,7 +118,7 @@ int freeze_start(struct workers *ws, uint64_t thaw_ms)
 /* Nothing is frozen that nobody watches. */
 static int await_watch(void)
 {
-	struct timespec until = after(ON_WATCH_MS);
+	struct timespec until = at(now_ms() + ON_WATCH_MS);
 	int r = 0;
 
 	pthread_mutex_lock(&all.lock);
@@ -130,6 +126,11 @@ static int await_watch(void)
 		r = pthread_cond_timedwait(&all.changed, &all.lock, &until);
 	if (all.on_watch)
 		r = all.over ? ETIMEDOUT : all.n == FREEZE_MAX ? EUSERS : 0;
+	if (r == 0 && !all.begun) {
+		all.begun = true;
+		all.until = now_ms() + all.thaw_ms;
+		pthread_cond_broadcast(&all.changed);
+	}
 	pthread_mutex_unlock(&all.lock);
 	return -r;
 }

@@ -7,7 +7,8 @@
 
 #include "agentd/workers.h"
 
-/* Loop. Sets the watch; from here on the log is held back. -EBUSY: there is one already; or as
+/* Loop. Sets the watch, which thaws thaw_ms after the first freeze_mount; from here on the log is
+ * held back. -EBUSY: there is one already; or as
  * workers_submit(). */
 int freeze_start(struct workers *ws, uint64_t thaw_ms);
 /* T. One mount point, after freeze_start. 0 or -errno; -ETIMEDOUT: the time is up, and it is not
