@@ -76,7 +76,7 @@ int cgroup_limits_enable(int dir, bool below, const struct msg_resources *r, str
 static void format_value(const struct controller *c, int64_t v, char out[48])
 {
 	if (v == RESOURCE_NONE)
-		strcpy(out, "max");
+		snprintf(out, 48, "max");
 	else if (c->per_period)
 		snprintf(out, 48, "%lld %d", (long long)v * PERIOD_US / 100, PERIOD_US);
 	else

@@ -342,21 +342,16 @@ static int publish(struct environ *e, const struct environ_list *l, size_t len)
 	return 0;
 }
 
-int environ_set(
-	struct environ *e, bool clear, const struct msg_env *set, size_t n, struct error *error)
+/* What there was and what is asked for, in the room given. */
+static int change(struct environ *e, const struct block *old, char *text, size_t n,
+	struct source *s, char **vars, struct error *error)
 {
-	const struct block *old = clear ? NULL : sandbox(e);
-	size_t n_old = old ? old->n : 0, total = 0, len;
-	auto_free char *text = write_request(set, n);
-	auto_free struct source *s = malloc((n_old + n + 1) * sizeof(*s));
-	auto_free char **vars = malloc((n_old + n + 1) * sizeof(*vars));
 	struct environ_list all = {.vars = vars};
+	size_t total = 0, len;
 	int r;
 
-	if (!text || !s || !vars)
-		return error_set(error, E_FAILED, ENOMEM, "out of memory");
 	if (old)
-		add_block(s, &total, (char *)old->text, n_old);
+		add_block(s, &total, (char *)old->text, old->n);
 	add_block(s, &total, text, n);
 	settle(s, total, &all);
 	all.n = drop_removed(&all, &len);
@@ -368,6 +363,25 @@ int environ_set(
 		return error_set(error, E_FAILED, -r, "no room in the arena");
 	forget_merged(e);
 	return 0;
+}
+
+int environ_set(
+	struct environ *e, bool clear, const struct msg_env *set, size_t n, struct error *error)
+{
+	const struct block *old = clear ? NULL : sandbox(e);
+	size_t most = (old ? old->n : 0) + n + 1;
+	char *text = write_request(set, n), **vars = malloc(most * sizeof(*vars));
+	struct source *s = malloc(most * sizeof(*s));
+	int r;
+
+	if (text && s && vars)
+		r = change(e, old, text, n, s, vars, error);
+	else
+		r = error_set(error, E_FAILED, ENOMEM, "out of memory");
+	free(s);
+	free(vars);
+	free(text);
+	return r;
 }
 
 /* Room for what comes behind the names. */
@@ -442,14 +456,14 @@ static char *write_whose(const struct user *u)
 	char *text = malloc(strlen(u->name) + strlen(u->home) + strlen(u->shell) + 3);
 
 	if (text)
-		strcpy(stpcpy(stpcpy(text, u->name) + 1, u->home) + 1, u->shell);
+		stpcpy(stpcpy(stpcpy(text, u->name) + 1, u->home) + 1, u->shell);
 	return text;
 }
 
 static int merge(struct environ *e, const struct user *u)
 {
 	const struct block *b = sandbox(e);
-	auto_free struct source *s = NULL;
+	struct source *s;
 	size_t n_base, n, total = 0;
 
 	e->own_text = write_base(u, &n_base);
@@ -458,6 +472,7 @@ static int merge(struct environ *e, const struct user *u)
 	s = malloc((n + 1) * sizeof(*s));
 	e->merged.vars = malloc((n + 1) * sizeof(char *));
 	if (!e->own_text || !e->whose || !s || !e->merged.vars) {
+		free(s);
 		forget_merged(e);
 		return -ENOMEM;
 	}
@@ -466,6 +481,7 @@ static int merge(struct environ *e, const struct user *u)
 	if (b)
 		add_block(s, &total, (char *)b->text, b->n);
 	settle(s, total, &e->merged);
+	free(s);
 	return 0;
 }
 

@@ -152,12 +152,9 @@ static int list_addresses(struct route_link *l, struct old *old)
 static int set_addresses(struct route_link *l, uint32_t index, const struct msg_network *n)
 {
 	struct netlink_address wanted[MSG_ADDRESSES_MAX];
-	auto_free struct old *old = calloc(1, sizeof(*old));
+	struct old *old = &(struct old){.index = index};
 	int r = 0;
 
-	if (!old)
-		return -ENOMEM;
-	old->index = index;
 	for (size_t i = 0; i < n->addresses.n; i++) {
 		if (netlink_parse_address(n->addresses.s[i], true, &wanted[i]) < 0)
 			return -EINVAL;

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <sys/types.h>
+
 #include "agentd/steps.h"
 #include "proto/msg_sys.h"
 

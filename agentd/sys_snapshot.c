@@ -126,12 +126,11 @@ static void set_clock(struct snapshot *s)
 static int add_entropy(const uint8_t *data, size_t n)
 {
 	auto_close int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC | O_NOCTTY);
-	auto_free struct rand_pool_info *pool = calloc(1, sizeof(*pool) + MSG_ENTROPY_MAX);
+	_Alignas(8) uint8_t room[sizeof(struct rand_pool_info) + MSG_ENTROPY_MAX] = {0};
+	struct rand_pool_info *pool = (void *)room;
 
 	if (fd < 0)
 		return -errno;
-	if (!pool)
-		return -ENOMEM;
 	pool->entropy_count = (int)n * 8;
 	pool->buf_size = (int)n;
 	memcpy(pool->buf, data, n);

@@ -78,19 +78,21 @@ static void add_up(const struct set *s, struct usage *ret)
 
 void usage_of_cgroup(int dir, struct usage *ret)
 {
-	auto_free char *text = malloc(64 * KIB);
-	auto_free struct set *s = calloc(1, sizeof(*s));
+	char *text = malloc(64 * KIB);
+	struct set *s = calloc(1, sizeof(*s));
 
 	*ret = (struct usage){0};
-	if (!text || !s || procfile_read_at(dir, "cgroup.procs", text, 64 * KIB) <= 0)
-		return;
-	add_numbers(s, text);
-	add_up(s, ret);
+	if (text && s && procfile_read_at(dir, "cgroup.procs", text, 64 * KIB) > 0) {
+		add_numbers(s, text);
+		add_up(s, ret);
+	}
+	free(s);
+	free(text);
 }
 
 void usage_of_tree(pid_t pid, struct usage *ret)
 {
-	auto_free struct set *s = calloc(1, sizeof(*s));
+	struct set *s = calloc(1, sizeof(*s));
 
 	*ret = (struct usage){0};
 	if (!s)
@@ -99,4 +101,5 @@ void usage_of_tree(pid_t pid, struct usage *ret)
 	for (size_t i = 0; i < s->n; i++)
 		add_children(s, s->pid[i]);
 	add_up(s, ret);
+	free(s);
 }

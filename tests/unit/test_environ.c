@@ -25,7 +25,8 @@ static void check_text(const char *text, const char *expected)
 	char *copy = malloc(len ? len : 1), *out = malloc(len + 1), joined[512] = "";
 	const char *at = out;
 
-	memcpy(copy, text, len); /* of exactly its size, for the sanitizer */
+	for (size_t i = 0; i < len; i++)
+		copy[i] = text[i]; /* of exactly its size, for the sanitizer */
 	n = environ_parse(copy, len, out);
 	for (size_t i = 0; i < n; i++) {
 		used += (size_t)snprintf(

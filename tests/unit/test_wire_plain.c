@@ -59,7 +59,6 @@ static char *exchange(const char *request, size_t step, size_t take, int *ret_co
 	size_t len = strlen(request), used = 0;
 	struct iovec iov[WIRE_IOV_MAX];
 	struct wire w;
-	int n;
 
 	owner.asked = 0;
 	assert_int_equal(wire_init_server(&w, &events, NULL, 4), 0);
@@ -70,7 +69,7 @@ static char *exchange(const char *request, size_t step, size_t take, int *ret_co
 		memcpy(piece, request + at, k);
 		assert_int_equal(wire_input(&w, piece, k), k);
 	}
-	while ((n = wire_output(&w, iov)) > 0) {
+	while (wire_output(&w, iov) > 0) {
 		size_t k = min_of(take, iov[0].iov_len);
 
 		assert_true(used + k < sizeof(out));
@@ -110,7 +109,7 @@ static void test_answers(void **state)
 	};
 
 	(void)state;
-	memcpy(body, "abc", 3);
+	strcpy(body, "abc");
 	owner.body_len = 3;
 	for (size_t i = 0; i < array_size(cases); i++) {
 		for (size_t step = 1; step < 200; step = step * 3 + 1) {
