@@ -1,5 +1,5 @@
 /*
- * fuzz_netlink.c - a datagram of rtnetlink. Messages and attributes lie one behind the other inside
+ * fuzz_rtnetlink.c - a datagram of rtnetlink. Messages and attributes lie one behind the other inside
  * it, and an address that is read has the length of its family.
  */
 #include <sys/socket.h>
