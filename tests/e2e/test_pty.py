@@ -165,7 +165,8 @@ def test_background_child_keeps_the_terminal(link):
 
 def test_removing_hangs_up(link):
     """What is left on the terminal of a session that is removed loses it."""
-    channel = open_terminal(link, ["sh", "-c", "trap '' HUP; sh -c 'while echo x; do sleep 0.02; done' & echo $!"])
+    channel = open_terminal(link, ["sh", "-c", "trap '' HUP; sh -c 'while echo x; do sleep 0.02; done' & echo pid=$!"])
+    expect(channel, b"pid=")
     pid = int(expect(channel, b"\r\n"))
     channel.wait_end()
     link.request("remove", id=channel.id)

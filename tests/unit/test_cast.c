@@ -34,15 +34,17 @@ static const char *contents(void)
 static const char *outputs(size_t *ret)
 {
 	static char all[100000];
-	const char *at = contents();
+	const char *at = strchr(contents(), '\n');
 	char *to = all;
 
 	*ret = 0;
-	for (at = strchr(at, '\n') + 1; *at; at = strchr(at, '\n') + 1) {
+	for (const char *end; at && *++at; at = end) {
 		const char *text = strstr(at, ", \"o\", \"");
-		const char *end = strchr(at, '\n');
 
-		assert_true(*at == '[' && text && text < end && end[-1] == ']' && end[-2] == '"');
+		end = strchr(at, '\n');
+		if (!text || !end)
+			fail_msg("no event: %s", at);
+		assert_true(*at == '[' && text < end && end[-1] == ']' && end[-2] == '"');
 		text += strlen(", \"o\", \"");
 		memcpy(to, text, (size_t)(end - 2 - text));
 		to += end - 2 - text;

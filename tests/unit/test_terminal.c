@@ -534,7 +534,7 @@ static void test_takeover_at_the_end(void **state)
 	(void)state;
 	for (int i = 0; i < 20; i++) {
 		srig_up(&r, "none");
-		s = srig_start(&r, "a", tty("head -c 9000 /dev/zero"));
+		srig_start(&r, "a", tty("head -c 9000 /dev/zero"));
 		usleep((useconds_t)i * 500);
 		assert_int_equal(srig_take_over(&r, NULL), 1);
 		s = sessions_find(&r.all, "a");
