@@ -42,8 +42,10 @@ static const char *outputs(size_t *ret)
 		const char *text = strstr(at, ", \"o\", \"");
 
 		end = strchr(at, '\n');
-		if (!text || !end)
+		if (!text || !end) {
 			fail_msg("no event: %s", at);
+			return "";
+		}
 		assert_true(*at == '[' && text < end && end[-1] == ']' && end[-2] == '"');
 		text += strlen(", \"o\", \"");
 		memcpy(to, text, (size_t)(end - 2 - text));
