@@ -111,6 +111,20 @@ static void on_poll(uv_poll_t *h, int status, int events)
 		conn_close(c); /* it hung up, and we were not going to read what it left */
 }
 
+/* It takes nothing more, so it has hung up. What it said before that counts all the same: the last
+ * keys, and a goodbye, by which its places need not be held. */
+static void hear_out(struct conn *c)
+{
+	ssize_t n = 1;
+
+	while (n > 0 && c->phase < CONN_LINGER && wire_wants_input(&c->wire) &&
+		buf_len(&c->pending) == 0) {
+		n = read(c->fd, c->daemon->read_buf, DAEMON_READ_SIZE);
+		if (n > 0)
+			feed(c, c->daemon->read_buf, (size_t)n);
+	}
+}
+
 /* ---- output ---- */
 
 /* From the moment a link is ending, the peer has this long to take what is left and hang up. */
@@ -153,6 +167,7 @@ void conn_flush(struct conn *c)
 		sent = writev(c->fd, iov, n);
 		if (sent < 0 && errno != EAGAIN && errno != EINTR) {
 			wire_wrote(&c->wire, 0);
+			hear_out(c);
 			conn_close(c);
 			return;
 		}

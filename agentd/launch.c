@@ -7,6 +7,7 @@
 
 #include "agentd/cgroup_limits.h"
 #include "agentd/proctree.h"
+#include "agentd/pty.h"
 
 static void fail(struct launch *l, enum spawn_stage stage, int err)
 {
@@ -67,14 +68,80 @@ static void prepare_cwd(struct launch *l)
 	}
 }
 
-/* Replaces or removes in the list what the base has, else appends. Names in a JSON object are
- * unique, so only the base is searched. */
-static void put_own(struct launch *l, const struct environ_list *base, size_t *n, char **text)
+/* "-" and the last part of the path, by which a shell knows that it is a login shell. */
+static void prepare_login(struct launch *l)
+{
+	const char *slash = strrchr(l->argv[0], '/'), *name = slash ? slash + 1 : l->argv[0];
+	size_t slots = (l->argc + 2) * sizeof(char *);
+	char **block = calloc(1, slots + strlen(name) + 2);
+
+	if (!block) {
+		fail(l, SPAWN_LIMITS, ENOMEM);
+		return;
+	}
+	l->login_argv = block;
+	memcpy(block + 1, l->argv, l->argc * sizeof(char *));
+	block[1] = (char *)block + slots;
+	block[1][0] = '-';
+	memcpy(block[1] + 1, name, strlen(name) + 1);
+}
+
+static void prepare_command(struct launch *l)
 {
 	const struct msg_start *s = l->start;
 
-	for (size_t i = 0; i < s->n_env; i++) {
-		const char *name = s->env[i].name, *value = s->env[i].value;
+	l->argv = s->argv;
+	l->argc = s->argc;
+	if (s->argc == 0) {
+		ASSERT(s->pty.on);
+		l->shell[0] = l->shell[2] = NULL;
+		l->shell[1] = (char *)(s->pty.shell                     ? s->pty.shell
+				       : access("/bin/bash", X_OK) == 0 ? "/bin/bash"
+									: "/bin/sh");
+		l->argv = l->shell + 1;
+		l->argc = 1;
+	}
+	if (s->pty.login)
+		prepare_login(l);
+}
+
+#define SPECIAL_MAX 4
+
+/* What a session gets by its kind, over all others' variables and below its own. */
+static size_t special_vars(const struct msg_start *s, struct msg_env out[SPECIAL_MAX])
+{
+	struct msg_env all[] = {
+		{"TERM", s->pty.on ? s->pty.term : NULL},
+	};
+	size_t n = 0;
+
+	for (size_t i = 0; i < array_size(all); i++) {
+		bool own = !all[i].value || !*all[i].value;
+
+		for (size_t k = 0; k < s->n_env && !own; k++)
+			own = strcmp(s->env[k].name, all[i].name) == 0;
+		if (!own)
+			out[n++] = all[i];
+	}
+	return n;
+}
+
+static size_t text_size(const struct msg_env *vars, size_t n)
+{
+	size_t size = 0;
+
+	for (size_t i = 0; i < n; i++)
+		size += strlen(vars[i].name) + (vars[i].value ? strlen(vars[i].value) : 0) + 2;
+	return size;
+}
+
+/* Replaces or removes in the list what the base has, else appends. Names in a JSON object are
+ * unique, so only the base is searched. */
+static void put_vars(struct launch *l, const struct environ_list *base, const struct msg_env *vars,
+	size_t n_vars, size_t *n, char **text)
+{
+	for (size_t i = 0; i < n_vars; i++) {
+		const char *name = vars[i].name, *value = vars[i].value;
 		ssize_t at = environ_find(base, name, strlen(name));
 
 		if (!value) {
@@ -109,17 +176,14 @@ static void prepare_env(struct launch *l, struct environ *env)
 	static const struct environ_list empty;
 	const struct msg_start *s = l->start;
 	const struct environ_list *base = s->clear_env ? &empty : environ_base(env, &l->user);
-	size_t vars = 0, text = 0, n = 0;
+	struct msg_env special[SPECIAL_MAX];
+	size_t n_special = special_vars(s, special), n = base ? base->n : 0;
+	size_t vars = (n + n_special + s->n_env + 1) * sizeof(char *);
 	char *at;
 
-	for (size_t i = 0; i < s->n_env; i++)
-		text += strlen(s->env[i].name) + (s->env[i].value ? strlen(s->env[i].value) : 0) +
-			2;
-	if (base) {
-		n = base->n;
-		vars = (n + s->n_env + 1) * sizeof(char *);
-		l->envp = malloc(vars + text);
-	}
+	if (base)
+		l->envp =
+			malloc(vars + text_size(special, n_special) + text_size(s->env, s->n_env));
 	if (!base || !l->envp) {
 		fail(l, SPAWN_LIMITS, ENOMEM);
 		return;
@@ -127,7 +191,8 @@ static void prepare_env(struct launch *l, struct environ *env)
 	if (n > 0)
 		memcpy(l->envp, base->vars, n * sizeof(char *));
 	at = (char *)l->envp + vars;
-	put_own(l, base, &n, &at);
+	put_vars(l, base, special, n_special, &n, &at);
+	put_vars(l, base, s->env, s->n_env, &n, &at);
 	close_gaps(l, n);
 }
 
@@ -136,11 +201,12 @@ void launch_prepare(struct launch *l, const struct msg_start *start, const struc
 {
 	l->start = start;
 	l->set_user = false;
-	l->envp = NULL;
+	l->envp = l->login_argv = NULL;
 	l->path = NULL;
 	l->stage = SPAWN_OK;
 	l->err = 0;
 	l->user.home[0] = l->user.name[0] = l->user.shell[0] = '\0';
+	prepare_command(l);
 	prepare_user(l, config);
 	prepare_cwd(l);
 	prepare_env(l, env);
@@ -154,6 +220,21 @@ static int dev_null(void)
 	if (fd < 0)
 		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
+}
+
+/* The slave stays open here, too (record.h). */
+static int make_terminal(struct launch *l, struct record *rec, int child[3])
+{
+	int r = pty_open(
+		&rec->tty_size, l->set_user ? l->user.uid : geteuid(), &rec->fd[1], &rec->fd[2]);
+
+	if (r < 0)
+		return r;
+	rec->fd[0] = fcntl(rec->fd[1], F_DUPFD_CLOEXEC, 3);
+	if (rec->fd[0] < 0)
+		return -errno;
+	child[0] = child[1] = child[2] = rec->fd[2];
+	return 0;
 }
 
 /* Our ends go into the record at once: whoever sees a failure closes what is there. */
@@ -241,6 +322,8 @@ static bool process_group_will_do(const struct launch *l, bool has_cgroup)
 {
 	static int terminal = -1;
 
+	if (l->start->pty.on)
+		return false;
 	if (l->start->group != GROUP_AUTO)
 		return l->start->group == GROUP_PROCESS;
 	if (terminal < 0) {
@@ -255,12 +338,14 @@ static int run(struct launch *l, struct record *rec, int cgroup_fd, const int ch
 {
 	struct spawn_rlimit rlimits[MSG_RLIMITS_MAX + 1];
 	struct spawn_request req = {
-		.argv = l->start->argv,
+		.argv = l->login_argv ? l->login_argv + 1 : l->argv,
+		.program = l->argv[0],
 		.envp = l->envp,
 		.path = l->path,
 		.cwd = l->cwd,
 		.fd = {child[0], child[1], child[2]},
 		.new_session = !rec->process_group,
+		.controlling_tty = rec->pty,
 		.set_user = l->set_user,
 		.uid = l->user.uid,
 		.gid = l->user.gid,
@@ -309,7 +394,7 @@ int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
 
 	if (l->stage != SPAWN_OK)
 		return -l->err;
-	r = make_pipes(l, rec, child);
+	r = rec->pty ? make_terminal(l, rec, child) : make_pipes(l, rec, child);
 	if (r < 0) {
 		fail(l, SPAWN_PIPE, -r);
 	} else {
@@ -325,7 +410,7 @@ int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
 			r = run(l, rec, -1, child);
 		}
 	}
-	for (int i = l->start->with_stdin ? 0 : 1; i < 3; i++)
+	for (int i = l->start->with_stdin ? 0 : 1; i < 3 && !rec->pty; i++)
 		close_fd(&child[i]);
 	if (r < 0) {
 		for (int i = 0; i < 3; i++)
@@ -344,4 +429,5 @@ int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
 void launch_fini(struct launch *l)
 {
 	free(take_ptr(&l->envp));
+	free(take_ptr(&l->login_argv));
 }

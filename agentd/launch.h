@@ -17,6 +17,13 @@ struct launch {
 	struct user user;
 	bool set_user;
 	const char *cwd;
+	/* What is run, with a spare slot before it (spawn.h): the start's, or a shell on a
+	 * terminal.
+	 */
+	char **argv;
+	size_t argc;
+	char *shell[3];
+	char **login_argv;      /* owned; the same with another argv[0], or NULL */
 	char **envp;            /* owned, one block */
 	const char *path;       /* value of PATH in envp, or NULL */
 	enum spawn_stage stage; /* not SPAWN_OK: why it cannot start */

@@ -260,7 +260,8 @@ void sessions_stop(struct sessions *all, uint64_t grace_ms)
 	all->stopping = true;
 	list_for_each (s, &all->by_age, struct session, by_age) {
 		if (!session_ended(s))
-			session_kill(s, CAUSE_SHUTDOWN, TARGET_TREE, SIGTERM, true, grace_ms);
+			session_kill(s, CAUSE_SHUTDOWN, TARGET_TREE, session_end_signal(s), true,
+				grace_ms);
 	}
 	if (sessions_live(all) == 0)
 		all->on_idle(all->idle_ctx);

@@ -30,6 +30,10 @@ struct ctl_options {
 	/* attach */
 	uint64_t since[2];
 	bool since_now;
+	/* pty, attach */
+	const char *shell, *record;
+	bool login, own, read_only;
+	int escape; /* key, -1: none */
 	/* list, info */
 	bool json;
 	/* kill */
@@ -84,7 +88,7 @@ void ctl_help(const struct ctl_command *cmd); /* NULL: of agentctl as a whole */
 /* Adds NAME=VALUE to the variables; -EINVAL: it is none. */
 int ctl_add_env(struct ctl_options *o, const char *text);
 
-/* "agentctl: ..." and a line end, on stderr. */
+/* "agentctl: ..." and a line end, on stderr, also while the terminal is raw. */
 void ctl_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same about an error of the agent, behind what could not be done: "cannot list: ...". */
 void ctl_say_error(const char *what, const struct error *e);
@@ -100,6 +104,7 @@ int ctl_flush_stdout(void);
 void ctl_fill_start(const struct ctl_options *o, struct msg_start *ret);
 
 extern const struct ctl_command ctl_run, ctl_attach;                          /* ctl_run.c */
+extern const struct ctl_command ctl_pty;                                      /* ctl_pty.c */
 extern const struct ctl_command ctl_start, ctl_kill, ctl_remove, ctl_upgrade; /* ctl_simple.c */
 extern const struct ctl_command ctl_list, ctl_info;                           /* ctl_list.c */
 extern const struct ctl_command ctl_ping;                                     /* ctl_ping.c */

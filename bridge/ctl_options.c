@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "bridge/ctl.h"
+#include "bridge/escape.h"
 #include "proto/text.h"
 
 #define GLOBAL      "CTRvhV"
@@ -219,6 +220,46 @@ static const char *take_since(struct ctl_options *o, const char *value)
 	return "two byte offsets, as in 4096,0, or \"now\"";
 }
 
+static const char *take_shell(struct ctl_options *o, const char *value)
+{
+	o->shell = value;
+	return *value ? NULL : "a program";
+}
+
+static const char *take_login(struct ctl_options *o, const char *value)
+{
+	(void)value;
+	o->login = true;
+	return NULL;
+}
+
+static const char *take_record(struct ctl_options *o, const char *value)
+{
+	o->record = value;
+	return *value ? NULL : "a file";
+}
+
+static const char *take_escape(struct ctl_options *o, const char *value)
+{
+	return escape_parse(value, &o->escape) == 0
+		       ? NULL
+		       : "a character, ^ and one as in ^], or \"none\"";
+}
+
+static const char *take_own(struct ctl_options *o, const char *value)
+{
+	(void)value;
+	o->own = true;
+	return NULL;
+}
+
+static const char *take_read_only(struct ctl_options *o, const char *value)
+{
+	(void)value;
+	o->read_only = true;
+	return NULL;
+}
+
 static const char *take_json(struct ctl_options *o, const char *value)
 {
 	(void)value;
@@ -262,6 +303,13 @@ static const struct option_def table[] = {
 	{'I', false, "id", "ID", "name the session; one of that name is attached to", take_id},
 	{'k', false, "keep", NULL, "do not remove the session at the end", take_keep},
 	{'s', false, "since", "OUT,ERR", "from these byte offsets on, or: now", take_since},
+	{'S', false, "shell", "S", "run shell S (else bash or sh)", take_shell},
+	{'L', false, "login", NULL, "as a login shell", take_login},
+	{'W', false, "own", NULL, "on a terminal: take it over, its size becomes ours", take_own},
+	{'Y', false, "read-only", NULL, "on a terminal: type nothing", take_read_only},
+	{'P', false, "record", "FILE", "on a terminal: keep it as an asciicast v2", take_record},
+	{'X', false, "escape", "K", "on a terminal: the escape key, as ~ (the default), ^] or none",
+		take_escape},
 	{'o', false, "to", "WHOM", "leader, group (the default) or tree", take_to},
 	{'g', false, "grace", "S", "send KILL after S seconds", take_grace},
 	{'n', true, "count", "N", "how many round trips (100)", take_count},

@@ -59,6 +59,13 @@ int msg_read_end(struct msg_reader *r, const cJSON *obj, struct msg_end *m);
 int msg_read_env(struct msg_reader *r, const cJSON *obj, const char *name, struct msg_env **ret,
 	size_t *ret_n);
 int msg_read_resources(struct msg_reader *r, const cJSON *obj, struct msg_resources *ret);
+/* The members of a terminal's size (msg_pty.c): cols and rows must be there when `whole`. */
+int msg_read_size(struct msg_reader *r, const cJSON *obj, bool whole, struct msg_size *ret);
+void msg_put_size(struct jsonw *w, const struct msg_size *m);
+int msg_read_pty(struct msg_reader *r, const cJSON *start, struct msg_start *s);
+void msg_put_pty(struct jsonw *w, const struct msg_pty *m);
+int msg_read_attach_pty(struct msg_reader *r, const cJSON *attach, struct msg_attach *a);
+void msg_put_attach_pty(struct jsonw *w, const struct msg_attach *a);
 
 struct msg_where;
 /* `path`, `root`, `user` and `owner` of a file operation. */

@@ -30,6 +30,8 @@ static int read_cmd(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
 	const cJSON *cmd = cJSON_GetObjectItemCaseSensitive(obj, "cmd"), *v;
 	int n = cJSON_IsArray(cmd) ? cJSON_GetArraySize(cmd) : 0;
 
+	if (!cmd && s->pty.on)
+		return 0; /* a shell */
 	if (n == 0)
 		return msg_reader_fail(r, "cmd", "an array of at least one string");
 	s->argv = (char **)msg_reader_alloc(r, ((size_t)n + 2) * sizeof(char *)) + 1;
@@ -181,7 +183,7 @@ static uint64_t fingerprint(const struct msg_start *s)
 	uint64_t numbers[] = {s->timeout_ms, s->kill_grace_ms, s->disconnect_ms, s->linger_ms,
 		s->retain_ms, s->ring, s->clear_env, s->with_stdin, s->group, s->argc, s->n_env,
 		s->n_rlimits, (uint64_t)s->limits.memory, (uint64_t)s->limits.pids,
-		(uint64_t)s->limits.cpu_percent};
+		(uint64_t)s->limits.cpu_percent, s->pty.on, s->pty.login};
 
 	for (size_t i = 0; i < array_size(numbers); i++)
 		mix_u64(&h, numbers[i]);
@@ -198,6 +200,8 @@ static uint64_t fingerprint(const struct msg_start *s)
 	}
 	mix_str(&h, s->cwd);
 	mix_str(&h, s->user);
+	mix_str(&h, s->pty.term);
+	mix_str(&h, s->pty.shell);
 	return h ? h : 1;
 }
 
@@ -207,12 +211,12 @@ int msg_read_start(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
 
 	*s = (struct msg_start){
 		.kill_grace_ms = 2000, .linger_ms = 50, .retain_ms = 300000, .ring = 1 << 20};
-	if ((e = read_cmd(r, obj, s)) < 0 ||
+	if ((e = msg_get_bool(r, obj, "stdin", &s->with_stdin)) < 0 ||
+		(e = msg_read_pty(r, obj, s)) < 0 || (e = read_cmd(r, obj, s)) < 0 ||
 		(e = msg_read_env(r, obj, "env", &s->env, &s->n_env)) < 0 ||
 		(e = read_limits(r, obj, s)) < 0 || (e = read_rlimits(r, obj, s)) < 0 ||
 		(e = read_group(r, obj, s)) < 0 || (e = read_numbers(r, obj, s)) < 0 ||
 		(e = msg_get_bool(r, obj, "clear_env", &s->clear_env)) < 0 ||
-		(e = msg_get_bool(r, obj, "stdin", &s->with_stdin)) < 0 ||
 		(e = msg_get_str(r, obj, "cwd", &s->cwd)) < 0 ||
 		(e = msg_get_str(r, obj, "user", &s->user)) < 0)
 		return e;
@@ -249,7 +253,8 @@ static int read_attach(struct msg_reader *r, const cJSON *obj, struct msg_attach
 	if ((e = read_since(r, obj, a)) < 0 || (e = msg_get_bool(r, obj, "input", &a->input)) < 0 ||
 		(e = msg_get_name(r, obj, "viewer", MSG_VIEWER_MAX, &a->viewer)) < 0 ||
 		(e = msg_get_u64(r, obj, "hold_ms", MSG_HOLD_MAX_MS, &a->hold_ms)) < 0 ||
-		(e = msg_get_str(r, obj, "policy", &policy)) < 0)
+		(e = msg_get_str(r, obj, "policy", &policy)) < 0 ||
+		(e = msg_read_attach_pty(r, obj, a)) < 0)
 		return e;
 	if (strcmp(policy, "live") == 0)
 		a->policy = POLICY_LIVE;
@@ -352,13 +357,21 @@ void msg_put_resources(struct jsonw *w, const char *name, const struct msg_resou
 	jsonw_close(w, '}');
 }
 
-void msg_put_start(struct jsonw *w, const struct msg_start *s)
+static void put_cmd(struct jsonw *w, const struct msg_start *s)
 {
-	jsonw_open(w, "start", '{');
 	jsonw_open(w, "cmd", '[');
 	for (size_t i = 0; i < s->argc; i++)
 		jsonw_bytes(w, NULL, s->argv[i], strlen(s->argv[i]));
 	jsonw_close(w, ']');
+}
+
+void msg_put_start(struct jsonw *w, const struct msg_start *s)
+{
+	jsonw_open(w, "start", '{');
+	if (s->argc > 0 || !s->pty.on)
+		put_cmd(w, s);
+	if (s->pty.on)
+		msg_put_pty(w, &s->pty);
 	if (s->n_env > 0)
 		put_env(w, s);
 	if (s->n_rlimits > 0)
@@ -406,6 +419,7 @@ static void put_attach(struct jsonw *w, const struct msg_attach *a)
 		jsonw_u64(w, "hold_ms", a->hold_ms);
 	if (a->input)
 		jsonw_bool(w, "input", true);
+	msg_put_attach_pty(w, a);
 	jsonw_close(w, '}');
 }
 
