@@ -49,6 +49,17 @@ def test_path_of_the_sandbox_finds_programs(etc):
     assert link.run(["only-here"]).out == b"found\n"
 
 
+def test_a_terminal_says_what_it_is(link):
+    """Its TERM goes over the sandbox's, the command's own goes over that; all else is as without a terminal."""
+    link.request("sys.env", set={"TERM": "dumb", "A": "1"})
+    plain, terminal = env_of(link), env_of(link, pty={"term": "vt100"})
+    assert plain["TERM"] == "dumb" and terminal["TERM"] == "vt100" and terminal["A"] == "1"
+    assert env_of(link, pty={})["TERM"] == "xterm-256color"
+    assert env_of(link, pty={}, env={"TERM": "own"})["TERM"] == "own"
+    assert "TERM" not in env_of(link, pty={}, env={"TERM": None})
+    assert env_of(link, pty={"term": "vt52"}, clear_env=True) == {"TERM": "vt52"}
+
+
 def test_a_changed_file_is_seen(etc):
     """Looked at once a second at most, and at the latest a second later; it may also go away, or be no file."""
     agent, folder = etc
