@@ -34,6 +34,7 @@ struct arena_head {
 	uint64_t instance;    /* random; names this life of the session table */
 	uint64_t next_serial; /* order of starts */
 	uint64_t env;         /* extent of the sandbox's variables (environ.h); 0: none */
+	uint64_t frozen;      /* extent: what is frozen (frozen.h); 0: nothing */
 	char cgroup[256];     /* parent of the sessions' cgroups, "" when there is none */
 };
 

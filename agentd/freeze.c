@@ -21,6 +21,7 @@ static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct work work;
+	struct arena *arena;        /* the loop's */
 	bool active;                /* the loop's; read anywhere */
 	bool on_watch, over, begun; /* the first is being frozen */
 	uint64_t thaw_ms, until;
@@ -73,6 +74,8 @@ static void run(struct work *w)
 static void done(struct work *w)
 {
 	(void)w;
+	if (all.arena->head) /* not at the end of the program */
+		frozen_forget(all.arena);
 	__atomic_store_n(&all.active, false, __ATOMIC_RELEASE);
 	log_hold(false);
 }
@@ -96,13 +99,18 @@ static void init_cond(void)
 	pthread_condattr_destroy(&attr);
 }
 
-int freeze_start(struct workers *ws, uint64_t thaw_ms)
+int freeze_start(
+	struct workers *ws, struct arena *a, const char *const *paths, size_t n, uint64_t thaw_ms)
 {
 	int r;
 
 	if (freeze_active())
 		return -EBUSY;
+	r = frozen_note(a, paths, n);
+	if (r < 0)
+		return r;
 	init_cond();
+	all.arena = a;
 	all.on_watch = all.over = all.begun = false;
 	all.thaw_ms = thaw_ms;
 	all.until = now_ms() + BEGIN_MS + thaw_ms;

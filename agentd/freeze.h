@@ -5,12 +5,14 @@
  */
 #pragma once
 
+#include "agentd/frozen.h"
 #include "agentd/workers.h"
 
 /* Loop. Sets the watch, which thaws thaw_ms after the first freeze_mount; from here on the log is
- * held back. -EBUSY: there is one already; or as
+ * held back, and the paths stand in the arena. -EBUSY: there is one already; or as
  * workers_submit(). */
-int freeze_start(struct workers *ws, uint64_t thaw_ms);
+int freeze_start(
+	struct workers *ws, struct arena *a, const char *const *paths, size_t n, uint64_t thaw_ms);
 /* T. One mount point, after freeze_start. 0 or -errno; -ETIMEDOUT: the time is up, and it is not
  * frozen any more. */
 int freeze_mount(const char *path);

@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include "agentd/cgroup_limits.h"
+#include "agentd/frozen.h"
 #include "agentd/viewer.h"
 
 static struct list *bucket(const struct sessions *all, const char *id)
@@ -337,6 +338,8 @@ int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *co
 	}
 	snprintf(all->arena.head->cgroup, sizeof(all->arena.head->cgroup), "%s", all->cgroup.path);
 	if (arena_fd >= 0) {
+		if (frozen_recover(&all->arena) > 0)
+			log_warn("the agent before left file systems frozen: thawed");
 		*ret_adopted = adopt_all(all);
 		arena_claimed(&all->arena);
 		check_all(all);

@@ -93,7 +93,8 @@ int sys_prepare(struct service_link *l, uint64_t id, struct json json, struct er
 	if (r == 0 && l->sessions->stopping)
 		r = error_set(e, E_STOPPING, 0, "agentd is going away");
 	if (r == 0 && s->prepare.freeze.n > 0)
-		s->freeze_result = freeze_start(l->workers, s->prepare.thaw_ms);
+		s->freeze_result = freeze_start(l->workers, &l->sessions->arena,
+			s->prepare.freeze.s, s->prepare.freeze.n, s->prepare.thaw_ms);
 	if (r == 0) {
 		r = submit(s, l, id, e);
 		if (r < 0 && s->prepare.freeze.n > 0 && s->freeze_result == 0)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from harness import Tool, eventually
-from system import env_of, private_etc
+from system import crash, env_of, private_etc
 from wire import AgentError
 
 pytestmark = pytest.mark.own_agent
@@ -111,6 +111,16 @@ def test_it_survives_an_upgrade(agent, link):
     link.request("sys.env", set={"V42": "new"})
     link = agent.upgrade()
     assert env_of(link)["V42"] == "new" and env_of(link)["V43"] == "43" * 50
+
+
+def test_it_survives_a_crash(agent, link, start_agent):
+    """The next agent finds it where the one that was killed left it."""
+    link.request("sys.env", set={"A": "1", "B": "x" * 70 * 100})
+    link.request("sys.env", set={"A": "2"})
+    link = crash(agent, start_agent).connect()
+    assert names(link) == ["A", "B"]
+    env = env_of(link)
+    assert env["A"] == "2" and env["B"] == "x" * 7000
 
 
 def test_the_limit(agent, link):

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from harness import Tool, eventually
-from system import Disk, env_of, private_etc
+from system import Disk, crash, env_of, private_etc
 from wire import AgentError, Timeout
 
 pytestmark = pytest.mark.own_agent
@@ -129,6 +129,20 @@ def test_the_end_of_the_agent_thaws(start_agent, disk):
     agent.terminate()
     disk.stuck.wait(5)
     assert not disk.frozen()
+
+
+def test_an_agent_that_dies_leaves_nothing_frozen(agent, link, disk, start_agent):
+    """The watch dies with it; the agent that comes after finds the note in the arena, and thaws."""
+    prepare(link, freeze=["/proc", str(disk.mount)], thaw_ms=600000, sync=False)
+    assert disk.frozen()
+    after = crash(agent, start_agent)
+    disk.stuck.wait(5)
+    assert not disk.frozen()
+    assert "left file systems frozen" in after.log()
+    prepare(after.connect(), freeze=[str(disk.mount)], thaw_ms=600000, sync=False)
+    assert steps_of(after.connect().request("sys.resume")) == ["thaw"]
+    after = crash(after, start_agent)
+    assert "left file systems frozen" not in after.log(), "what was thawed is forgotten"
 
 
 def test_what_cannot_be_frozen(agent, link, disk):
