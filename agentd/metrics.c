@@ -65,7 +65,7 @@ static void put_sessions(const struct sessions *all)
 static void put_links(struct daemon *d)
 {
 	gauge("agentd_connections", "Links that are open.", d->n_conns);
-	counter("agentd_connections_total", "Links that were let in.", d->next_conn_id);
+	counter("agentd_connections_total", "Connections accepted.", d->next_conn_id);
 	head("agentd_connections_refused_total", "counter", "Links that were not, by reason.");
 	put("agentd_connections_refused_total{reason=\"peer\"} %lu\n", d->refused);
 	put("agentd_connections_refused_total{reason=\"descriptors\"} %lu\n", d->refused_fds);
