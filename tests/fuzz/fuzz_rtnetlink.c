@@ -1,6 +1,6 @@
 /*
- * fuzz_rtnetlink.c - a datagram of rtnetlink. Messages and attributes lie one behind the other inside
- * it, and an address that is read has the length of its family.
+ * fuzz_rtnetlink.c - a datagram of rtnetlink. Messages and attributes lie one behind the other
+ * inside it, and an address that is read has the length of its family.
  */
 #include <sys/socket.h>
 
