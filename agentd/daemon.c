@@ -11,6 +11,8 @@
 #include <time.h>
 
 #include "agentd/keep.h"
+#include "agentd/freeze.h"
+#include "agentd/lag.h"
 #include "agentd/listen.h"
 #include "agentd/takeover.h"
 
@@ -64,10 +66,12 @@ static void on_before_poll(uv_prepare_t *h)
 
 	daemon_flush(d);
 	sessions_tidy(&d->sessions);
+	lag_end();
 }
 
 static void on_after_poll(uv_check_t *h)
 {
+	lag_begin();
 	daemon_flush(h->data);
 }
 
@@ -122,8 +126,12 @@ static void host_info(void *ctx, struct jsonw *w)
 static int host_upgrade(void *ctx, const char *path, struct error *e)
 {
 	struct daemon *d = ctx;
-	int r = takeover_check(path, e);
+	int r;
 
+	/* The watchdog would not survive the exec. */
+	if (freeze_active())
+		return error_set(e, E_FAILED, EBUSY, "file systems are frozen: not now");
+	r = takeover_check(path, e);
 	if (r < 0)
 		return r;
 	log_info("upgrading path=%s sessions=%u", path, d->sessions.n);
@@ -148,8 +156,27 @@ static int host_power(void *ctx, bool reboot, struct error *e)
 	return r < 0 ? error_set(e, E_FAILED, -r, "PID 1 is not agentd-init") : 0;
 }
 
-const struct service_host daemon_host = {
-	.info = host_info, .upgrade = host_upgrade, .power = host_power};
+static void host_figures(void *ctx, struct service_figures *ret)
+{
+	*ret = (struct service_figures){.uptime_ms = now_ms() - d->started_at,
+		.connections = d->n_conns,
+		.accepted = d->next_conn_id,
+		.refused = d->refused,
+		.refused_fds = d->refused_fds,
+		.bytes_in = d->bytes_in,
+		.bytes_out = d->bytes_out};
+}
+
+static void host_bye(void *ctx, const char *notice)
+{
+	list_for_each (c, &d->conns, struct conn, link)
+		conn_bye(c, notice, WS_CLOSE_RESTART);
+}
+
+.info = host_info, .upgrade = host_upgrade, .power = host_power, .figures = host_figures,
+		   .bye = host_bye,
+}
+;
 
 /* ---- stop ---- */
 
@@ -208,6 +235,7 @@ void daemon_stop(struct daemon *d)
 	if (d->stopping)
 		return;
 	d->stopping = true;
+	freeze_thaw(NULL);
 	log_info("stopping sessions=%u", sessions_live(&d->sessions));
 	for (unsigned i = 0; i < d->n_listeners; i++)
 		listen_stop(&d->listeners[i], true);

@@ -39,7 +39,8 @@ struct daemon {
 	int spare_fd; /* given up for a moment when descriptors run out, so that accept(2) can
 			 refuse */
 	unsigned long refused,
-		refused_fds; /* strangers turned away; others for want of descriptors */
+		refused_fds;          /* strangers turned away; others for want of descriptors */
+	uint64_t bytes_in, bytes_out; /* of all links */
 	uint64_t started_at;
 	/* The machine's start, in milliseconds since the kernel's; 0: not told. */
 	uint64_t booted_ms, started_ms, ready_ms;

@@ -233,7 +233,7 @@ static int exec_open(struct service_link *l, uint32_t channel, const struct msg_
 		return r;
 	}
 	session_opened_msg(s, &o);
-	o.owner = o.has_pty && s->owner == &x->viewer;
+	o.owner = terminal_is_owner(&x->viewer);
 	o.stdin_offset = viewer_input_offset(&x->viewer);
 	o.window = viewer_input_space(&x->viewer);
 	/* A new command that takes no input will soon have more to say; a client woken for each of

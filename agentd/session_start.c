@@ -155,7 +155,7 @@ int session_new(struct sessions *all, const char *id, const struct msg_start *st
 
 	if (!s)
 		return error_set(e, E_FAILED, ENOMEM, "out of memory");
-	launch_prepare(&l, start, all->config);
+	launch_prepare(&l, start, all->config, &all->environ);
 	r = make_record(s, id, start, &l);
 	if (r < 0) {
 		session_close(s);

@@ -17,6 +17,7 @@ struct sessions {
 	const struct config *config;
 	struct arena arena;
 	struct cgroup cgroup;
+	struct environ environ; /* of all commands */
 	struct list names[SESSIONS_BUCKETS];
 	struct list by_age; /* all but hidden ones, oldest start first */
 	struct list hidden; /* removed, children still hold their pipes */
@@ -27,9 +28,10 @@ struct sessions {
 	struct keeper *keeper;    /* NULL: nobody */
 	struct watch keeper_link; /* tells how children of a former agent ended */
 	unsigned n, n_ended, n_hidden;
-	uv_timer_t idle_timer;   /* one shot, a while after the last session ended */
-	struct session *reading; /* its store is being written to: not to be reclaimed */
-	bool returned;           /* see sessions_init() */
+	bool returned;                    /* see sessions_init() */
+	uint64_t started, ends[END_LAST]; /* of this program: sessions begun, ended in each state */
+	uv_timer_t idle_timer;            /* one shot, a while after the last session ended */
+	struct session *reading;          /* its store is being written to: not to be reclaimed */
 	bool adopting; /* a former agent's sessions are being gone through: none is forgotten
 			  meanwhile */
 	bool stopping;

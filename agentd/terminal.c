@@ -109,6 +109,11 @@ int terminal_repaint(struct session *s, struct error *e)
 
 /* ---- the owner ---- */
 
+bool terminal_is_owner(const struct viewer *v)
+{
+	return v->session && v->session->owner == v;
+}
+
 static void tell_owner(struct viewer *v, bool owner)
 {
 	char text[48];

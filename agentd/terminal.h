@@ -15,6 +15,7 @@ int terminal_resize(
 int terminal_own(struct session *s, struct viewer *by, struct error *e);
 int terminal_repaint(struct session *s, struct error *e);
 
+bool terminal_is_owner(const struct viewer *v);
 /* As told to viewers: without what a repaint does to it. Zeroes when there is no terminal. */
 void terminal_size(const struct session *s, struct msg_size *ret);
 

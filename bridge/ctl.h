@@ -40,6 +40,10 @@ struct ctl_options {
 	enum msg_target to;
 	bool has_grace;
 	uint64_t grace_ms;
+	/* log, prepare, resume */
+	uint64_t lines, thaw_ms;
+	bool no_sync;
+	const char *json_file;
 	/* ping */
 	uint64_t count;
 	char **args; /* what is not an option; NULL-terminated */
@@ -81,6 +85,9 @@ int ctl_parse_global(struct ctl_options *o, int argc, char **argv);
 int ctl_parse_command(struct ctl_options *o, const struct ctl_command *cmd, int argc, char **argv);
 void ctl_help(const struct ctl_command *cmd); /* NULL: of agentctl as a whole */
 
+/* Adds NAME=VALUE to the variables; -EINVAL: it is none. */
+int ctl_add_env(struct ctl_options *o, const char *text);
+
 /* "agentctl: ..." and a line end, on stderr, also while the terminal is raw. */
 void ctl_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same about an error of the agent, behind what could not be done: "cannot list: ...". */
@@ -96,8 +103,11 @@ int ctl_flush_stdout(void);
 /* What `run` and `start` ask for; borrows from the options. (ctl_run.c) */
 void ctl_fill_start(const struct ctl_options *o, struct msg_start *ret);
 
-extern const struct ctl_command ctl_run, ctl_attach;                          /* ctl_run.c */
-extern const struct ctl_command ctl_pty;                                      /* ctl_pty.c */
-extern const struct ctl_command ctl_start, ctl_kill, ctl_remove, ctl_power, ctl_upgrade; /* ctl_simple.c */
-extern const struct ctl_command ctl_list, ctl_info;                           /* ctl_list.c */
-extern const struct ctl_command ctl_ping;                                     /* ctl_ping.c */
+extern const struct ctl_command ctl_run, ctl_attach; /* ctl_run.c */
+extern const struct ctl_command ctl_pty;             /* ctl_pty.c */
+extern const struct ctl_command ctl_start, ctl_kill, ctl_remove, ctl_power,
+	ctl_upgrade;                                /* ctl_simple.c */
+extern const struct ctl_command ctl_list, ctl_info; /* ctl_list.c */
+extern const struct ctl_command ctl_ping;           /* ctl_ping.c */
+extern const struct ctl_command ctl_env, ctl_stats, ctl_log, ctl_prepare,
+	ctl_resume; /* ctl_sys.c */

@@ -37,10 +37,12 @@ static void on_winch(uv_signal_t *h, int sig)
 /* Stopped and continued: the shell has had the terminal meanwhile. */
 static void on_cont(uv_signal_t *h, int sig)
 {
+	struct view *v = h->data;
+
 	(void)sig;
 	if (ctl_term_is_raw())
-		ctl_term_raw();
-	follow_size(h->data);
+		ctl_term_raw(!v->config.input);
+	follow_size(v);
 }
 
 void view_pty_input_safe(struct remote *r)
@@ -121,8 +123,7 @@ void view_pty_opened(struct view *v, const struct msg_opened *o)
 
 	v->terminal = true;
 	cast_begin(&v->cast, &o->size, (uint64_t)time(NULL), term, v->start.pty.shell);
-	if (v->config.input)
-		ctl_term_raw();
+	ctl_term_raw(!v->config.input);
 	open_handles(v);
 	follow_size(v); /* it may have changed before somebody listened */
 }

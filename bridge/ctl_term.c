@@ -45,7 +45,7 @@ void ctl_term_restore(void)
 	tcsetattr(STDIN_FILENO, TCSANOW, &saved);
 }
 
-bool ctl_term_raw(void)
+bool ctl_term_raw(bool watch_only)
 {
 	struct sigaction sa = {.sa_handler = on_deadly, .sa_flags = (int)SA_RESETHAND};
 	static bool ready;
@@ -55,6 +55,8 @@ bool ctl_term_raw(void)
 		return false;
 	raw = saved;
 	cfmakeraw(&raw);
+	if (watch_only)
+		raw.c_lflag |= ISIG;
 	if (!ready) {
 		for (size_t i = 0; i < array_size(deadly); i++)
 			sigaction(deadly[i], &sa, NULL);

@@ -24,7 +24,7 @@ int escape_parse(const char *text, int *ret_key)
 	}
 	if (len != 1 || (uint8_t)text[0] > 0x7e || is_control(text[0]))
 		return -EINVAL;
-	*ret_key = text[0];
+	*ret_key = (uint8_t)text[0];
 	return 0;
 }
 

@@ -7,7 +7,8 @@ set -eu
 packages="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev musl-tools
 	libuv1-dev libcjson-dev libllhttp-dev libcmocka-dev libwslay-dev busybox-static
 	qemu-system-x86 qemu-utils mmdebstrap e2fsprogs kmod cpio zstd xz-utils
-	clang clang-format clang-tidy libclang-rt-dev python3 python3-pytest"
+	clang clang-format clang-tidy libclang-rt-dev python3 python3-pytest
+	bash less tmux vim-tiny iproute2 util-linux"
 sources="libuv1 cjson" # compiled into the static build, see cmake/third_party.cmake
 third_party=build/third-party
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg

@@ -56,6 +56,22 @@ struct msg_rlimit {
 	int64_t soft, hard; /* -1: unlimited */
 };
 
+/* What a cgroup may use; of each 0: not said, RESOURCE_NONE: no limit. */
+#define RESOURCE_NONE (-1)
+struct msg_resources {
+	int64_t memory; /* bytes */
+	int64_t pids;
+	int64_t cpu_percent; /* 100: one CPU */
+};
+
+static inline bool msg_resources_any(const struct msg_resources *r)
+{
+	return r->memory || r->pids || r->cpu_percent;
+}
+
+/* An object named `name`, or (NULL) at the top, of those that are said. */
+void msg_put_resources(struct jsonw *w, const char *name, const struct msg_resources *l);
+
 /* Of a terminal. */
 struct msg_size {
 	uint16_t cols, rows, xpixel, ypixel;
@@ -87,6 +103,7 @@ struct msg_start {
 		has_ring; /* given, so that the agent's configured default does not apply */
 	struct msg_rlimit rlimits[MSG_RLIMITS_MAX];
 	size_t n_rlimits;
+	struct msg_resources limits;
 	struct msg_pty pty;
 	uint64_t fingerprint; /* of all of the above but the terminal's size; never 0 */
 };

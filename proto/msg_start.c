@@ -49,22 +49,23 @@ static int read_cmd(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
 	return 0;
 }
 
-static int read_env(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
+int msg_read_env(struct msg_reader *r, const cJSON *obj, const char *name, struct msg_env **ret,
+	size_t *ret_n)
 {
 	const cJSON *env = NULL, *v;
-	int e = msg_get_object(r, obj, "env", &env);
+	int e = msg_get_object(r, obj, name, &env);
 
 	if (e < 0 || !env)
 		return e;
-	s->env = msg_reader_alloc(r, (size_t)cJSON_GetArraySize(env) * sizeof(*s->env));
+	*ret = msg_reader_alloc(r, (size_t)cJSON_GetArraySize(env) * sizeof(**ret));
 	cJSON_ArrayForEach(v, env)
 	{
-		struct msg_env *var = &s->env[s->n_env++];
+		struct msg_env *var = &(*ret)[(*ret_n)++];
 		size_t len = strlen(v->string) + 1;
 
 		if (len == 1 || strchr(v->string, '='))
 			return msg_reader_fail(
-				r, "env", "an object whose names are not empty and have no '='");
+				r, name, "an object whose names are not empty and have no '='");
 		var->name = memcpy(msg_reader_alloc(r, len), v->string, len);
 		if (!cJSON_IsNull(v)) {
 			e = msg_value_str(r, v, var->name, &var->value);
@@ -101,6 +102,14 @@ static int read_rlimits(struct msg_reader *r, const cJSON *obj, struct msg_start
 		s->n_rlimits++;
 	}
 	return 0;
+}
+
+static int read_limits(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
+{
+	const cJSON *limits = NULL;
+	int e = msg_get_object(r, obj, "limits", &limits);
+
+	return e < 0 || !limits ? e : msg_read_resources(r, limits, &s->limits);
 }
 
 static const char *const group_words[] = {
@@ -173,7 +182,8 @@ static uint64_t fingerprint(const struct msg_start *s)
 	uint64_t h = 0xcbf29ce484222325ULL;
 	uint64_t numbers[] = {s->timeout_ms, s->kill_grace_ms, s->disconnect_ms, s->linger_ms,
 		s->retain_ms, s->ring, s->clear_env, s->with_stdin, s->group, s->argc, s->n_env,
-		s->n_rlimits, s->pty.on, s->pty.login};
+		s->n_rlimits, (uint64_t)s->limits.memory, (uint64_t)s->limits.pids,
+		(uint64_t)s->limits.cpu_percent, s->pty.on, s->pty.login};
 
 	for (size_t i = 0; i < array_size(numbers); i++)
 		mix_u64(&h, numbers[i]);
@@ -203,7 +213,8 @@ int msg_read_start(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
 		.kill_grace_ms = 2000, .linger_ms = 50, .retain_ms = 300000, .ring = 1 << 20};
 	if ((e = msg_get_bool(r, obj, "stdin", &s->with_stdin)) < 0 ||
 		(e = msg_read_pty(r, obj, s)) < 0 || (e = read_cmd(r, obj, s)) < 0 ||
-		(e = read_env(r, obj, s)) < 0 || (e = read_rlimits(r, obj, s)) < 0 ||
+		(e = msg_read_env(r, obj, "env", &s->env, &s->n_env)) < 0 ||
+		(e = read_limits(r, obj, s)) < 0 || (e = read_rlimits(r, obj, s)) < 0 ||
 		(e = read_group(r, obj, s)) < 0 || (e = read_numbers(r, obj, s)) < 0 ||
 		(e = msg_get_bool(r, obj, "clear_env", &s->clear_env)) < 0 ||
 		(e = msg_get_str(r, obj, "cwd", &s->cwd)) < 0 ||
@@ -329,6 +340,23 @@ static void put_rlimits(struct jsonw *w, const struct msg_start *s)
 	jsonw_close(w, '}');
 }
 
+static void put_limit(struct jsonw *w, const char *name, int64_t v)
+{
+	if (v == RESOURCE_NONE)
+		jsonw_null(w, name);
+	else if (v)
+		jsonw_int(w, name, v);
+}
+
+void msg_put_resources(struct jsonw *w, const char *name, const struct msg_resources *l)
+{
+	jsonw_open(w, name, '{');
+	put_limit(w, "memory", l->memory);
+	put_limit(w, "pids", l->pids);
+	put_limit(w, "cpu_percent", l->cpu_percent);
+	jsonw_close(w, '}');
+}
+
 static void put_cmd(struct jsonw *w, const struct msg_start *s)
 {
 	jsonw_open(w, "cmd", '[');
@@ -348,6 +376,8 @@ void msg_put_start(struct jsonw *w, const struct msg_start *s)
 		put_env(w, s);
 	if (s->n_rlimits > 0)
 		put_rlimits(w, s);
+	if (msg_resources_any(&s->limits))
+		msg_put_resources(w, "limits", &s->limits);
 	if (s->clear_env)
 		jsonw_bool(w, "clear_env", true);
 	if (s->with_stdin)
