@@ -158,6 +158,8 @@ static int host_power(void *ctx, bool reboot, struct error *e)
 
 static void host_figures(void *ctx, struct service_figures *ret)
 {
+	struct daemon *d = ctx;
+
 	*ret = (struct service_figures){.uptime_ms = now_ms() - d->started_at,
 		.connections = d->n_conns,
 		.accepted = d->next_conn_id,
@@ -169,14 +171,19 @@ static void host_figures(void *ctx, struct service_figures *ret)
 
 static void host_bye(void *ctx, const char *notice)
 {
+	struct daemon *d = ctx;
+
 	list_for_each (c, &d->conns, struct conn, link)
 		conn_bye(c, notice, WS_CLOSE_RESTART);
 }
 
-.info = host_info, .upgrade = host_upgrade, .power = host_power, .figures = host_figures,
-		   .bye = host_bye,
-}
-;
+const struct service_host daemon_host = {
+	.info = host_info,
+	.upgrade = host_upgrade,
+	.power = host_power,
+	.figures = host_figures,
+	.bye = host_bye,
+};
 
 /* ---- stop ---- */
 
