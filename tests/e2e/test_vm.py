@@ -4,6 +4,7 @@ ctest: timeout=900
 
 It boots the images of `./dev image`; without hardware virtualisation the machine is emulated.
 """
+import base64
 import hashlib
 import subprocess
 import threading
@@ -224,3 +225,49 @@ def test_forks_are_apart(guest):  # noqa: F811
     for link in (first, second):
         at = link.entry("counter")["out"]["head"]
         eventually(lambda: link.entry("counter")["out"]["head"] > at, "it to count on")
+
+
+def test_limits(guest):  # noqa: F811
+    """A fork bomb and a memory hog, each in its own limits: others and the agent do not feel them."""
+    link = guest().link()
+    link.request("start", id="other", start={"cmd": ["sh", "-c", "while true; do sleep 1; done"]})
+    link.request("start", id="bomb", start={"cmd": ["sh", "-c", "f() { f | f & }; while true; do f; sleep 0.1; done"],
+                                            "limits": {"pids": 50, "cpu_percent": 50}})
+    hog = link.run(["sh", "-c", "tail /dev/zero"], limits={"memory": 32 << 20}, timeout=60)
+    assert hog.end["state"] == "oom_killed" or hog.end.get("code") == 137, hog.end
+    assert link.entry("other")["state"] == "running"
+    assert out(link, "echo well") == "well\n"
+    link.request("kill", id="bomb", signal="KILL", to="tree")
+    link.wait_end("bomb", 30)
+    assert out(link, "ls /proc | grep -c '^[0-9]'") != ""
+    assert link.request("sys.limits", pids=200, memory=100 << 20) == {"memory": 100 << 20, "pids": 200, "cpu_percent": None}
+    together = link.sh("tail /dev/zero", timeout=60)
+    assert together.end["state"] == "oom_killed"
+    assert link.entry("other")["state"] in ("running", "oom_killed")
+
+
+def test_prepared_saved_resumed(guest):  # noqa: F811
+    """The steps around a snapshot: links closed in order, file systems frozen; then clock, entropy, name, network."""
+    box = guest()
+    link = box.link()
+    asked = link.ask("sys.prepare", sync=True, freeze=["/"], thaw_ms=20000)
+    assert link.expect_close(10) == 1012 and link.notices == ["preparing"]
+    steps = link.answer(asked)["steps"]
+    assert all(step["ok"] for step in steps), steps
+    box.vm.save()
+    time.sleep(1.5)
+    twins = [guest.fork(box), guest.fork(box)]
+    names = []
+    for number, twin in enumerate(twins):
+        link = twin.link()
+        now = time.time_ns()
+        entropy = base64.b64encode(bytes([number]) * 64).decode()
+        steps = link.request("sys.resume", clock_ns=str(now), entropy=entropy, hostname=f"twin-{number}",
+                             machine_id=f"{number:032x}")["steps"]
+        assert all(step["ok"] for step in steps), steps
+        guest_now = int(out(link, "date +%s"))
+        assert abs(guest_now - time.time()) <= 2
+        names.append(out(link, "hostname; cat /etc/machine-id; echo written >/root/after; head -c 16 /dev/urandom | md5sum"))
+    assert names[0].split()[0] == "twin-0" and names[1].split()[0] == "twin-1"
+    assert names[0].split()[1] != names[1].split()[1]
+    assert names[0].split()[2] != names[1].split()[2]
