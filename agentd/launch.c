@@ -95,7 +95,7 @@ static void env_put(struct env *e, const char *name, const char *value)
 	e->text += sprintf(e->text, "%s=%s", name, value) + 1;
 }
 
-static void prepare_env(struct launch *l)
+static void prepare_env(struct launch *l, const struct config *config)
 {
 	const struct msg_start *s = l->start;
 	const struct msg_env base[] = {
@@ -105,6 +105,7 @@ static void prepare_env(struct launch *l)
 		{"LOGNAME", l->user.name},
 		{"SHELL", l->user.shell},
 		{"LANG", "C.UTF-8"},
+		{"AGENTD_CLAUDE", s->agent && config->claude ? config->claude : ""},
 	};
 	size_t n_base = s->clear_env ? 0 : array_size(base);
 	size_t vars = (n_base + s->n_env + 1) * sizeof(char *), text = 0;
@@ -147,7 +148,7 @@ void launch_prepare(struct launch *l, const struct msg_start *start, const struc
 	l->user.home[0] = l->user.name[0] = l->user.shell[0] = '\0';
 	prepare_user(l, config);
 	prepare_cwd(l);
-	prepare_env(l);
+	prepare_env(l, config);
 }
 
 /* Opened once: most commands have it as their stdin. */
@@ -260,6 +261,8 @@ static int run(struct launch *l, struct record *rec, int cgroup_fd, const int ch
 	struct spawn_rlimit rlimits[MSG_RLIMITS_MAX + 1];
 	struct spawn_request req = {
 		.argv = l->start->argv,
+		/* Ourselves, whatever has become of the file; the child still has this link. */
+		.program = l->start->agent ? "/proc/self/exe" : NULL,
 		.envp = l->envp,
 		.path = l->path,
 		.cwd = l->cwd,

@@ -37,6 +37,7 @@ struct spawn_rlimit {
 
 struct spawn_request {
 	char **argv; /* argv[-1] must be a writable spare slot (used for scripts without #!) */
+	const char *program; /* what to execute, a path; NULL: argv[0], searched */
 	char **envp;
 	const char *path; /* value of PATH for the search of argv[0]; NULL: the default path */
 	const char *cwd;

@@ -265,7 +265,7 @@ CHILD int become_user(const struct spawn_request *req)
 
 CHILD enum spawn_stage run_program(const struct spawn_request *req)
 {
-	char *name = req->argv[0];
+	char *name = req->program ? (char *)req->program : req->argv[0];
 	const char *path = req->path ? req->path : DEFAULT_PATH;
 	char buf[PATH_MAX];
 

@@ -47,6 +47,31 @@ static int read_cmd(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
 	return 0;
 }
 
+/* The other way to say what runs. */
+static int read_agent(
+	struct msg_reader *r, const cJSON *obj, const char *agent, struct msg_start *s)
+{
+	if (strcmp(agent, "claude") != 0)
+		return msg_reader_fail(r, "agent", "\"claude\"");
+	if (msg_has(obj, "cmd"))
+		return msg_reader_fail(r, "cmd", "absent where \"agent\" is given");
+	s->argv = (char **)msg_reader_alloc(r, 4 * sizeof(char *)) + 1;
+	s->argv[s->argc++] = (char *)"agentd";
+	s->argv[s->argc++] = (char *)"claude";
+	s->agent = s->with_stdin = true;
+	return 0;
+}
+
+static int read_what(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
+{
+	const char *agent = NULL;
+	int e = msg_get_str(r, obj, "agent", &agent);
+
+	if (e < 0)
+		return e;
+	return agent ? read_agent(r, obj, agent, s) : read_cmd(r, obj, s);
+}
+
 static int read_env(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
 {
 	const cJSON *env = NULL, *v;
@@ -188,6 +213,8 @@ static uint64_t fingerprint(const struct msg_start *s)
 	}
 	mix_str(&h, s->cwd);
 	mix_str(&h, s->user);
+	if (s->agent) /* so that commands have the fingerprint they had before there were agents */
+		mix_byte(&h, 1);
 	return h ? h : 1;
 }
 
@@ -197,13 +224,15 @@ int msg_read_start(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
 
 	*s = (struct msg_start){
 		.kill_grace_ms = 2000, .linger_ms = 50, .retain_ms = 300000, .ring = 1 << 20};
-	if ((e = read_cmd(r, obj, s)) < 0 || (e = read_env(r, obj, s)) < 0 ||
-		(e = read_rlimits(r, obj, s)) < 0 || (e = read_group(r, obj, s)) < 0 ||
-		(e = read_numbers(r, obj, s)) < 0 ||
+	if ((e = read_env(r, obj, s)) < 0 || (e = read_rlimits(r, obj, s)) < 0 ||
+		(e = read_group(r, obj, s)) < 0 || (e = read_numbers(r, obj, s)) < 0 ||
 		(e = msg_get_bool(r, obj, "clear_env", &s->clear_env)) < 0 ||
 		(e = msg_get_bool(r, obj, "stdin", &s->with_stdin)) < 0 ||
 		(e = msg_get_str(r, obj, "cwd", &s->cwd)) < 0 ||
 		(e = msg_get_str(r, obj, "user", &s->user)) < 0)
+		return e;
+	e = read_what(r, obj, s);
+	if (e < 0)
 		return e;
 	s->fingerprint = fingerprint(s);
 	return 0;
@@ -327,17 +356,21 @@ static void put_rlimits(struct jsonw *w, const struct msg_start *s)
 void msg_put_start(struct jsonw *w, const struct msg_start *s)
 {
 	jsonw_open(w, "start", '{');
-	jsonw_open(w, "cmd", '[');
-	for (size_t i = 0; i < s->argc; i++)
-		jsonw_bytes(w, NULL, s->argv[i], strlen(s->argv[i]));
-	jsonw_close(w, ']');
+	if (s->agent) {
+		jsonw_str(w, "agent", "claude");
+	} else {
+		jsonw_open(w, "cmd", '[');
+		for (size_t i = 0; i < s->argc; i++)
+			jsonw_bytes(w, NULL, s->argv[i], strlen(s->argv[i]));
+		jsonw_close(w, ']');
+	}
 	if (s->n_env > 0)
 		put_env(w, s);
 	if (s->n_rlimits > 0)
 		put_rlimits(w, s);
 	if (s->clear_env)
 		jsonw_bool(w, "clear_env", true);
-	if (s->with_stdin)
+	if (s->with_stdin && !s->agent)
 		jsonw_bool(w, "stdin", true);
 	if (s->group != GROUP_AUTO)
 		jsonw_str(w, "group", group_words[s->group]);
