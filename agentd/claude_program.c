@@ -108,8 +108,9 @@ bool claude_program_has_key(const struct claude_program *p)
 		"CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX",
 		"CLAUDE_CODE_USE_FOUNDRY"};
 	const char *slash = strrchr(p->words[0], '/');
+	const char *name = slash ? slash + 1 : p->words[0];
 
-	if (strcmp(slash ? slash + 1 : p->words[0], "claude") != 0)
+	if (strcmp(name, "claude") != 0 && strcmp(name, "claude.exe") != 0)
 		return true;
 	for (size_t i = 0; i < array_size(names); i++) {
 		if (is_set(names[i]))
