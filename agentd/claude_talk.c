@@ -96,7 +96,7 @@ static void end_turn(struct claude_talk *t)
 	if (t->interrupting)
 		say(t, "interrupted");
 	t->interrupting = false;
-	t->stall_killed = t->interrupt_killed = false;
+	t->explained = false;
 	free_prompt(take_ptr(&t->current));
 	set_turn(t, TURN_NONE);
 	check(t, msg_put_claude_complete(t->out, t->session[0] ? t->session : NULL));
@@ -106,6 +106,13 @@ static void forget_failed_conversation(struct claude_talk *t)
 {
 	if (strcmp(t->session, t->resumed) == 0)
 		t->session[0] = '\0';
+}
+
+/* Ends a program that is of no use any more, in a way the client has been told. */
+static void give_up(struct claude_talk *t)
+{
+	t->explained = true;
+	claude_cli_term(&t->cli);
 }
 
 /* The program was to resume and has not begun. */
@@ -336,7 +343,7 @@ void claude_talk_stop(struct claude_talk *t)
 {
 	drop_prompts(t);
 	t->ended = true;
-	t->interrupting = t->interrupt_killed = t->turn != TURN_NONE;
+	t->interrupting = t->explained = t->turn != TURN_NONE;
 	t->interrupt_at = t->interrupt_until = UINT64_MAX;
 	claude_cli_term(&t->cli);
 }
@@ -452,7 +459,10 @@ void claude_talk_heard(struct claude_talk *t, struct jsonr line)
 void claude_talk_heard_too_long(struct claude_talk *t)
 {
 	t->heard_at = now_ms();
-	say_error(t, "too_long", "%.100s wrote a line over 16 MiB, which is lost", basename_of(t));
+	say_error(t, "too_long",
+		"%.100s wrote a line over 16 MiB and is ended: who knows what it was",
+		basename_of(t));
+	give_up(t);
 }
 
 /* ---- the program's end ---- */
@@ -477,14 +487,13 @@ static bool try_without_snapshot(struct claude_talk *t, const char *why)
 
 static void explain_end(struct claude_talk *t, const char *why)
 {
-	if (t->stall_killed) {
-		say_error(t, "crashed", "%.100s was ended, because it was silent for too long",
-			basename_of(t));
-	} else if (was_resuming(t) && strstr(why, t->resumed)) {
+	if (t->explained)
+		return;
+	if (was_resuming(t) && strstr(why, t->resumed)) {
 		forget_failed_conversation(t);
 		say_error(
 			t, "resume_failed", "cannot continue conversation %s: %s", t->resumed, why);
-	} else if (!t->interrupt_killed) {
+	} else {
 		say_error(t, "crashed", "%.100s ended in the middle of the turn: %s",
 			basename_of(t), why);
 	}
@@ -531,19 +540,17 @@ static void on_interrupt_time(struct claude_talk *t, uint64_t now)
 	else if (now < t->interrupt_until)
 		say_interrupt(t);
 	else
-		claude_cli_term(&t->cli);
-	t->interrupt_killed = t->cli.state == CLI_TERMED;
+		give_up(t);
 }
 
 static void on_stall(struct claude_talk *t)
 {
 	t->stall_said = true;
-	say_error(t, "stalled", "%.100s has been silent for %llu ms", basename_of(t),
-		(unsigned long long)t->config.stall_ms);
-	if (t->config.stall_kill) {
-		t->stall_killed = true;
-		claude_cli_term(&t->cli);
-	}
+	say_error(t, "stalled", "%.100s has been silent for %llu ms%s", basename_of(t),
+		(unsigned long long)t->config.stall_ms,
+		t->config.stall_kill ? " and is ended" : "");
+	if (t->config.stall_kill)
+		give_up(t);
 }
 
 void claude_talk_tick(struct claude_talk *t, uint64_t now)

@@ -48,9 +48,10 @@ struct claude_talk {
 	uint64_t interrupt_at, interrupt_until;            /* say it (again); give up */
 	uint64_t next_id, interrupt_id, model_id, mode_id; /* control requests; 0: no answer due */
 
-	uint64_t heard_at;                               /* of the turn's last sign of life */
-	bool stall_said, stall_killed, interrupt_killed; /* who sent it the TERM */
-	int error;                                       /* -errno: out of memory; the owner ends */
+	uint64_t heard_at; /* of the turn's last sign of life */
+	bool stall_said;
+	bool explained; /* the client knows why the program will end in this turn */
+	int error;      /* -errno: out of memory; the owner ends */
 };
 
 void claude_talk_init(struct claude_talk *t, const struct claude_program *program, struct buf *out,

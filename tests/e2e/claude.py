@@ -53,7 +53,7 @@ class Claude:
 
     def wait(self, kind, count=1, timeout=20):
         """The nth event of a type."""
-        self.link.wait(lambda: len(self.of(kind)) >= count, f"{count} × {kind}; so far {self.seen()}", timeout)
+        self.link.wait(lambda: len(self.of(kind)) >= count, f"{count} × {kind}", timeout)
         return self.of(kind)[count - 1]
 
     def turn(self, text, timeout=20, **members):
