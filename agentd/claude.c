@@ -22,7 +22,7 @@
 #include "agentd/claude_talk.h"
 
 #define OUT_HIGH (256 * KIB)
-#define IN_HIGH  (1 * MIB) /* of answers to a client that reads none of them */
+#define IN_HIGH  (MSG_CLAUDE_LINE_MAX + MIB) /* so that there is room for answers behind a line */
 #define LOG_HIGH (64 * KIB)
 #define FLUSH_MS 500 /* for the last lines, once somebody wants us to end */
 
@@ -175,7 +175,7 @@ static void fill(struct claude *c, struct pollfd p[P_N])
 	want(&p[P_OUT], STDOUT_FILENO, !c->out_broken, out > 0 ? POLLOUT : 0);
 	want(&p[P_LOG], STDERR_FILENO, log > 0, POLLOUT);
 	want(&p[P_CLI_IN], cli->in, buf_len(&cli->to) > 0, POLLOUT);
-	want(&p[P_CLI_OUT], cli->out, runs && out < OUT_HIGH && log < IN_HIGH, POLLIN);
+	want(&p[P_CLI_OUT], cli->out, runs && out < OUT_HIGH && log < MIB, POLLIN);
 	want(&p[P_CLI_ERR], cli->err, runs && log < LOG_HIGH, POLLIN);
 	want(&p[P_CLI_END], cli->pidfd, runs, POLLIN);
 }

@@ -397,6 +397,7 @@ def test_idle_driver_sleeps(link):
     def switches():
         status = pathlib.Path(f"/proc/{pid}/status").read_text()
         return int(status.partition("voluntary_ctxt_switches:")[2].split()[0])
+    link.idle(0.5)  # it goes to sleep after its last line
     before = switches()
     link.idle(1.5)
     assert switches() == before
