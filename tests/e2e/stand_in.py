@@ -12,6 +12,7 @@ It is what AGENTD_CLAUDE names in tests of faults that the real one cannot be ma
     odd             a control request that nobody knows; likewise
     quit            ends after the turn         stderr N     N lines on stderr
     slow            begins its turn only when it hears its second interrupt
+    flood FILE      says lines without end until it is interrupted, of which it tells FILE at once
 
 STAND_IN: words among `old` (does not know --system-prompt-snapshot), `stubborn` (refuses to change the model), `gone`
 (no conversation can be resumed), `lost` (the same, and says so only on stderr). STAND_IN_LOG: a file with every byte that
@@ -21,21 +22,24 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 
 WORDS = os.environ.get("STAND_IN", "").split()
 LOG = open(os.environ["STAND_IN_LOG"], "ab", buffering=0) if "STAND_IN_LOG" in os.environ else None
 options = dict(arg[2:].partition("=")[::2] for arg in sys.argv[1:] if arg.startswith("--"))
+writing = threading.Lock()
 session = options.get("resume", f"stand-in-{os.getpid()}")
 model = options.get("model", "stand-in-1")
 
 
 def put(data):
-    if LOG:
-        LOG.write(data)
-    view = memoryview(data)
-    while view:
-        view = view[os.write(1, view):]
+    with writing:
+        if LOG:
+            LOG.write(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(1, view):]
 
 
 def say(kind, **members):
@@ -96,6 +100,22 @@ def ask(subtype, **members):
             return message["response"]
 
 
+def flood(path):
+    heard = threading.Event()
+
+    def listen():
+        message = read()
+        with open(path, "w"):
+            heard.set()
+        control(message)
+    listener = threading.Thread(target=listen)
+    listener.start()
+    while not heard.is_set():
+        text("x" * 10000)
+    listener.join()
+    result("[interrupted]", failed=True)
+
+
 def turn(prompt):
     word, _, rest = prompt.partition(" ")
     if word == "slow":
@@ -104,6 +124,8 @@ def turn(prompt):
     if word in ("hang", "slow"):
         until_interrupted()
         return result("[interrupted]", failed=True)
+    if word == "flood":
+        return flood(rest)
     if word in ("deaf", "stone"):
         if word == "stone":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
