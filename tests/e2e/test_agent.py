@@ -103,7 +103,7 @@ def test_interrupt_of_a_tool(claude, tmp_path):
     session = claude()
     mark = tmp_path / "mark"
     session.prompt(f"bash echo $$ > {mark}; sleep 1000")
-    session.link.wait(lambda: mark.exists() and mark.read_text().endswith("\n") or session.link.idle(0.05), "the tool")
+    harness.eventually(lambda: mark.exists() and mark.read_text().endswith("\n"), "the tool")
     session.send("interrupt")
     session.wait("turn_complete")
     harness.eventually(lambda: not harness.alive(int(mark.read_text())), "the tool's end")
