@@ -185,6 +185,18 @@ static const char *take_json(struct ctl_options *o, const char *value)
 	return NULL;
 }
 
+static const char *take_model(struct ctl_options *o, const char *value)
+{
+	o->model = value;
+	return *value && utf8_valid(value, strlen(value)) ? NULL : "the name of a model";
+}
+
+static const char *take_resume(struct ctl_options *o, const char *value)
+{
+	o->resume = value;
+	return *value && utf8_valid(value, strlen(value)) ? NULL : "the id of a conversation";
+}
+
 static const char *take_to(struct ctl_options *o, const char *value)
 {
 	if (strcmp(value, "leader") == 0)
@@ -221,6 +233,8 @@ static const struct option_def table[] = {
 	{'I', false, "id", "ID", "name the session; one of that name is attached to", take_id},
 	{'k', false, "keep", NULL, "do not remove the session at the end", take_keep},
 	{'s', false, "since", "OUT,ERR", "from these byte offsets on, or: now", take_since},
+	{'M', false, "model", "M", "the model to use (else the program's own)", take_model},
+	{'Z', false, "resume", "SID", "go on with this conversation", take_resume},
 	{'o', false, "to", "WHOM", "leader, group (the default) or tree", take_to},
 	{'g', false, "grace", "S", "send KILL after S seconds", take_grace},
 	{'n', true, "count", "N", "how many round trips (100)", take_count},
