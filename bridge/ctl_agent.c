@@ -176,7 +176,6 @@ static void send_prompt(struct chat *c, const char *text, size_t len)
 	begin_object(&w, line, size, "prompt");
 	jsonw_str(&w, "text", copy);
 	c->turns++;
-	c->failed = c->interrupted = false;
 	send_object(c, &w);
 }
 
@@ -209,7 +208,7 @@ static void on_turn_over(struct chat *c)
 
 	if (c->turns > 0)
 		c->turns--;
-	c->interrupted = false;
+	c->interrupted = c->failed = false;
 	if (c->turns > 0 || !c->asked)
 		return;
 	if (c->prompt || c->leaving)
@@ -239,7 +238,8 @@ static void follow(struct chat *c, enum agent_line kind)
 static void on_line(struct chat *c, struct jsonr line)
 {
 	struct buf text = BUF_NULL(SHOWN_MAX), notes = BUF_NULL(SHOWN_MAX);
-	bool old = c->at <= c->replay, show = !old || !c->prompt;
+	/* For one turn: this one. */
+	bool show = !c->prompt || (c->at > c->replay && c->turns == 1);
 	bool json = c->ctl->options.json;
 	enum agent_line kind;
 	struct jsonr object;
