@@ -439,7 +439,7 @@ int msg_put_claude_control(
 	size_t size = 200 + (value ? 6 * strlen(value) : 0);
 	auto_free char *text = malloc(size);
 	struct jsonw w;
-	char name[24];
+	char name[32];
 
 	if (!text)
 		return -ENOMEM;
