@@ -12,8 +12,6 @@
 #include "proto/signame.h"
 #include "proto/text.h"
 
-extern char **environ;
-
 static void set_state(struct claude_cli *cli, enum claude_cli_state state)
 {
 	cli->state = state;

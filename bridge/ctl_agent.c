@@ -9,12 +9,11 @@
 #include <stdio.h>
 
 #include "bridge/ctl.h"
-#include "bridge/ctl_agent_show.h"
+#include "bridge/ctl_agent_lines.h"
 #include "bridge/ctl_sink.h"
 #include "bridge/ctl_source.h"
 #include "bridge/remote.h"
 #include "proto/lines.h"
-#include "proto/text.h"
 
 #define LINE_MAX_BYTES (17 * MIB) /* a little more than the session's */
 #define SHOWN_MAX      (64 * MIB)
@@ -122,70 +121,27 @@ static void send_more(struct chat *c)
 		leave(c, c->code);
 }
 
-static void send_object(struct chat *c, struct jsonw *w)
+/* After a line was put into to_send. */
+static void sent(struct chat *c, int r)
 {
-	jsonw_close(w, '}');
-	ASSERT(!w->overflow);
-	w->out[w->len++] = '\n';
-	if (buf_append(&c->to_send, w->out, w->len) < 0) {
+	if (r < 0) {
 		ctl_say("out of memory");
 		conclude(c, CTL_FAILED);
-		return;
+	} else {
+		send_more(c);
 	}
-	send_more(c);
 }
 
-static void begin_object(struct jsonw *w, char *out, size_t size, const char *type)
-{
-	jsonw_init(w, out, size - 1);
-	jsonw_open(w, NULL, '{');
-	jsonw_str(w, "type", type);
-}
-
-static void send_configure(struct chat *c)
-{
-	const struct ctl_options *o = &c->ctl->options;
-	size_t size =
-		100 + 6 * ((o->model ? strlen(o->model) : 0) + (o->resume ? strlen(o->resume) : 0));
-	auto_free char *text = malloc(size);
-	struct jsonw w;
-
-	ASSERT(text);
-	if (!o->model && !o->resume)
-		return;
-	begin_object(&w, text, size, "configure");
-	if (o->model)
-		jsonw_str(&w, "model", o->model);
-	if (o->resume)
-		jsonw_str(&w, "resume", o->resume);
-	send_object(c, &w);
-}
-
-/* The text need not end in a NUL. */
 static void send_prompt(struct chat *c, const char *text, size_t len)
 {
-	size_t size = 100 + 6 * len;
-	auto_free char *line = malloc(size);
-	auto_free char *copy = strndup(text, len);
-	struct jsonw w;
+	int r = agent_put_prompt(&c->to_send, text, len);
 
-	if (!line || !copy || !utf8_valid(text, len)) {
-		ctl_say("not sent: %s", line && copy ? "it is not UTF-8" : "out of memory");
+	if (r == -EILSEQ) {
+		ctl_say("not sent: it is not UTF-8");
 		return;
 	}
-	begin_object(&w, line, size, "prompt");
-	jsonw_str(&w, "text", copy);
 	c->turns++;
-	send_object(c, &w);
-}
-
-static void send_interrupt(struct chat *c)
-{
-	char text[64];
-	struct jsonw w;
-
-	begin_object(&w, text, sizeof(text), "interrupt");
-	send_object(c, &w);
+	sent(c, r);
 }
 
 /* ---- what it says ---- */
@@ -264,10 +220,13 @@ static void on_line(struct chat *c, struct jsonr line)
 /* All that was said before is known: now we speak. */
 static void begin_asking(struct chat *c)
 {
+	const struct ctl_options *o = &c->ctl->options;
+
 	if (c->asked || c->at < c->replay)
 		return;
 	c->asked = true;
-	send_configure(c);
+	if (o->model || o->resume)
+		sent(c, agent_put_configure(&c->to_send, o->model, o->resume));
 	if (c->prompt)
 		send_prompt(c, c->prompt, strlen(c->prompt));
 	else
@@ -445,7 +404,7 @@ static void on_signal(uv_signal_t *h, int sig)
 
 	if (sig == SIGINT && c->opened && !c->concluded && c->turns > 0 && !c->interrupted) {
 		c->interrupted = true;
-		send_interrupt(c);
+		sent(c, agent_put_interrupt(&c->to_send));
 	} else if (sig == SIGINT && c->opened && c->terminal && c->turns == 0 && !c->prompt) {
 		ctl_sink_write(&c->out, (const uint8_t *)"(Ctrl-D ends)\n> ", 16);
 	} else {

@@ -185,8 +185,12 @@ static int copy_text(struct jsonr v, char **ret)
 {
 	if (v.len > MSG_CLAUDE_STRING_MAX)
 		return -E2BIG;
-	*ret = strndup(v.p, v.len);
-	return *ret ? 0 : -ENOMEM;
+	*ret = malloc(v.len + 1);
+	if (!*ret)
+		return -ENOMEM;
+	memcpy(*ret, v.p, v.len);
+	(*ret)[v.len] = '\0';
+	return 0;
 }
 
 static int read_args(struct jsonr v, char **ret)

@@ -1,7 +1,8 @@
-#include "bridge/ctl_agent_show.h"
+#include "bridge/ctl_agent_lines.h"
 
 #include <stdio.h>
 
+#include "proto/jsonw.h"
 #include "proto/text.h"
 
 #define NOTE_MAX 160 /* bytes of a tool's input that are shown */
@@ -141,4 +142,60 @@ enum agent_line agent_show(struct jsonr line, struct buf *text, struct buf *note
 		return AGENT_FAILED;
 	}
 	return AGENT_OTHER;
+}
+
+/* ---- writing ---- */
+
+struct member {
+	const char *name, *text; /* NULL: it is left out */
+	size_t len;
+};
+
+static int put_line(struct buf *b, const char *type, const struct member *members, size_t n)
+{
+	size_t size = 100;
+	struct jsonw w;
+	char *line;
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		size += members[i].text ? 32 + 6 * members[i].len : 0;
+	line = malloc(size);
+	if (!line)
+		return -ENOMEM;
+	jsonw_init(&w, line, size - 1);
+	jsonw_open(&w, NULL, '{');
+	jsonw_str(&w, "type", type);
+	for (size_t i = 0; i < n; i++) {
+		if (members[i].text)
+			jsonw_bytes(&w, members[i].name, members[i].text, members[i].len);
+	}
+	jsonw_close(&w, '}');
+	ASSERT(!w.overflow);
+	line[w.len++] = '\n';
+	r = buf_append(b, line, w.len);
+	free(line);
+	return r;
+}
+
+int agent_put_prompt(struct buf *b, const char *text, size_t len)
+{
+	const struct member m = {"text", text, len};
+
+	if (!utf8_valid(text, len) || memchr(text, 0, len))
+		return -EILSEQ;
+	return put_line(b, "prompt", &m, 1);
+}
+
+int agent_put_configure(struct buf *b, const char *model, const char *resume)
+{
+	const struct member m[] = {{"model", model, model ? strlen(model) : 0},
+		{"resume", resume, resume ? strlen(resume) : 0}};
+
+	return put_line(b, "configure", m, array_size(m));
+}
+
+int agent_put_interrupt(struct buf *b)
+{
+	return put_line(b, "interrupt", NULL, 0);
 }

@@ -19,3 +19,8 @@ enum agent_line {
 /* What the line is. What there is to show is appended: answers to `text`, the rest to `notes`
  * (either may be NULL: not wanted). */
 enum agent_line agent_show(struct jsonr line, struct buf *text, struct buf *notes);
+
+/* Appended whole, or, with -ENOBUFS or -ENOMEM, not at all. -EILSEQ: the text is not UTF-8. */
+int agent_put_prompt(struct buf *b, const char *text, size_t len);
+int agent_put_configure(struct buf *b, const char *model, const char *resume); /* NULL: neither */
+int agent_put_interrupt(struct buf *b);
