@@ -45,8 +45,10 @@ static void on_signal(int sig)
 
 bool claude_is_asked_for(int argc, char **argv)
 {
-	const char *slash = strrchr(argv[0], '/');
+	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
 
+	if (argc == 0)
+		return false;
 	return strcmp(slash ? slash + 1 : argv[0], CLAUDE_WRAPPER_NAME) == 0 ||
 	       (argc == 2 && strcmp(argv[1], CLAUDE_VERB) == 0);
 }

@@ -185,9 +185,9 @@ void claude_cli_feed(struct claude_cli *cli)
 	if (n > 0) {
 		buf_consume(&cli->to, (size_t)n);
 	} else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-		/* It reads no more; what that means its end will say. */
+		/* It reads no more, so it is of no use; how it ends will say more. */
 		buf_consume(&cli->to, buf_len(&cli->to));
-		close_fd(&cli->in);
+		claude_cli_close(cli);
 	}
 	buf_trim(&cli->to, 64 * KIB);
 	if (cli->state == CLI_CLOSING && buf_len(&cli->to) == 0)

@@ -14,7 +14,7 @@
 #include "proto/lines.h"
 
 #define CLAUDE_CLOSE_MS 5000 /* from the end of its input to TERM */
-#define CLAUDE_TERM_MS  1500 /* from there to KILL */
+#define CLAUDE_TERM_MS  1200 /* from there to KILL; a session has 2 s in all */
 #define CLAUDE_TAIL     1000 /* bytes of its stderr that are remembered */
 
 enum claude_cli_state {

@@ -7,29 +7,6 @@
 
 #define SETTINGS_MAX (1 * MIB)
 
-int claude_program_init(struct claude_program *p)
-{
-	const char *given = getenv("AGENTD_CLAUDE");
-	char *at = NULL, *word;
-
-	*p = (struct claude_program){0};
-	if (!given || given[strspn(given, " \t")] == '\0')
-		given = "claude";
-	p->text = strdup(given);
-	ASSERT(p->text);
-	for (word = strtok_r(p->text, " \t", &at); word; word = strtok_r(NULL, " \t", &at)) {
-		if (p->n == CLAUDE_WORDS_MAX)
-			return -E2BIG;
-		p->words[p->n++] = word;
-	}
-	return 0;
-}
-
-void claude_program_fini(struct claude_program *p)
-{
-	free(take_ptr(&p->text));
-}
-
 static int check_file(const char *path)
 {
 	struct stat st;
@@ -39,9 +16,10 @@ static int check_file(const char *path)
 	return S_ISREG(st.st_mode) ? 0 : -EACCES;
 }
 
-int claude_program_check(const struct claude_program *p)
+/* As posix_spawnp(3) will look for it. */
+static int check_name(const char *name)
 {
-	const char *path = getenv("PATH"), *name = p->words[0];
+	const char *path = getenv("PATH");
 	char file[PATH_MAX];
 
 	if (strchr(name, '/'))
@@ -56,6 +34,47 @@ int claude_program_check(const struct claude_program *p)
 		path += len + (path[len] == ':');
 	}
 	return -ENOENT;
+}
+
+/* Its own installer puts it where a PATH need not lead. */
+static char *find_default(void)
+{
+	const char *home = getenv("HOME");
+	char path[PATH_MAX];
+	bool fits = snprintf(path, sizeof(path), "%s/.local/bin/claude", home ? home : "") <
+		    (int)sizeof(path);
+	bool there = check_name("claude") < 0 && fits && check_file(path) == 0;
+
+	return strdup(there && !strpbrk(path, " \t") ? path : "claude");
+}
+
+int claude_program_init(struct claude_program *p)
+{
+	const char *given = getenv("AGENTD_CLAUDE");
+	char *at = NULL, *word;
+
+	*p = (struct claude_program){0};
+	if (!given || given[strspn(given, " \t")] == '\0')
+		p->text = find_default();
+	else
+		p->text = strdup(given);
+	ASSERT(p->text);
+	for (word = strtok_r(p->text, " \t", &at); word; word = strtok_r(NULL, " \t", &at)) {
+		if (p->n == CLAUDE_WORDS_MAX)
+			return -E2BIG;
+		p->words[p->n++] = word;
+	}
+	return 0;
+}
+
+void claude_program_fini(struct claude_program *p)
+{
+	free(take_ptr(&p->text));
+}
+
+int claude_program_check(const struct claude_program *p)
+{
+	return check_name(p->words[0]);
 }
 
 /* ---- credentials ---- */

@@ -96,7 +96,7 @@ static void end_turn(struct claude_talk *t)
 	if (t->interrupting)
 		say(t, "interrupted");
 	t->interrupting = false;
-	t->explained = false;
+	t->explained = t->again = false;
 	free_prompt(take_ptr(&t->current));
 	set_turn(t, TURN_NONE);
 	check(t, msg_put_claude_complete(t->out, t->session[0] ? t->session : NULL));
@@ -467,21 +467,34 @@ void claude_talk_heard_too_long(struct claude_talk *t)
 
 /* ---- the program's end ---- */
 
-/* Nothing has happened yet, so the same prompt can be asked again. */
-static bool try_without_snapshot(struct claude_talk *t, const char *why)
+static void ask_again(struct claude_talk *t, const char *resume)
 {
-	char resume[sizeof(t->resumed)];
+	char id[CLAUDE_SESSION_MAX + 1];
 
-	if (t->began || t->no_snapshot || !t->current || !strstr(why, "--system-prompt-snapshot"))
-		return false;
-	t->no_snapshot = true;
-	memcpy(resume, t->resumed, sizeof(resume));
-	if (!start_program(t, resume[0] ? resume : NULL)) {
+	snprintf(id, sizeof(id), "%s", resume);
+	t->again = true;
+	if (!start_program(t, id[0] ? id : NULL))
 		end_turn(t);
+	else
+		check(t, msg_put_claude_prompt(
+				 &t->cli.to, (struct jsonr){t->current->content, t->current->len}));
+}
+
+/* The program ended before it began the turn, so nothing has happened yet and the same prompt can
+ * be asked again: of one that does not know an option, without it; of one that had ended in order
+ * when the prompt came, since it does one turn at a time. */
+static bool try_again(struct claude_talk *t, const char *why, bool in_order)
+{
+	if (t->turn != TURN_ASKED || t->again || t->explained || !t->current)
+		return false;
+	if (!t->began && !t->no_snapshot && strstr(why, "--system-prompt-snapshot")) {
+		t->no_snapshot = true;
+		ask_again(t, t->resumed);
 		return true;
 	}
-	check(t, msg_put_claude_prompt(
-			 &t->cli.to, (struct jsonr){t->current->content, t->current->len}));
+	if (!t->began || !in_order)
+		return false;
+	ask_again(t, t->session);
 	return true;
 }
 
@@ -506,9 +519,9 @@ void claude_talk_gone(struct claude_talk *t)
 	claude_cli_why(&t->cli, why);
 	claude_cli_forget(&t->cli);
 	t->interrupt_id = 0;
+	if (try_again(t, why, t->cli.status == 0))
+		return;
 	if (t->turn != TURN_NONE) {
-		if (try_without_snapshot(t, why))
-			return;
 		explain_end(t, why);
 		end_turn(t);
 	}

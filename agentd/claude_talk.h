@@ -42,6 +42,7 @@ struct claude_talk {
 	char resumed[CLAUDE_SESSION_MAX + 1]; /* what the program was started to resume */
 	bool began;                           /* the program has said system/init */
 	bool stale;       /* its command line is not what is configured any more */
+	bool again;       /* the turn's prompt was asked a second time */
 	bool no_snapshot; /* it does not know --system-prompt-snapshot */
 
 	bool interrupting;

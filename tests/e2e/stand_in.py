@@ -10,7 +10,8 @@ It is what AGENTD_CLAUDE names in tests of faults that the real one cannot be ma
     huge N          a line of N bytes           bytes        writes a message byte by byte
     ask             asks whether it may use a tool; the answer is its result
     odd             a control request that nobody knows; likewise
-    quit            ends after the turn         stderr N     N lines on stderr
+    quit            ends after the turn         mute         takes no more input, and stays
+    stderr N        N lines on stderr
     slow            begins its turn only when it hears its second interrupt
     flood FILE      says lines without end until it is interrupted, of which it tells FILE at once
 
@@ -155,6 +156,9 @@ def turn(prompt):
         return result(json.dumps(ask("no_such_thing")))
     text(rest)
     result(rest)
+    if word == "mute":
+        os.close(0)
+        time.sleep(1000)
     if word == "then":
         begin()
         text("more")

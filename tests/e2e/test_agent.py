@@ -347,6 +347,12 @@ def test_program_from_the_configuration(link, api, tmp_path):
     assert result_of(session.turn("say configured")) == "configured"
 
 
+def test_program_of_its_own_installer(claude):
+    (claude.home / ".local/bin").mkdir(parents=True)
+    (claude.home / ".local/bin/claude").symlink_to(CLI)
+    assert result_of(claude(env={"AGENTD_CLAUDE": None}).turn("say found")) == "found"
+
+
 @pytest.mark.own_agent
 def test_the_wrapper_s_name(claude, link, tmp_path):
     """An image that links the original's name to agentd needs no other wrapper."""

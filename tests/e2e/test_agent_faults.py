@@ -247,6 +247,24 @@ def test_end_between_turns(link):
     assert f"--resume={first[-1]['claude_session_id']}" in argv_of(events)
 
 
+def test_a_program_for_one_turn_at_a_time(link):
+    """It may end just when the next prompt comes: no crash, and nothing done twice."""
+    session = stand_in(link)
+    for number in range(10):
+        session.prompt(f"quit {number}")
+    session.wait("turn_complete", 10)
+    assert [event["result"] for event in session.of("result")] == [str(number) for number in range(10)]
+    assert "error" not in session.seen()
+
+
+def test_program_that_takes_no_more_input(link):
+    session = stand_in(link)
+    session.turn("mute")
+    events = session.turn("say hello", timeout=30)
+    assert error_of(events)["code"] == "crashed"
+    assert result_of(session.turn("say fine")) == "fine"
+
+
 @pytest.mark.parametrize("words", ["gone", "lost"])
 def test_automatic_resume_that_fails(link, words):
     """It is said, and only the prompt after that begins anew."""
