@@ -21,6 +21,6 @@ for line in sys.stdin:
         total = numbers["a"] + numbers["b"] + int(os.environ.get("BIAS", "0"))
         result = {"content": [{"type": "text", "text": str(total)}]}
     else:
-        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32601, "message": "no"}}), flush=True)
-        continue
-    print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
+        result = None
+    answer = {"error": {"code": -32601, "message": "no"}} if result is None else {"result": result}
+    print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}), flush=True)

@@ -126,8 +126,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def _message(self, blocks, stop, hold=False):
-        message = {"id": f"msg_{next(self.owner.serial)}", "type": "message", "role": "assistant", "model": self.body["model"], "content": [],
-                   "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 10, "output_tokens": 1}}
+        message = {"id": f"msg_{next(self.owner.serial)}", "type": "message", "role": "assistant", "content": [],
+                   "model": self.body["model"], "stop_reason": None, "stop_sequence": None,
+                   "usage": {"input_tokens": 10, "output_tokens": 1}}
         if not self.body.get("stream"):
             content = [{"type": "text", "text": value} if kind == "text" else
                        {"type": "tool_use", "id": f"toolu_{next(self.owner.serial)}", "name": kind, "input": value}

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """A program with the stream-json interface of the Claude CLI, which misbehaves when it is told to.
 
-It is what AGENTD_CLAUDE names in tests of faults that the real one cannot be made to show. The prompt says what happens:
+It is what AGENTD_CLAUDE names in tests of faults that the real one cannot be made to show. The prompt says what is
+to happen:
 
     say TEXT        a turn with TEXT            then TEXT    a turn, and another one that nobody asked for
     exit N          says so on stderr, ends     die          kills itself
@@ -16,8 +17,8 @@ It is what AGENTD_CLAUDE names in tests of faults that the real one cannot be ma
     flood FILE      says lines without end until it is interrupted, of which it tells FILE at once
 
 STAND_IN: words among `old` (does not know --system-prompt-snapshot), `stubborn` (refuses to change the model), `gone`
-(no conversation can be resumed), `lost` (the same, and says so only on stderr). STAND_IN_LOG: a file with every byte that
-it has written to stdout.
+(no conversation can be resumed), `lost` (the same, and says so only on stderr). STAND_IN_LOG: a file with every byte
+that it has written to stdout.
 """
 import json
 import os
@@ -93,8 +94,8 @@ def until_interrupted(times=1):
 
 
 def ask(subtype, **members):
-    put(json.dumps({"type": "control_request", "request_id": "its-own", "request": {"subtype": subtype, **members}}).encode()
-        + b"\n")
+    request = {"type": "control_request", "request_id": "its-own", "request": {"subtype": subtype, **members}}
+    put(json.dumps(request).encode() + b"\n")
     while True:
         message = read()
         if message["type"] == "control_response":

@@ -133,7 +133,8 @@ def test_bad_lines(link, line):
 
 def test_blank_lines_and_odd_splits(link):
     session = stand_in(link)
-    for byte in b'\n  \r\n {"type" : "prompt", "resume":null, "text":"say \\u00e4\\ud834\\udd1e\xc3\xa4", "more":{"a":[1]}}\r\n\n':
+    line = b' {"type" : "prompt", "resume":null, "text":"say \\u00e4\\ud834\\udd1e\xc3\xa4", "more":{"a":[1]}}'
+    for byte in b"\n  \r\n" + line + b"\r\n\n":
         session.write(bytes([byte]))
     session.wait("turn_complete")
     assert result_of(session.events) == "ä\U0001d11eä" and "error" not in session.seen()
@@ -430,3 +431,16 @@ def test_many_at_once(link):
     for number, session in enumerate(sessions):
         session.wait("turn_complete", timeout=60)
         assert result_of(session.events) == str(number)
+
+
+@pytest.mark.own_agent
+def test_nothing_is_left_when_agentd_is_killed(agent):
+    """Its pipes break, and driver and program end by that."""
+    sessions = [stand_in(agent.connect()) for _ in range(2)]
+    sessions[0].turn("say hi")
+    sessions[1].prompt("hang")
+    sessions[1].link.wait(lambda: sessions[1].of("system"), "the turn")
+    pids = [pid for s in sessions for pid in (s.channel.opened["pid"], pid_of(s.events))]
+    agent.kill()
+    for pid in pids:
+        harness.eventually(lambda: not alive(pid), "the end of all processes")

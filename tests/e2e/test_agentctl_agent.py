@@ -12,7 +12,7 @@ import time
 import pytest
 
 import harness
-from claude import CLI, PATH, STAND_IN, Claude, result_of, stand_in
+from claude import CLI, PATH, STAND_IN, stand_in
 from harness import Tool
 from messages_api import MessagesApi
 
