@@ -21,7 +21,7 @@
 #include "agentd/ranges.h"
 
 #define ARENA_MAGIC   0x61726e61u
-#define ARENA_VERSION 1u /* of the layout of everything inside; a reader refuses another */
+#define ARENA_VERSION 4u /* of the layout of everything inside; a reader refuses another */
 #define ARENA_GRANULE 256u
 #define ARENA_PAGE    4096u
 #define ARENA_WARM    32u
@@ -33,6 +33,8 @@ struct arena_head {
 	uint32_t epoch;       /* grows each time an agent takes the arena over */
 	uint64_t instance;    /* random; names this life of the session table */
 	uint64_t next_serial; /* order of starts */
+	uint64_t env;         /* extent of the sandbox's variables (environ.h); 0: none */
+	uint64_t frozen;      /* extent: what is frozen (frozen.h); 0: nothing */
 	char cgroup[256];     /* parent of the sessions' cgroups, "" when there is none */
 };
 

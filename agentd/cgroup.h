@@ -37,6 +37,8 @@ void cgroup_fini(struct cgroup *cg, bool remove);
 /* An empty leaf for a new session: its name, and as the result a descriptor of its directory, which
  * stays ours and is good until the next call here. Or -errno; -EOPNOTSUPP: no cgroups. */
 int cgroup_leaf_open(struct cgroup *cg, char ret_name[CGROUP_LEAF_NAME]);
+/* The same, never one that is kept for reuse, and never kept. */
+int cgroup_leaf_open_own(struct cgroup *cg, char ret_name[CGROUP_LEAF_NAME]);
 /* After a take-over: this leaf has an owner. -EINVAL: not a name of ours. */
 int cgroup_leaf_claim(struct cgroup *cg, const char *name);
 /* The same for a leaf just found empty (cgroup_leaf_populated): it can be handed out again unseen.

@@ -304,6 +304,23 @@ int cgroup_leaf_open(struct cgroup *cg, char ret_name[CGROUP_LEAF_NAME])
 	return fd;
 }
 
+int cgroup_leaf_open_own(struct cgroup *cg, char ret_name[CGROUP_LEAF_NAME])
+{
+	char name[CGROUP_LEAF_NAME];
+	int fd;
+
+	if (cg->dir < 0)
+		return -EOPNOTSUPP;
+	close_fd(&cg->pool->loose);
+	reap_orphans(cg);
+	fd = open_new(cg, name);
+	if (fd >= 0) {
+		cgroup_pool_spoil(cg, name);
+		memcpy(ret_name, name, sizeof(name));
+	}
+	return fd;
+}
+
 int cgroup_leaf_claim(struct cgroup *cg, const char *name)
 {
 	unsigned leaf;

@@ -4,6 +4,8 @@
 #include <sys/socket.h>
 
 #include "agentd/daemon.h"
+#include "agentd/lag.h"
+#include "agentd/metrics.h"
 
 #define LINGER_MS 1000
 /*
@@ -80,6 +82,7 @@ static void on_readable(struct conn *c)
 		conn_close(c);
 		return;
 	}
+	c->daemon->bytes_in += (uint64_t)n;
 	if (c->phase != CONN_LINGER) {
 		feed(c, c->daemon->read_buf, (size_t)n);
 		if (wire_urgent(&c->wire) || buf_len(&c->pending) > 0)
@@ -93,6 +96,7 @@ static void on_poll(uv_poll_t *h, int status, int events)
 {
 	struct conn *c = h->data;
 
+	lag_begin();
 	if (status < 0) {
 		conn_close(c);
 		return;
@@ -105,6 +109,20 @@ static void on_poll(uv_poll_t *h, int status, int events)
 		on_readable(c);
 	else if (events & UV_DISCONNECT)
 		conn_close(c); /* it hung up, and we were not going to read what it left */
+}
+
+/* It takes nothing more, so it has hung up. What it said before that counts all the same: the last
+ * keys, and a goodbye, by which its places need not be held. */
+static void hear_out(struct conn *c)
+{
+	ssize_t n = 1;
+
+	while (n > 0 && c->phase < CONN_LINGER && wire_wants_input(&c->wire) &&
+		buf_len(&c->pending) == 0) {
+		n = read(c->fd, c->daemon->read_buf, DAEMON_READ_SIZE);
+		if (n > 0)
+			feed(c, c->daemon->read_buf, (size_t)n);
+	}
 }
 
 /* ---- output ---- */
@@ -149,10 +167,12 @@ void conn_flush(struct conn *c)
 		sent = writev(c->fd, iov, n);
 		if (sent < 0 && errno != EAGAIN && errno != EINTR) {
 			wire_wrote(&c->wire, 0);
+			hear_out(c);
 			conn_close(c);
 			return;
 		}
 		wire_wrote(&c->wire, sent > 0 ? (size_t)sent : 0);
+		c->daemon->bytes_out += sent > 0 ? (uint64_t)sent : 0;
 		budget -= sent > 0 ? min_of((size_t)sent, budget) : 0;
 		c->want_write = sent < 0 || budget == 0;
 	}
@@ -200,6 +220,26 @@ static int authorize(void *owner, const struct http_head *head)
 		return full;
 	log_warn("connection refused conn=%u reason=token", c->id);
 	return 401;
+}
+
+static bool answer_plain(void *owner, const char *path, struct http_answer *ret)
+{
+	struct conn *c = owner;
+
+	if (strcmp(path, "/healthz") == 0) {
+		ret->status = c->daemon->stopping ? 503 : 200;
+		ret->type = "text/plain; charset=utf-8";
+		ret->body = c->daemon->stopping ? "stopping\n" : "ok\n";
+		ret->len = strlen(ret->body);
+		return true;
+	}
+	if (strcmp(path, "/metrics") == 0) {
+		ret->status = 200;
+		ret->type = "text/plain; version=0.0.4; charset=utf-8";
+		ret->body = metrics_text(c->daemon, &ret->len);
+		return true;
+	}
+	return false;
 }
 
 static void on_upgraded(void *owner)
@@ -251,6 +291,7 @@ static void on_request(void *owner, uint64_t id, const uint8_t *json, size_t len
 
 static const struct wire_events wire_events = {
 	.authorize = authorize,
+	.answer_plain = answer_plain,
 	.on_upgraded = on_upgraded,
 	.mux = {.on_hello = on_hello, .on_open = on_open, .on_request = on_request},
 };

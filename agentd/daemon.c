@@ -9,6 +9,8 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "agentd/freeze.h"
+#include "agentd/lag.h"
 #include "agentd/listen.h"
 #include "agentd/takeover.h"
 
@@ -62,10 +64,12 @@ static void on_before_poll(uv_prepare_t *h)
 
 	daemon_flush(d);
 	sessions_tidy(&d->sessions);
+	lag_end();
 }
 
 static void on_after_poll(uv_check_t *h)
 {
+	lag_begin();
 	daemon_flush(h->data);
 }
 
@@ -113,8 +117,12 @@ static void host_info(void *ctx, struct jsonw *w)
 static int host_upgrade(void *ctx, const char *path, struct error *e)
 {
 	struct daemon *d = ctx;
-	int r = takeover_check(path, e);
+	int r;
 
+	/* The watchdog would not survive the exec. */
+	if (freeze_active())
+		return error_set(e, E_FAILED, EBUSY, "file systems are frozen: not now");
+	r = takeover_check(path, e);
 	if (r < 0)
 		return r;
 	log_info("upgrading path=%s sessions=%u", path, d->sessions.n);
@@ -128,7 +136,29 @@ static int host_upgrade(void *ctx, const char *path, struct error *e)
 	return error_set(e, E_FAILED, -r, "exec: %s", strerror(-r));
 }
 
-const struct service_host daemon_host = {.info = host_info, .upgrade = host_upgrade};
+static void host_figures(void *ctx, struct service_figures *ret)
+{
+	struct daemon *d = ctx;
+
+	*ret = (struct service_figures){.uptime_ms = now_ms() - d->started_at,
+		.connections = d->n_conns,
+		.accepted = d->next_conn_id,
+		.refused = d->refused,
+		.refused_fds = d->refused_fds,
+		.bytes_in = d->bytes_in,
+		.bytes_out = d->bytes_out};
+}
+
+static void host_bye(void *ctx, const char *notice)
+{
+	struct daemon *d = ctx;
+
+	list_for_each (c, &d->conns, struct conn, link)
+		conn_bye(c, notice, WS_CLOSE_RESTART);
+}
+
+const struct service_host daemon_host = {
+	.info = host_info, .upgrade = host_upgrade, .figures = host_figures, .bye = host_bye};
 
 /* ---- stop ---- */
 
@@ -187,6 +217,7 @@ void daemon_stop(struct daemon *d)
 	if (d->stopping)
 		return;
 	d->stopping = true;
+	freeze_thaw(NULL);
 	log_info("stopping sessions=%u", sessions_live(&d->sessions));
 	for (unsigned i = 0; i < d->n_listeners; i++)
 		listen_stop(&d->listeners[i], true);

@@ -38,7 +38,8 @@ struct daemon {
 	int spare_fd; /* given up for a moment when descriptors run out, so that accept(2) can
 			 refuse */
 	unsigned long refused,
-		refused_fds; /* strangers turned away; others for want of descriptors */
+		refused_fds;          /* strangers turned away; others for want of descriptors */
+	uint64_t bytes_in, bytes_out; /* of all links */
 	uint64_t started_at;
 	char boot_id[40], instance[20];
 	bool stopping;

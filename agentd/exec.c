@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "agentd/service.h"
+#include "agentd/terminal.h"
 #include "agentd/viewer.h"
 
 struct exec {
@@ -74,11 +75,20 @@ static void on_input_space(struct viewer *v)
 	x->link->wake(x->link);
 }
 
+static void on_event(struct viewer *v, const char *json, size_t len)
+{
+	struct exec *x = of_viewer(v);
+
+	channel_event(&x->channel, json, len);
+	x->link->wake(x->link);
+}
+
 static const struct viewer_events viewer_events = {
 	.on_ready = on_ready,
 	.on_kicked = on_kicked,
 	.on_stdin_closed = on_stdin_closed,
 	.on_input_space = on_input_space,
+	.on_event = on_event,
 };
 
 /* ---- the client speaks ---- */
@@ -116,6 +126,24 @@ static void on_data(
 	}
 }
 
+static int request(struct exec *x, const struct msg_request *m, struct error *e)
+{
+	struct viewer *v = &x->viewer;
+	struct session *s = v->session;
+
+	switch (m->op) {
+	case OP_SIGNAL:
+		return s ? session_kill(s, CAUSE_CLIENT, m->to, m->signal, m->escalate, m->grace_ms)
+			 : 0;
+	case OP_RESIZE: return s ? terminal_resize(s, v, &m->size, e) : 0;
+	case OP_OWN: return s ? terminal_own(s, v, e) : 0;
+	case OP_REPAINT: return s ? terminal_repaint(s, e) : 0;
+	default:
+		return error_set(e, E_UNKNOWN_OP, 0,
+			"there is no operation \"%.64s\" on an exec channel", m->op_name);
+	}
+}
+
 static void on_request(struct channel *c, uint64_t id, const uint8_t *json, size_t len)
 {
 	struct exec *x = of_channel(c);
@@ -125,12 +153,8 @@ static void on_request(struct channel *c, uint64_t id, const uint8_t *json, size
 	size_t n = 2;
 	int r = msg_parse_request(json, len, &m, &e);
 
-	if (r == 0 && m.op != OP_SIGNAL)
-		r = error_set(&e, E_UNKNOWN_OP, 0,
-			"there is no operation \"%.64s\" on an exec channel", m.op_name);
-	if (r == 0 && x->viewer.session)
-		session_kill(
-			x->viewer.session, CAUSE_CLIENT, m.to, m.signal, m.escalate, m.grace_ms);
+	if (r == 0)
+		r = request(x, &m, &e);
 	if (r < 0)
 		n = error_json(&e, text);
 	mux_respond(c->mux, c->id, id, text, n);
@@ -209,6 +233,7 @@ static int exec_open(struct service_link *l, uint32_t channel, const struct msg_
 		return r;
 	}
 	session_opened_msg(s, &o);
+	o.owner = terminal_is_owner(&x->viewer);
 	o.stdin_offset = viewer_input_offset(&x->viewer);
 	o.window = viewer_input_space(&x->viewer);
 	/* A new command that takes no input will soon have more to say; a client woken for each of

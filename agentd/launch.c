@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "agentd/cgroup_limits.h"
 #include "agentd/proctree.h"
-
-#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#include "agentd/pty.h"
 
 static void fail(struct launch *l, enum spawn_stage stage, int err)
 {
@@ -68,87 +68,150 @@ static void prepare_cwd(struct launch *l)
 	}
 }
 
-/* An environment under construction. Only the base variables can be replaced or removed: names in a
- * JSON object are unique, and a search through them all would cost the square of what a client
- * sends. */
-struct env {
-	char **vars;
-	size_t n, n_base;
-	char *text;
-};
-
-static void env_put(struct env *e, const char *name, const char *value)
+/* "-" and the last part of the path, by which a shell knows that it is a login shell. */
+static void prepare_login(struct launch *l)
 {
-	size_t len = strlen(name), i = 0;
+	const char *slash = strrchr(l->argv[0], '/'), *name = slash ? slash + 1 : l->argv[0];
+	size_t slots = (l->argc + 2) * sizeof(char *);
+	char **block = calloc(1, slots + strlen(name) + 2);
 
-	while (i < e->n_base && !(strncmp(e->vars[i], name, len) == 0 && e->vars[i][len] == '='))
-		i++;
-	if (!value && i < e->n_base) {
-		e->vars[i] = e->vars[--e->n_base];
-		e->vars[e->n_base] = e->vars[--e->n];
-	}
-	if (!value)
-		return;
-	if (i == e->n_base)
-		i = e->n++;
-	e->vars[i] = e->text;
-	e->text += sprintf(e->text, "%s=%s", name, value) + 1;
-}
-
-static void prepare_env(struct launch *l, const struct config *config)
-{
-	const struct msg_start *s = l->start;
-	const struct msg_env base[] = {
-		{"PATH", DEFAULT_PATH},
-		{"HOME", l->user.home},
-		{"USER", l->user.name},
-		{"LOGNAME", l->user.name},
-		{"SHELL", l->user.shell},
-		{"LANG", "C.UTF-8"},
-		{"AGENTD_CLAUDE", s->agent && config->claude ? config->claude : ""},
-	};
-	size_t n_base = s->clear_env ? 0 : array_size(base);
-	size_t vars = (n_base + s->n_env + 1) * sizeof(char *), text = 0;
-	struct env e = {0};
-
-	for (size_t i = 0; i < n_base; i++)
-		text += strlen(base[i].name) + strlen(base[i].value) + 2;
-	for (size_t i = 0; i < s->n_env; i++)
-		text += strlen(s->env[i].name) + (s->env[i].value ? strlen(s->env[i].value) : 0) +
-			2;
-	e.vars = calloc(1, vars + text + 1);
-	if (!e.vars) {
+	if (!block) {
 		fail(l, SPAWN_LIMITS, ENOMEM);
 		return;
 	}
-	e.text = (char *)e.vars + vars;
-	for (size_t i = 0; i < n_base; i++) {
-		if (base[i].value[0])
-			env_put(&e, base[i].name, base[i].value);
+	l->login_argv = block;
+	memcpy(block + 1, l->argv, l->argc * sizeof(char *));
+	block[1] = (char *)block + slots;
+	block[1][0] = '-';
+	memcpy(block[1] + 1, name, strlen(name) + 1);
+}
+
+static void prepare_command(struct launch *l)
+{
+	const struct msg_start *s = l->start;
+
+	l->argv = s->argv;
+	l->argc = s->argc;
+	if (s->argc == 0) {
+		ASSERT(s->pty.on);
+		l->shell[0] = l->shell[2] = NULL;
+		l->shell[1] = (char *)(s->pty.shell                     ? s->pty.shell
+				       : access("/bin/bash", X_OK) == 0 ? "/bin/bash"
+									: "/bin/sh");
+		l->argv = l->shell + 1;
+		l->argc = 1;
 	}
-	e.n_base = e.n;
-	for (size_t i = 0; i < s->n_env; i++)
-		env_put(&e, s->env[i].name, s->env[i].value);
-	e.vars[e.n] = NULL;
-	l->envp = e.vars;
-	for (size_t i = 0; i < e.n; i++) {
-		if (strncmp(e.vars[i], "PATH=", 5) == 0)
-			l->path = e.vars[i] + 5;
+	if (s->pty.login)
+		prepare_login(l);
+}
+
+#define SPECIAL_MAX 4
+
+/* What a session gets by its kind, over all others' variables and below its own. */
+static size_t special_vars(
+	const struct msg_start *s, const struct config *config, struct msg_env out[SPECIAL_MAX])
+{
+	struct msg_env all[] = {
+		{"TERM", s->pty.on ? s->pty.term : NULL},
+		{"AGENTD_CLAUDE", s->agent ? config->claude : NULL},
+	};
+	size_t n = 0;
+
+	for (size_t i = 0; i < array_size(all); i++) {
+		bool own = !all[i].value || !*all[i].value;
+
+		for (size_t k = 0; k < s->n_env && !own; k++)
+			own = strcmp(s->env[k].name, all[i].name) == 0;
+		if (!own)
+			out[n++] = all[i];
+	}
+	return n;
+}
+
+static size_t text_size(const struct msg_env *vars, size_t n)
+{
+	size_t size = 0;
+
+	for (size_t i = 0; i < n; i++)
+		size += strlen(vars[i].name) + (vars[i].value ? strlen(vars[i].value) : 0) + 2;
+	return size;
+}
+
+/* Replaces or removes in the list what the base has, else appends. Names in a JSON object are
+ * unique, so only the base is searched. */
+static void put_vars(struct launch *l, const struct environ_list *base, const struct msg_env *vars,
+	size_t n_vars, size_t *n, char **text)
+{
+	for (size_t i = 0; i < n_vars; i++) {
+		const char *name = vars[i].name, *value = vars[i].value;
+		ssize_t at = environ_find(base, name, strlen(name));
+
+		if (!value) {
+			if (at >= 0)
+				l->envp[at] = NULL;
+			continue;
+		}
+		l->envp[at >= 0 ? (size_t)at : (*n)++] = *text;
+		*text += sprintf(*text, "%s=%s", name, value) + 1;
 	}
 }
 
-void launch_prepare(struct launch *l, const struct msg_start *start, const struct config *config)
+/* Closes the gaps of what was removed. */
+static void close_gaps(struct launch *l, size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!l->envp[i])
+			continue;
+		if (strncmp(l->envp[i], "PATH=", 5) == 0)
+			l->path = l->envp[i] + 5;
+		l->envp[kept++] = l->envp[i];
+	}
+	l->envp[kept] = NULL;
+}
+
+/* One block: the pointers, then the strings of the command's own. Those of the base stay where
+ * they are, until the child has them. */
+static void prepare_env(struct launch *l, const struct config *config, struct environ *env)
+{
+	static const struct environ_list empty;
+	const struct msg_start *s = l->start;
+	const struct environ_list *base = s->clear_env ? &empty : environ_base(env, &l->user);
+	struct msg_env special[SPECIAL_MAX];
+	size_t n_special = special_vars(s, config, special), n = base ? base->n : 0;
+	size_t vars = (n + n_special + s->n_env + 1) * sizeof(char *);
+	char *at;
+
+	if (base)
+		l->envp =
+			malloc(vars + text_size(special, n_special) + text_size(s->env, s->n_env));
+	if (!base || !l->envp) {
+		fail(l, SPAWN_LIMITS, ENOMEM);
+		return;
+	}
+	if (n > 0)
+		memcpy(l->envp, base->vars, n * sizeof(char *));
+	at = (char *)l->envp + vars;
+	put_vars(l, base, special, n_special, &n, &at);
+	put_vars(l, base, s->env, s->n_env, &n, &at);
+	close_gaps(l, n);
+}
+
+void launch_prepare(struct launch *l, const struct msg_start *start, const struct config *config,
+	struct environ *env)
 {
 	l->start = start;
 	l->set_user = false;
-	l->envp = NULL;
+	l->envp = l->login_argv = NULL;
 	l->path = NULL;
 	l->stage = SPAWN_OK;
 	l->err = 0;
 	l->user.home[0] = l->user.name[0] = l->user.shell[0] = '\0';
+	prepare_command(l);
 	prepare_user(l, config);
 	prepare_cwd(l);
-	prepare_env(l, config);
+	prepare_env(l, config, env);
 }
 
 /* Opened once: most commands have it as their stdin. */
@@ -159,6 +222,21 @@ static int dev_null(void)
 	if (fd < 0)
 		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
+}
+
+/* The slave stays open here, too (record.h). */
+static int make_terminal(struct launch *l, struct record *rec, int child[3])
+{
+	int r = pty_open(
+		&rec->tty_size, l->set_user ? l->user.uid : geteuid(), &rec->fd[1], &rec->fd[2]);
+
+	if (r < 0)
+		return r;
+	rec->fd[0] = fcntl(rec->fd[1], F_DUPFD_CLOEXEC, 3);
+	if (rec->fd[0] < 0)
+		return -errno;
+	child[0] = child[1] = child[2] = rec->fd[2];
+	return 0;
 }
 
 /* Our ends go into the record at once: whoever sees a failure closes what is there. */
@@ -246,6 +324,8 @@ static bool process_group_will_do(const struct launch *l, bool has_cgroup)
 {
 	static int terminal = -1;
 
+	if (l->start->pty.on)
+		return false;
 	if (l->start->group != GROUP_AUTO)
 		return l->start->group == GROUP_PROCESS;
 	if (terminal < 0) {
@@ -260,14 +340,16 @@ static int run(struct launch *l, struct record *rec, int cgroup_fd, const int ch
 {
 	struct spawn_rlimit rlimits[MSG_RLIMITS_MAX + 1];
 	struct spawn_request req = {
-		.argv = l->start->argv,
-		/* Ourselves, whatever has become of the file; the child still has this link. */
-		.program = l->start->agent ? "/proc/self/exe" : NULL,
+		.argv = l->login_argv ? l->login_argv + 1 : l->argv,
+		/* An agent is ourselves, whatever has become of the file; the child still has this
+		 * link. */
+		.program = l->start->agent ? "/proc/self/exe" : l->argv[0],
 		.envp = l->envp,
 		.path = l->path,
 		.cwd = l->cwd,
 		.fd = {child[0], child[1], child[2]},
 		.new_session = !rec->process_group,
+		.controlling_tty = rec->pty,
 		.set_user = l->set_user,
 		.uid = l->user.uid,
 		.gid = l->user.gid,
@@ -291,6 +373,24 @@ static int run(struct launch *l, struct record *rec, int cgroup_fd, const int ch
 	return 0;
 }
 
+/* Its descriptor, or -errno: it runs without one, unless it is to be limited. */
+static int open_leaf(struct launch *l, struct record *rec, struct cgroup *cg)
+{
+	bool limited = msg_resources_any(&l->start->limits);
+	struct error ignored;
+	int r, leaf = limited ? cgroup_leaf_open_own(cg, rec->cgroup)
+			      : cgroup_leaf_open(cg, rec->cgroup);
+
+	if (leaf < 0)
+		rec->cgroup[0] = '\0';
+	r = leaf;
+	if (limited && leaf >= 0)
+		r = cgroup_limits_set(leaf, &l->start->limits, &ignored);
+	if (limited && r < 0)
+		fail(l, SPAWN_CGROUP, -r);
+	return leaf;
+}
+
 int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
 {
 	int child[3] = {-1, -1, -1};
@@ -298,17 +398,15 @@ int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
 
 	if (l->stage != SPAWN_OK)
 		return -l->err;
-	r = make_pipes(l, rec, child);
+	r = rec->pty ? make_terminal(l, rec, child) : make_pipes(l, rec, child);
 	if (r < 0) {
 		fail(l, SPAWN_PIPE, -r);
 	} else {
-		leaf = cgroup_leaf_open(cg, rec->cgroup);
-		if (leaf < 0)
-			rec->cgroup[0] = '\0';
+		leaf = open_leaf(l, rec, cg);
 		rec->process_group = process_group_will_do(l, leaf >= 0);
-		r = run(l, rec, leaf < 0 ? -1 : leaf, child);
-		if (r < 0 &&
-			l->stage == SPAWN_CGROUP) { /* somebody removed it: no reason not to run */
+		r = l->stage == SPAWN_OK ? run(l, rec, leaf < 0 ? -1 : leaf, child) : -l->err;
+		/* Somebody removed it: no reason not to run, if there is no limit to keep. */
+		if (r < 0 && l->stage == SPAWN_CGROUP && !msg_resources_any(&l->start->limits)) {
 			l->stage = SPAWN_OK;
 			cgroup_leaf_close(cg, rec->cgroup);
 			rec->cgroup[0] = '\0';
@@ -316,7 +414,7 @@ int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
 			r = run(l, rec, -1, child);
 		}
 	}
-	for (int i = l->start->with_stdin ? 0 : 1; i < 3; i++)
+	for (int i = l->start->with_stdin ? 0 : 1; i < 3 && !rec->pty; i++)
 		close_fd(&child[i]);
 	if (r < 0) {
 		for (int i = 0; i < 3; i++)
@@ -335,4 +433,5 @@ int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
 void launch_fini(struct launch *l)
 {
 	free(take_ptr(&l->envp));
+	free(take_ptr(&l->login_argv));
 }

@@ -7,6 +7,7 @@
 
 #include "agentd/cgroup.h"
 #include "agentd/config.h"
+#include "agentd/environ.h"
 #include "agentd/record.h"
 #include "agentd/spawn.h"
 #include "agentd/user.h"
@@ -16,6 +17,13 @@ struct launch {
 	struct user user;
 	bool set_user;
 	const char *cwd;
+	/* What is run, with a spare slot before it (spawn.h): the start's, or a shell on a
+	 * terminal.
+	 */
+	char **argv;
+	size_t argc;
+	char *shell[3];
+	char **login_argv;      /* owned; the same with another argv[0], or NULL */
 	char **envp;            /* owned, one block */
 	const char *path;       /* value of PATH in envp, or NULL */
 	enum spawn_stage stage; /* not SPAWN_OK: why it cannot start */
@@ -23,7 +31,8 @@ struct launch {
 };
 
 /* Never fails: what is wrong is kept in stage and err, and told by launch_run(). */
-void launch_prepare(struct launch *l, const struct msg_start *start, const struct config *config);
+void launch_prepare(struct launch *l, const struct msg_start *start, const struct config *config,
+	struct environ *env);
 /* Starts it: fills pid, pidfd, fd, cgroup, start_ticks of the record; 0, or -errno with l->stage
  * set. */
 int launch_run(struct launch *l, struct record *rec, struct cgroup *cg);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "agentd/lag.h"
 #include "proto/frame.h"
 
 #define BACKLOG      512
@@ -91,6 +92,7 @@ static void on_connection(uv_poll_t *h, int status, int events)
 
 	(void)status;
 	(void)events;
+	lag_begin();
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
 		int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 

@@ -1,5 +1,7 @@
 #include "agentd/poller.h"
 
+#include "agentd/lag.h"
+
 #define BATCH 64
 
 static void dispatch(struct poller *p)
@@ -23,6 +25,7 @@ static void on_poll(uv_poll_t *h, int status, int events)
 {
 	(void)status;
 	(void)events;
+	lag_begin();
 	dispatch(h->data);
 }
 

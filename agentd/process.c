@@ -1,7 +1,8 @@
 /*
  * The read ends and pidfds are referred to by nobody but us (every child closes what it inherits),
  * so closing one ends its watch as well. The write end of stdin is watched for nothing but its
- * error while there is nothing to write: that error says that nobody reads it any more.
+ * error while there is nothing to write: that error says that nobody reads it any more. A terminal
+ * is two descriptors of one master, and the kernel forgets a watch only with the last of them.
  */
 #include "agentd/process.h"
 
@@ -59,7 +60,7 @@ static int watch_pipe(struct process *p, int i)
 		on_stdin, on_stdout, on_stderr};
 	int fd = p->rec->fd[i];
 
-	if (fd < 0)
+	if (fd < 0 || (p->rec->pty && i == 2))
 		return 0;
 	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
 		return -errno;
@@ -97,7 +98,7 @@ void process_want_write(struct process *p, bool on)
 
 void process_close_fd(struct process *p, int stream)
 {
-	watch_remove(p->poller, &p->pipe[stream], true);
+	watch_remove(p->poller, &p->pipe[stream], !p->rec->pty);
 	close_fd(&p->rec->fd[stream]);
 }
 

@@ -42,11 +42,20 @@ struct record {
 
 	/* process */
 	int32_t pid;
-	int32_t pidfd, fd[3]; /* [0] our end of stdin, [1] stdout, [2] stderr; -1 when closed or
-				 never there */
+	/* [0] our end of stdin, [1] stdout, [2] stderr; -1 when closed or never there. On a
+	 * terminal [0] and [1] are its master, for either direction, and [2] is its slave: held
+	 * open until the leader exits, so that the terminal does not end when the program closes it
+	 * for a while. */
+	int32_t pidfd, fd[3];
 	uint64_t start_ticks;
 	char cgroup[16];    /* leaf, "" when there is none */
 	bool process_group; /* setpgid only, no session of its own */
+
+	/* terminal */
+	bool pty;
+	struct msg_size tty_size;       /* as last set by a viewer */
+	char owner[MSG_VIEWER_MAX + 1]; /* name of the viewer that owns it; "" when it has none */
+	uint64_t repaint_at;            /* then tty_size is set again */
 
 	/* how it ends */
 	uint64_t timeout_at, kill_at, disconnect_at, expire_at;

@@ -6,7 +6,7 @@ static const struct service *const services[] = {
 };
 
 static const struct request_family *const families[] = {
-	NULL,
+	&sys_family,
 };
 
 static int open_one(struct service_link *l, uint32_t channel, const struct msg_open *m,

@@ -8,11 +8,19 @@
 #include "agentd/workers.h"
 #include "proto/mux.h"
 
+/* What the daemon counts. */
+struct service_figures {
+	uint64_t uptime_ms, connections, accepted, refused, refused_fds, bytes_in, bytes_out;
+};
+
 /* What only the daemon as a whole can answer. */
 struct service_host {
 	void (*info)(void *ctx, struct jsonw *w); /* members of `info` that are not the sessions' */
 	/* 0: the agent is about to be replaced. -errno with the reason: nothing has changed. */
 	int (*upgrade)(void *ctx, const char *path, struct error *e);
+	void (*figures)(void *ctx, struct service_figures *ret);
+	/* All links are closed in order, to come again (1012). */
+	void (*bye)(void *ctx, const char *notice);
 };
 
 /* One link as its services see it; embedded in the connection, which outlives its channels. */
@@ -50,6 +58,8 @@ struct request_family {
 	int (*request)(struct service_link *l, uint64_t id, const char *op, struct json json,
 		struct error *e);
 };
+
+extern const struct request_family sys_family;
 
 /* NULL: there is no such family. */
 const struct request_family *service_family(const char *op_name);

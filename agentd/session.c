@@ -23,6 +23,7 @@
 #include "agentd/proctree.h"
 #include "agentd/session_internal.h"
 #include "agentd/sessions.h"
+#include "agentd/terminal.h"
 #include "agentd/viewer.h"
 
 #define LINGER_ROUNDS 8
@@ -62,16 +63,19 @@ static void on_timer(uv_timer_t *t);
 void session_arm(struct session *s)
 {
 	const struct record *r = s->rec;
-	uint64_t now = now_ms(), at = 0;
+	uint64_t now = now_ms(), at;
 
 	if (s->closing)
 		return;
+	at = place_expire(s->rec, now);
+	terminal_tick(s, now);
 	if (!session_ended(s))
-		at = sooner(r->timeout_at, r->disconnect_at);
+		at = sooner(at, sooner(r->timeout_at, r->disconnect_at));
 	at = sooner(at, r->kill_at);
 	at = sooner(at, quiet_at(s));
 	at = sooner(at, r->expire_at);
-	at = sooner(at, place_expire(s->rec, now));
+	at = sooner(at, r->repaint_at);
+	at = sooner(at, session_residue_unknown(s) ? now : 0);
 	if (at == 0)
 		uv_timer_stop(&s->timer);
 	else
@@ -128,11 +132,13 @@ static void fire_ends(struct session *s, uint64_t now)
 	if (r->timeout_at && r->timeout_at <= now) {
 		r->timeout_at = 0;
 		r->cause = CAUSE_TIMEOUT;
-		session_kill(s, CAUSE_TIMEOUT, TARGET_TREE, SIGTERM, true, r->kill_grace_ms);
+		session_kill(s, CAUSE_TIMEOUT, TARGET_TREE, session_end_signal(s), true,
+			r->kill_grace_ms);
 	}
 	if (r->disconnect_at && r->disconnect_at <= now) {
 		r->disconnect_at = 0;
-		session_kill(s, CAUSE_DISCONNECT, TARGET_TREE, SIGTERM, true, r->kill_grace_ms);
+		session_kill(s, CAUSE_DISCONNECT, TARGET_TREE, session_end_signal(s), true,
+			r->kill_grace_ms);
 	}
 }
 
@@ -158,6 +164,8 @@ static void on_timer(uv_timer_t *t)
 	}
 	place_expire(r, now);
 	session_unpin(s);
+	if (session_residue_unknown(s))
+		session_on_readable(&s->process, STORE_OUT);
 	session_check(s);
 }
 
@@ -261,6 +269,7 @@ static void on_leader_exit(struct process *p)
 	process_forget(p);
 	r->exited = true;
 	r->exited_at = now_ms();
+	session_release_slave(s);
 	r->end.user_us = (uint64_t)ru.ru_utime.tv_sec * 1000000 + (uint64_t)ru.ru_utime.tv_usec;
 	r->end.sys_us = (uint64_t)ru.ru_stime.tv_sec * 1000000 + (uint64_t)ru.ru_stime.tv_usec;
 	r->end.maxrss_kb = (uint64_t)ru.ru_maxrss;
@@ -270,6 +279,8 @@ static void on_leader_exit(struct process *p)
 		return;
 	}
 	session_mark_residue(s);
+	if (session_residue_unknown(s))
+		session_on_readable(p, STORE_OUT);
 	session_check(s);
 }
 
@@ -308,11 +319,11 @@ void session_remove(struct session *s, enum error_code why)
 	kick_viewers(s, why);
 	if (s->closing) /* with retain_ms 0 its last viewer took it along */
 		return;
-	if (session_ended(s) && session_silent(s)) {
+	ASSERT(session_ended(s));
+	if (session_silent(s) || r->pty) { /* closing a terminal hangs up who still has it */
 		session_close(s);
 		return;
 	}
-	ASSERT(session_ended(s));
 	session_close_stdin(s);
 	r->hidden = true;
 	r->expire_at = 0;
@@ -370,6 +381,7 @@ void session_unlink_viewer(struct session *s, struct viewer *v)
 	list_remove(&v->link);
 	s->n_viewers--;
 	s->n_writers -= v->writer;
+	terminal_detached(s, v);
 	if (s->n_viewers == 0 && s->rec->disconnect_ms && !session_ended(s))
 		s->rec->disconnect_at = now_ms() + s->rec->disconnect_ms;
 	session_unpin(s);
@@ -396,6 +408,8 @@ void session_opened_msg(const struct session *s, struct msg_opened *m)
 	m->out = span(s, STORE_OUT);
 	m->err = span(s, STORE_ERR);
 	m->stdin_open = s->rec->fd[0] >= 0 && !s->rec->stdin_eof;
+	m->has_pty = s->rec->pty;
+	terminal_size(s, &m->size);
 }
 
 static int64_t left(uint64_t at, uint64_t now)
@@ -430,7 +444,9 @@ void session_entry_msg(const struct session *s, struct msg_entry *m)
 		.timeout_left_ms = left(r->timeout_at, now),
 		.ring_size = r->store.keep,
 		.ring_used = min_of(store_head(&s->store), (uint64_t)r->store.keep),
+		.has_pty = r->pty,
 	};
+	terminal_size(s, &m->size);
 	if (!session_ended(s) && !r->exited)
 		proctree_cpu(r->pid, &m->end.user_us, &m->end.sys_us);
 }

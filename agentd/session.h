@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <signal.h>
 #include <uv.h>
 
 #include "agentd/launch.h"
@@ -40,8 +41,9 @@ struct session {
 	uv_timer_t timer;
 	struct list viewers;
 	unsigned n_viewers, n_writers;
-	bool paused;  /* output is not read: a lossless viewer is too far behind */
-	bool wide[3]; /* the pipe has been enlarged */
+	struct viewer *owner; /* of the terminal; NULL: nobody */
+	bool paused;          /* output is not read: a lossless viewer is too far behind */
+	bool wide[3];         /* the pipe has been enlarged */
 	bool closing;
 };
 
@@ -69,6 +71,12 @@ static inline bool session_ended(const struct session *s)
 static inline bool session_silent(const struct session *s)
 {
 	return s->rec->fd[1] < 0 && s->rec->fd[2] < 0;
+}
+
+/* What asks it to end: a shell on a terminal ignores TERM. */
+static inline int session_end_signal(const struct session *s)
+{
+	return s->rec->pty ? SIGHUP : SIGTERM;
 }
 
 /* A signal, on behalf of `cause`; with escalate KILL follows after grace_ms. */

@@ -17,6 +17,9 @@ void session_resume(struct session *s);      /* read again, whatever paused it *
 /* After the leader was reaped: what is in the pipes now may still be its output. */
 void session_mark_residue(struct session *s);
 bool session_residue_read(const struct session *s);
+/* A terminal's residue is known only by reading: is that still to be done? */
+bool session_residue_unknown(const struct session *s);
+void session_release_slave(struct session *s); /* nobody will open the terminal again */
 
 /* For process_watch(). */
 extern const struct process_events session_process_events;

@@ -19,6 +19,16 @@
 #define PIPE_FULL                                                                                  \
 	(64 * KIB) /* a read of this much means that the producer fills the default pipe */
 
+/*
+ * A terminal gives about 4 KiB at a time; turning the loop for each would cost more than the bytes.
+ * Behind a read of half of that there is mostly more.
+ */
+#define TERMINAL_MORE  2048
+#define TERMINAL_READS 16
+
+/* More than any kernel keeps between the slave's write and the master's read. */
+#define TERMINAL_RESIDUE (1 * MIB)
+
 static struct session *of(struct process *p)
 {
 	return container_of(p, struct session, process);
@@ -63,8 +73,9 @@ static void widen(struct session *s, int stream)
 static ssize_t read_hidden(struct session *s, int stream)
 {
 	static uint8_t nowhere[64 * KIB];
+	ssize_t n = read(s->rec->fd[stream], nowhere, sizeof(nowhere));
 
-	return read(s->rec->fd[stream], nowhere, sizeof(nowhere));
+	return n < 0 ? -errno : n;
 }
 
 /* Where to read to. Room may be made by forgetting a session, but not this one. */
@@ -95,24 +106,52 @@ static ssize_t read_into_store(struct session *s, int stream)
 	return n < 0 ? -errno : n;
 }
 
+static bool is_end(ssize_t n)
+{
+	return n <= 0 && n != -ENOBUFS && n != -EAGAIN && n != -EINTR;
+}
+
+/* A terminal gives its bytes in pieces. */
+static ssize_t read_terminal(struct session *s, bool *ret_end)
+{
+	ssize_t n, all = 0;
+	unsigned reads = 0;
+
+	do {
+		n = read_into_store(s, STORE_OUT);
+		all += max_of(n, 0);
+	} while (n > 0 &&
+		 (session_residue_unknown(s) || (n >= TERMINAL_MORE && ++reads < TERMINAL_READS)));
+	/* A read that finds nothing has waited for what was still on its way from the slave. */
+	if (n == -EAGAIN && session_residue_unknown(s))
+		s->rec->residue[STORE_OUT] = s->store.head[STORE_OUT];
+	*ret_end = is_end(n);
+	return all;
+}
+
+static ssize_t read_pipe(struct session *s, int stream, bool *ret_end)
+{
+	ssize_t n = s->rec->hidden ? read_hidden(s, stream) : read_into_store(s, stream);
+
+	*ret_end = is_end(n);
+	if (n >= (ssize_t)PIPE_FULL && !s->wide[stream])
+		widen(s, stream);
+	return max_of(n, 0);
+}
+
 void session_on_readable(struct process *p, int stream)
 {
 	struct session *s = of(p);
-	ssize_t n = s->rec->hidden ? read_hidden(s, stream) : read_into_store(s, stream);
+	bool end;
+	ssize_t n = s->rec->pty ? read_terminal(s, &end) : read_pipe(s, stream, &end);
 
-	if (n == -ENOBUFS || n == -EAGAIN || n == -EINTR)
-		return;
-	if (n > 0) {
-		if ((size_t)n >= PIPE_FULL && !s->wide[stream])
-			widen(s, stream);
-		if (s->rec->exited)
-			s->rec->last_output = now_ms();
-		if (!s->rec->hidden)
-			session_notify(s);
-	} else {
+	if (n > 0 && s->rec->exited)
+		s->rec->last_output = now_ms();
+	if (n > 0 && !s->rec->hidden)
+		session_notify(s);
+	if (end)
 		process_close_fd(p, stream);
-	}
-	if (s->rec->exited || n <= 0)
+	if (end || (n > 0 && s->rec->exited))
 		session_check(s);
 }
 
@@ -120,12 +159,37 @@ void session_unpin(struct session *s)
 {
 	uint8_t *at;
 
-	if (s->paused && space(s, &at) > 0)
-		pause_reading(s, false);
+	if (!s->paused || space(s, &at) == 0)
+		return;
+	pause_reading(s, false);
+	if (session_residue_unknown(s)) /* perhaps there is nothing to be told of */
+		session_arm(s);
 }
 
+bool session_residue_unknown(const struct session *s)
+{
+	return s->rec->pty && s->rec->exited && !session_ended(s) && !s->paused &&
+	       !session_residue_read(s);
+}
+
+void session_release_slave(struct session *s)
+{
+	if (s->rec->pty)
+		process_close_fd(&s->process, STORE_ERR);
+}
+
+/*
+ * Pipes tell how much lies in them. A terminal does not: behind what it tells of, a thread of the
+ * kernel is still handing over what the slave was given. But reading until there is nothing waits
+ * for that thread (n_tty_read() flushes its work before it gives up), so after the leader's end
+ * that is done; with a limit, for children that go on writing.
+ */
 void session_mark_residue(struct session *s)
 {
+	if (s->rec->pty) {
+		s->rec->residue[STORE_OUT] = s->store.head[STORE_OUT] + TERMINAL_RESIDUE;
+		return;
+	}
 	for (int i = STORE_OUT; i <= STORE_ERR; i++) {
 		int n = 0;
 

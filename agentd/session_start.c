@@ -27,18 +27,18 @@ static struct session *session_alloc(struct sessions *all)
 	return s;
 }
 
-static void fill_text(struct record *r, const struct msg_start *start, const struct launch *l)
+static void fill_text(struct record *r, const struct launch *l)
 {
 	char *at = r->text;
 
-	for (size_t i = 0; i < start->argc; i++) {
-		size_t len = strlen(start->argv[i]) + 1;
+	for (size_t i = 0; i < l->argc; i++) {
+		size_t len = strlen(l->argv[i]) + 1;
 
 		if (r->cmd_len + len > RECORD_CMD_MAX) {
 			r->cmd_cut = true;
 			break;
 		}
-		memcpy(at + r->cmd_len, start->argv[i], len);
+		memcpy(at + r->cmd_len, l->argv[i], len);
 		r->cmd_len += (uint32_t)len;
 	}
 	at += r->cmd_len;
@@ -61,7 +61,9 @@ static void fill_record(struct record *r, const char *id, const struct msg_start
 	r->retain_ms = start->has_retain ? start->retain_ms : config->retain_ms;
 	r->started_at = now_ms();
 	r->end.started_ms = session_wall_ms();
-	fill_text(r, start, l);
+	r->pty = start->pty.on;
+	r->tty_size = start->pty.size;
+	fill_text(r, l);
 }
 
 /* The record, its store and queue; everything but the process. */
@@ -72,8 +74,8 @@ static int make_record(
 	size_t cmd = 0, size;
 	int slot, r;
 
-	for (size_t i = 0; i < start->argc && cmd < RECORD_CMD_MAX; i++)
-		cmd += strlen(start->argv[i]) + 1;
+	for (size_t i = 0; i < l->argc && cmd < RECORD_CMD_MAX; i++)
+		cmd += strlen(l->argv[i]) + 1;
 	size = align_up(sizeof(struct record) + min_of(cmd, (size_t)RECORD_CMD_MAX) +
 				strlen(l->cwd) + strlen(l->user.name) + 2,
 		ARENA_GRANULE);
@@ -150,7 +152,7 @@ int session_new(struct sessions *all, const char *id, const struct msg_start *st
 
 	if (!s)
 		return error_set(e, E_FAILED, ENOMEM, "out of memory");
-	launch_prepare(&l, start, all->config);
+	launch_prepare(&l, start, all->config, &all->environ);
 	r = make_record(s, id, start, &l);
 	if (r < 0) {
 		session_close(s);
@@ -177,7 +179,7 @@ static bool record_valid(const struct arena *a, uint64_t off, const struct recor
 	       r->end.by < BY_LAST && r->cmd_len <= RECORD_CMD_MAX && r->cwd_len <= r->size &&
 	       r->user_len <= r->size &&
 	       sizeof(*r) + r->cmd_len + r->cwd_len + r->user_len <= r->size && r->cwd_len > 0 &&
-	       r->user_len > 0;
+	       r->user_len > 0 && memchr(r->owner, 0, sizeof(r->owner));
 }
 
 /* Descriptors must be ours alone again; one that is not there counts as closed. */
@@ -278,6 +280,8 @@ void session_adopted(struct session *s)
 {
 	if (!session_ended(s) && !s->rec->exited && s->rec->pidfd < 0)
 		session_end(s, END_AGENT_LOST);
+	if (session_ended(s))
+		session_release_slave(s);
 	if (!session_ended(s) && s->rec->disconnect_ms && !s->rec->disconnect_at)
 		s->rec->disconnect_at =
 			now_ms() + s->rec->disconnect_ms; /* its viewers' links are gone */

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <sys/random.h>
 
+#include "agentd/cgroup_limits.h"
+#include "agentd/frozen.h"
 #include "agentd/viewer.h"
 
 static struct list *bucket(const struct sessions *all, const char *id)
@@ -135,6 +137,7 @@ static void forget_oldest(struct sessions *all, const struct session * not )
 void sessions_note_end(struct sessions *all, struct session *s)
 {
 	insert_by_end(all, s);
+	all->ends[s->rec->end.state]++;
 	if (!all->adopting)
 		forget_oldest(all, s);
 	if (sessions_live(all) == 0)
@@ -171,6 +174,7 @@ int sessions_start(struct sessions *all, const char *id, const struct msg_start 
 {
 	struct session *old = id ? sessions_find(all, id) : NULL;
 	char chosen[MSG_ID_MAX + 1];
+	int r;
 
 	if (old && old->rec->fingerprint != start->fingerprint)
 		return error_set(e, E_ID_IN_USE, EEXIST,
@@ -185,13 +189,18 @@ int sessions_start(struct sessions *all, const char *id, const struct msg_start 
 	if (start->has_ring && start->ring > STORE_RING_MAX)
 		return error_set(
 			e, E_BAD_MESSAGE, 0, "\"ring\" must be at most %llu", STORE_RING_MAX);
+	r = cgroup_limits_enable(all->cgroup.dir, true, &start->limits, e);
+	if (r < 0)
+		return r;
 	if (all->n + all->n_hidden >= all->config->max_sessions && !reclaim(all))
 		return error_set(e, E_TOO_MANY, EUSERS, "%u sessions already", all->n);
 	if (!id) {
 		choose_id(all, chosen);
 		id = chosen;
 	}
-	return session_new(all, id, start, ret, e);
+	r = session_new(all, id, start, ret, e);
+	all->started += r == 0;
+	return r;
 }
 
 /* ---- list ---- */
@@ -252,7 +261,8 @@ void sessions_stop(struct sessions *all, uint64_t grace_ms)
 	all->stopping = true;
 	list_for_each (s, &all->by_age, struct session, by_age) {
 		if (!session_ended(s))
-			session_kill(s, CAUSE_SHUTDOWN, TARGET_TREE, SIGTERM, true, grace_ms);
+			session_kill(s, CAUSE_SHUTDOWN, TARGET_TREE, session_end_signal(s), true,
+				grace_ms);
 	}
 	if (sessions_live(all) == 0)
 		all->on_idle(all->idle_ctx);
@@ -316,6 +326,8 @@ int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *co
 		r = arena_create(&all->arena, (uint32_t)config->max_sessions, config->store_max);
 	if (r < 0)
 		return r;
+	if (environ_init(&all->environ, &all->arena, "/etc/environment") < 0)
+		log_err("the sandbox's variables are damaged: forgotten");
 	all->arena.reclaim = reclaim;
 	all->arena.reclaim_ctx = all;
 	r = cgroup_init(
@@ -326,6 +338,8 @@ int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *co
 	}
 	snprintf(all->arena.head->cgroup, sizeof(all->arena.head->cgroup), "%s", all->cgroup.path);
 	if (arena_fd >= 0) {
+		if (frozen_recover(&all->arena) > 0)
+			log_warn("the agent before left file systems frozen: thawed");
 		*ret_adopted = adopt_all(all);
 		arena_claimed(&all->arena);
 		check_all(all);
@@ -346,5 +360,6 @@ void sessions_close(struct sessions *all)
 void sessions_fini(struct sessions *all, bool remove_cgroup)
 {
 	cgroup_fini(&all->cgroup, remove_cgroup);
+	environ_fini(&all->environ);
 	arena_fini(&all->arena);
 }

@@ -16,14 +16,16 @@ struct sessions {
 	const struct config *config;
 	struct arena arena;
 	struct cgroup cgroup;
+	struct environ environ; /* of all commands */
 	struct list names[SESSIONS_BUCKETS];
 	struct list by_age; /* all but hidden ones, oldest start first */
 	struct list hidden; /* removed, children still hold their pipes */
 	struct list ended;  /* ended ones, oldest end first */
 	struct list untidy; /* just ended, see sessions_tidy() */
 	unsigned n, n_ended, n_hidden;
-	uv_timer_t idle_timer;   /* one shot, a while after the last session ended */
-	struct session *reading; /* its store is being written to: not to be reclaimed */
+	uint64_t started, ends[END_LAST]; /* of this program: sessions begun, ended in each state */
+	uv_timer_t idle_timer;            /* one shot, a while after the last session ended */
+	struct session *reading;          /* its store is being written to: not to be reclaimed */
 	bool adopting; /* a former agent's sessions are being gone through: none is forgotten
 			  meanwhile */
 	bool stopping;

@@ -37,9 +37,9 @@ struct spawn_rlimit {
 
 struct spawn_request {
 	char **argv; /* argv[-1] must be a writable spare slot (used for scripts without #!) */
-	const char *program; /* what to execute, a path; NULL: argv[0], searched */
 	char **envp;
-	const char *path; /* value of PATH for the search of argv[0]; NULL: the default path */
+	const char *program; /* what is executed, when argv[0] is another name for it; or NULL */
+	const char *path;    /* value of PATH for the search of argv[0]; NULL: the default path */
 	const char *cwd;
 	int fd[3];            /* become 0, 1, 2; everything else is closed in the child */
 	bool new_session;     /* setsid; else setpgid(0, 0) */

@@ -238,9 +238,9 @@ CHILD bool is_absent(int err)
 	       err == ETIMEDOUT;
 }
 
-CHILD void exec_search(const struct spawn_request *req, const char *path, char *buf, size_t size)
+CHILD void exec_search(
+	const struct spawn_request *req, const char *name, const char *path, char *buf, size_t size)
 {
-	const char *name = req->argv[0];
 	bool denied = false;
 
 	errno = ENOENT;
@@ -286,7 +286,7 @@ CHILD enum spawn_stage run_program(const struct spawn_request *req)
 	path = skip_absent(path, name, buf, sizeof(buf));
 	if (become_user(req) < 0)
 		return SPAWN_USER;
-	exec_search(req, path, buf, sizeof(buf));
+	exec_search(req, name, path, buf, sizeof(buf));
 	return SPAWN_EXEC;
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "agentd/session_internal.h"
+#include "agentd/terminal.h"
 
 /* ---- places ---- */
 
@@ -48,6 +49,13 @@ static struct place *place_find(struct record *rec, const char *name)
 			return &rec->places[i];
 	}
 	return NULL;
+}
+
+bool place_is_held(struct record *rec, const char *name)
+{
+	const struct place *p = place_find(rec, name);
+
+	return p && p->hold_until;
 }
 
 /* The place of that name, else one that nobody will miss; NULL: all are attached or held. */
@@ -127,6 +135,7 @@ int viewer_attach(struct viewer *v, struct session *s, const struct msg_attach *
 {
 	struct place *place = a->viewer ? place_find(s->rec, a->viewer) : NULL;
 	bool held = place && place->lossless && (place->hold_until || place->attached);
+	bool back = place && (place->hold_until || place->attached);
 	struct viewer *old = place ? viewer_at(s, place) : NULL;
 	struct store_cursor cursor;
 	int r = 0;
@@ -151,6 +160,7 @@ int viewer_attach(struct viewer *v, struct session *s, const struct msg_attach *
 		v->place->pos = v->pin;
 	v->session = s;
 	session_link_viewer(s, v);
+	terminal_attached(v, back);
 	return 0;
 }
 
@@ -339,7 +349,7 @@ int viewer_input(struct viewer *v, uint64_t off, const uint8_t *data, size_t len
 	overlap = have - off;
 	if (overlap < len)
 		accept_input(v, data + overlap, len - overlap);
-	if (fin && overlap <= len)
+	if (fin && overlap <= len && !s->rec->pty) /* a terminal has no end of input */
 		s->rec->stdin_eof = true;
 	session_feed_stdin(s);
 	return 0;

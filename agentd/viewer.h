@@ -19,6 +19,8 @@ struct viewer_events {
 		struct viewer *v, enum error_code why); /* unlinked already: close the channel */
 	void (*on_stdin_closed)(struct viewer *v, uint64_t accepted);
 	void (*on_input_space)(struct viewer *v); /* viewer_input_limit() may have grown */
+	/* Something to tell at once, of a terminal. Not within viewer_attach(). */
+	void (*on_event)(struct viewer *v, const char *json, size_t len);
 };
 
 struct viewer {
@@ -62,3 +64,4 @@ uint64_t place_pin(const struct record *rec);
 uint64_t place_expire(
 	struct record *rec, uint64_t now); /* returns the next time one ends, 0 = none */
 unsigned place_held(const struct record *rec);
+bool place_is_held(struct record *rec, const char *name);

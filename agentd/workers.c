@@ -8,6 +8,8 @@
 #include <signal.h>
 #include <time.h>
 
+#include "agentd/lag.h"
+
 #define IDLE_MS    1000
 #define GOODBYE_MS 500
 #define STACK_SIZE (256 * 1024)
@@ -95,6 +97,7 @@ static void on_async(uv_async_t *h)
 	struct workers *ws = h->data;
 	struct list all;
 
+	lag_begin();
 	list_init(&all);
 	pthread_mutex_lock(&ws->lock);
 	while (!list_empty(&ws->finished)) {

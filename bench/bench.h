@@ -69,6 +69,7 @@ const char *static_program(const char *name);
 void agent_start(struct agent *a, const char *binary, const char *const *extra);
 /* floor_agent; width 0: one after another. */
 void agent_start_minimal(struct agent *a, unsigned width);
+void agent_start_relay(struct agent *a); /* floor_pty */
 void agent_stop(struct agent *a);
 
 /* A helper process of ours: 0 in the child, which must _exit(). */
@@ -94,6 +95,7 @@ void bench_many(void);
 void bench_rtt(void);
 void bench_stream(void);
 void bench_echo(void);
+void bench_pty(void);
 void bench_idle(void);
 void bench_start(void);
 void bench_flat(void);

@@ -211,6 +211,19 @@ void agent_start_minimal(struct agent *a, unsigned width)
 	agent_await(a);
 }
 
+void agent_start_relay(struct agent *a)
+{
+	const char *binary = program("floor_pty");
+
+	if (!binary)
+		die("floor_pty is not built");
+	if (agent_fork(a)) {
+		execl(binary, binary, "--server", a->path, NULL);
+		_exit(127);
+	}
+	agent_await(a);
+}
+
 void agent_stop(struct agent *a)
 {
 	for (size_t i = 0; i < MAX_AGENTS; i++)

@@ -9,13 +9,15 @@
 
 #include "base/log.h"
 #include "bridge/ctl.h"
+#include "bridge/ctl_term.h"
 
 #define DEFAULT_TARGET "unix:/run/agentd.sock"
 #define SAY_LOSS_MS    1000 /* a link that is back by then was not worth a word */
 #define TOKEN_MAX      1024
 
-const struct ctl_command *const ctl_commands[] = {&ctl_run, &ctl_start, &ctl_attach, &ctl_list,
-	&ctl_agent, &ctl_kill, &ctl_remove, &ctl_ping, &ctl_info, &ctl_upgrade, NULL};
+const struct ctl_command *const ctl_commands[] = {&ctl_run, &ctl_pty, &ctl_start, &ctl_attach,
+	&ctl_agent, &ctl_list, &ctl_kill, &ctl_remove, &ctl_ping, &ctl_info, &ctl_upgrade, &ctl_env,
+	&ctl_stats, &ctl_log, &ctl_prepare, &ctl_resume, NULL};
 
 /* ---- words ---- */
 
@@ -27,7 +29,7 @@ void ctl_say(const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "agentctl: %s\n", text);
+	fprintf(stderr, "agentctl: %s%s\n", text, ctl_term_is_raw() ? "\r" : "");
 }
 
 void ctl_say_error(const char *what, const struct error *e)
@@ -267,6 +269,7 @@ int main(int argc, char **argv)
 	c.options.retry_ms = 30000;
 	c.options.count = 100;
 	c.options.to = TARGET_GROUP;
+	c.options.escape = '~';
 	r = parse_and_run(&c, argc, argv);
 	for (size_t i = 0; i < c.options.n_env; i++)
 		free((char *)c.options.env[i].name);

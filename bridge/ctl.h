@@ -32,12 +32,20 @@ struct ctl_options {
 	/* attach */
 	uint64_t since[2];
 	bool since_now;
+	/* pty, attach */
+	const char *shell, *record;
+	bool login, own, read_only;
+	int escape; /* key, -1: none */
 	/* list, info */
 	bool json;
 	/* kill */
 	enum msg_target to;
 	bool has_grace;
 	uint64_t grace_ms;
+	/* log, prepare, resume */
+	uint64_t lines, thaw_ms;
+	bool no_sync;
+	const char *json_file;
 	/* ping */
 	uint64_t count;
 	char **args; /* what is not an option; NULL-terminated */
@@ -79,7 +87,10 @@ int ctl_parse_global(struct ctl_options *o, int argc, char **argv);
 int ctl_parse_command(struct ctl_options *o, const struct ctl_command *cmd, int argc, char **argv);
 void ctl_help(const struct ctl_command *cmd); /* NULL: of agentctl as a whole */
 
-/* "agentctl: ..." and a line end, on stderr. */
+/* Adds NAME=VALUE to the variables; -EINVAL: it is none. */
+int ctl_add_env(struct ctl_options *o, const char *text);
+
+/* "agentctl: ..." and a line end, on stderr, also while the terminal is raw. */
 void ctl_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same about an error of the agent, behind what could not be done: "cannot list: ...". */
 void ctl_say_error(const char *what, const struct error *e);
@@ -95,7 +106,10 @@ int ctl_flush_stdout(void);
 void ctl_fill_start(const struct ctl_options *o, struct msg_start *ret);
 
 extern const struct ctl_command ctl_run, ctl_attach;                          /* ctl_run.c */
+extern const struct ctl_command ctl_pty;                                      /* ctl_pty.c */
 extern const struct ctl_command ctl_start, ctl_kill, ctl_remove, ctl_upgrade; /* ctl_simple.c */
 extern const struct ctl_command ctl_list, ctl_info;                           /* ctl_list.c */
 extern const struct ctl_command ctl_ping;                                     /* ctl_ping.c */
 extern const struct ctl_command ctl_agent;                                    /* ctl_agent.c */
+extern const struct ctl_command ctl_env, ctl_stats, ctl_log, ctl_prepare,
+	ctl_resume; /* ctl_sys.c */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "bridge/ctl.h"
+#include "bridge/escape.h"
 #include "proto/text.h"
 
 #define GLOBAL      "CTRvhV"
@@ -121,29 +122,70 @@ static const char *take_cwd(struct ctl_options *o, const char *value)
 	return *value ? NULL : "a directory";
 }
 
+/* Takes the name over. The last of a name counts, and each may be said only once to the agent. */
+static void add_env(struct ctl_options *o, char *name, const char *value)
+{
+	struct msg_env *env = reallocarray(o->env, o->n_env + 1, sizeof(*env));
+
+	ASSERT(name && env);
+	o->env = env;
+	for (size_t i = 0; i < o->n_env; i++) {
+		if (strcmp(env[i].name, name) == 0) {
+			env[i].value = value;
+			free(name);
+			return;
+		}
+	}
+	env[o->n_env++] = (struct msg_env){.name = name, .value = value};
+}
+
 static const char *take_env(struct ctl_options *o, const char *value)
 {
 	const char *eq = strchr(value, '=');
 	size_t len = eq ? (size_t)(eq - value) : 0;
-	struct msg_env *env;
-	char *name;
 
 	if (len == 0 || !utf8_valid(value, len))
 		return "NAME=VALUE";
-	name = strndup(value, len);
-	env = reallocarray(o->env, o->n_env + 1, sizeof(*env));
-	ASSERT(name && env);
-	o->env = env;
-	/* The last of a name counts, and each may be said only once to the agent. */
-	for (size_t i = 0; i < o->n_env; i++) {
-		if (strcmp(env[i].name, name) == 0) {
-			env[i].value = eq + 1;
-			free(name);
-			return NULL;
-		}
-	}
-	env[o->n_env++] = (struct msg_env){.name = name, .value = eq + 1};
+	add_env(o, strndup(value, len), eq + 1);
 	return NULL;
+}
+
+int ctl_add_env(struct ctl_options *o, const char *text)
+{
+	return take_env(o, text) ? -EINVAL : 0;
+}
+
+static const char *take_unset(struct ctl_options *o, const char *value)
+{
+	if (*value == '\0' || strchr(value, '=') || !utf8_valid(value, strlen(value)))
+		return "a variable's name";
+	add_env(o, strdup(value), NULL);
+	return NULL;
+}
+
+static const char *take_thaw(struct ctl_options *o, const char *value)
+{
+	return parse_seconds(value, 600000, &o->thaw_ms) && o->thaw_ms
+		       ? NULL
+		       : "seconds, more than 0 and at most 600";
+}
+
+static const char *take_no_sync(struct ctl_options *o, const char *value)
+{
+	(void)value;
+	o->no_sync = true;
+	return NULL;
+}
+
+static const char *take_json_file(struct ctl_options *o, const char *value)
+{
+	o->json_file = value;
+	return NULL;
+}
+
+static const char *take_lines(struct ctl_options *o, const char *value)
+{
+	return parse_u64(value, 1000, &o->lines) && o->lines ? NULL : "a number from 1 to 1000";
 }
 
 static const char *take_id(struct ctl_options *o, const char *value)
@@ -176,6 +218,46 @@ static const char *take_since(struct ctl_options *o, const char *value)
 			return NULL;
 	}
 	return "two byte offsets, as in 4096,0, or \"now\"";
+}
+
+static const char *take_shell(struct ctl_options *o, const char *value)
+{
+	o->shell = value;
+	return *value ? NULL : "a program";
+}
+
+static const char *take_login(struct ctl_options *o, const char *value)
+{
+	(void)value;
+	o->login = true;
+	return NULL;
+}
+
+static const char *take_record(struct ctl_options *o, const char *value)
+{
+	o->record = value;
+	return *value ? NULL : "a file";
+}
+
+static const char *take_escape(struct ctl_options *o, const char *value)
+{
+	return escape_parse(value, &o->escape) == 0
+		       ? NULL
+		       : "a character, ^ and one as in ^], or \"none\"";
+}
+
+static const char *take_own(struct ctl_options *o, const char *value)
+{
+	(void)value;
+	o->own = true;
+	return NULL;
+}
+
+static const char *take_read_only(struct ctl_options *o, const char *value)
+{
+	(void)value;
+	o->read_only = true;
+	return NULL;
 }
 
 static const char *take_json(struct ctl_options *o, const char *value)
@@ -233,12 +315,25 @@ static const struct option_def table[] = {
 	{'I', false, "id", "ID", "name the session; one of that name is attached to", take_id},
 	{'k', false, "keep", NULL, "do not remove the session at the end", take_keep},
 	{'s', false, "since", "OUT,ERR", "from these byte offsets on, or: now", take_since},
+	{'S', false, "shell", "S", "run shell S (else bash or sh)", take_shell},
+	{'L', false, "login", NULL, "as a login shell", take_login},
+	{'W', false, "own", NULL, "on a terminal: take it over, its size becomes ours", take_own},
+	{'Y', false, "read-only", NULL, "on a terminal: type nothing", take_read_only},
+	{'P', false, "record", "FILE", "on a terminal: keep it as an asciicast v2", take_record},
+	{'X', false, "escape", "K", "on a terminal: the escape key, as ~ (the default), ^] or none",
+		take_escape},
 	{'M', false, "model", "M", "the model to use (else the program's own)", take_model},
 	{'Z', false, "resume", "SID", "go on with this conversation", take_resume},
 	{'o', false, "to", "WHOM", "leader, group (the default) or tree", take_to},
 	{'g', false, "grace", "S", "send KILL after S seconds", take_grace},
 	{'n', true, "count", "N", "how many round trips (100)", take_count},
 	{'j', false, "json", NULL, "print JSON", take_json},
+	{'U', true, "unset", "KEY", "remove a variable; may be repeated", take_unset},
+	{'2', false, "thaw", "S", "thaw after S seconds at the latest (10)", take_thaw},
+	{'3', false, "no-sync", NULL, "do not write out what is cached", take_no_sync},
+	{'4', false, "json-file", "FILE", "a JSON object with what to do; -: stdin",
+		take_json_file},
+	{'5', false, "lines", "N", "how many lines (100)", take_lines},
 	{'C', false, "connect", "TARGET", TARGET_USAGE, take_connect},
 	{'T', false, "token-file", "FILE", "the file with the agent's token", take_token_file},
 	{'R', false, "retry", "S", "give up S seconds after the link broke (30)", take_retry},

@@ -1,5 +1,5 @@
 /*
- * run and attach: one session, its output on ours, perhaps our stdin on its. The program is over
+ * run, attach and what pty shares with them: one session's view. The program is over
  * when it is known how (`code` is set, in conclude()) and all output is written; maybe_done() looks
  * at these facts and nothing else does.
  *
@@ -7,34 +7,12 @@
  * stdout any more it is ended as a local command would be. With --id or --keep it belongs to
  * whoever comes later.
  */
-#include <signal.h>
 #include <stdio.h>
 
-#include "bridge/ctl.h"
-#include "bridge/ctl_sink.h"
-#include "bridge/ctl_source.h"
-#include "bridge/remote.h"
+#include "bridge/ctl_view.h"
 #include "proto/signame.h"
 
 #define BROKEN_GRACE_MS 2000 /* from PIPE to KILL */
-
-static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP};
-
-struct view {
-	struct ctl *ctl;
-	struct remote remote;
-	struct msg_start start;
-	struct ctl_sink out, err;
-	struct ctl_source in;
-	uv_signal_t signals[array_size(forwarded)];
-	bool runs; /* else it attaches */
-	bool own;  /* made here and for us only */
-	bool opened, concluded, removing, gap;
-	int code;     /* once concluded */
-	int out_code; /* not 0: stdout failed, and this is the exit code whatever comes */
-	unsigned interrupts;
-	struct msg_request pending; /* a kill to be sent when the link is there; op 0: none */
-};
 
 /* ---- the end ---- */
 
@@ -76,7 +54,8 @@ static void conclude(struct view *v, int code)
 static int say_start_failed(const struct view *v, const struct msg_end *end)
 {
 	const struct ctl_options *o = &v->ctl->options;
-	const char *what = v->runs ? o->args[0] : v->remote.id, *why = strerror(end->err);
+	const char *what = !v->runs ? v->remote.id : o->n_args ? o->args[0] : "a shell";
+	const char *why = strerror(end->err);
 
 	if (strcmp(end->stage, "exec") == 0)
 		ctl_say("cannot run %s: %s", what, why);
@@ -151,6 +130,8 @@ static void on_output(
 	size_t n;
 
 	(void)off;
+	if (v->terminal)
+		view_pty_output(v, data, len);
 	/* What background children write after the end is not waited for, so not begun either. */
 	if (v->concluded)
 		n = len;
@@ -168,8 +149,6 @@ static void on_drained(struct ctl_sink *s, size_t n)
 	maybe_done(v);
 }
 
-static void send_kill(struct view *v, const struct msg_request *m);
-
 /* Nobody takes our stdout. The command is told as if its own pipe had broken. */
 static void on_out_failed(struct ctl_sink *s, int err)
 {
@@ -186,7 +165,7 @@ static void on_out_failed(struct ctl_sink *s, int err)
 	if (v->concluded)
 		return;
 	if (v->own && v->opened)
-		send_kill(v, &m);
+		view_kill(v, &m);
 	else
 		conclude(v, v->out_code);
 }
@@ -202,6 +181,8 @@ static void on_gap(struct remote *r, uint8_t stream, uint64_t off, uint64_t miss
 	const char *name = stream == STREAM_OUT ? "stdout" : "stderr";
 
 	v->gap = true;
+	if (v->terminal)
+		return; /* it would only be more on the screen, and a repaint mends it */
 	if (missing)
 		ctl_say("%llu bytes of %s are missing here, from offset %llu: no longer kept",
 			(unsigned long long)missing, name, (unsigned long long)off);
@@ -219,14 +200,19 @@ static const struct ctl_sink_events err_events = {
 
 static size_t input_room(struct ctl_source *s)
 {
-	return remote_input_room(&((struct view *)s->owner)->remote);
+	size_t room = remote_input_room(&((struct view *)s->owner)->remote);
+
+	return room > 0 ? room - 1 : 0; /* an escape key may come out besides */
 }
 
 static void on_input(struct ctl_source *s, const uint8_t *data, size_t len)
 {
 	struct view *v = s->owner;
 
-	ASSERT(remote_input(&v->remote, data, len) == len);
+	if (v->terminal)
+		view_pty_input(v, data, len);
+	else
+		ASSERT(remote_input(&v->remote, data, len) == len);
 }
 
 static void on_input_end(struct ctl_source *s, int err)
@@ -235,7 +221,10 @@ static void on_input_end(struct ctl_source *s, int err)
 
 	if (err)
 		ctl_say("cannot read stdin: %s", strerror(-err));
-	remote_input_end(&v->remote);
+	if (v->terminal)
+		view_pty_input_end(v);
+	else
+		remote_input_end(&v->remote);
 }
 
 static const struct ctl_source_events in_events = {
@@ -264,22 +253,12 @@ static void on_killed(void *owner, const uint8_t *json, size_t len, const struct
 		ctl_say("the link broke: the signal may not have got there");
 }
 
-/* Now, or when the link is back; then only the last one counts. */
-static void send_kill(struct view *v, const struct msg_request *m)
+void view_kill(struct view *v, const struct msg_request *m)
 {
 	if (guest_is_up(&v->ctl->guest))
 		ctl_request(v->ctl, m, on_killed);
 	else
 		v->pending = *m;
-}
-
-static void up(struct ctl *c, bool same)
-{
-	struct view *v = c->state;
-
-	if (same && v->pending.op)
-		send_kill(v, &v->pending);
-	v->pending.op = OP_UNKNOWN;
 }
 
 static void on_signal(uv_signal_t *h, int sig)
@@ -289,6 +268,10 @@ static void on_signal(uv_signal_t *h, int sig)
 	bool watches = !v->runs && !v->ctl->options.with_stdin;
 
 	v->interrupts += sig == SIGINT;
+	if (v->terminal) {
+		view_pty_signal(v, sig);
+		return;
+	}
 	if (!v->opened || watches || v->concluded) {
 		ctl_finish(v->ctl, 128 + sig);
 	} else if (v->interrupts >= 3) {
@@ -296,7 +279,7 @@ static void on_signal(uv_signal_t *h, int sig)
 			v->remote.id);
 		ctl_finish(v->ctl, 128 + sig);
 	} else {
-		send_kill(v, &m);
+		view_kill(v, &m);
 	}
 }
 
@@ -306,9 +289,10 @@ static void on_opened(struct remote *r, const struct msg_opened *o)
 {
 	struct view *v = r->owner;
 
-	(void)o;
 	v->opened = true;
-	if (v->ctl->options.with_stdin)
+	if (o->has_pty)
+		view_pty_opened(v, o);
+	if (v->config.input)
 		ctl_source_go(&v->in);
 }
 
@@ -317,7 +301,9 @@ static const struct remote_events remote_events = {
 	.on_output = on_output,
 	.on_gap = on_gap,
 	.on_input_room = on_input_room,
+	.on_input_safe = view_pty_input_safe,
 	.on_stdin_closed = on_stdin_closed,
+	.on_size = view_pty_size,
 	.on_end = on_end,
 	.on_close = on_close,
 };
@@ -336,65 +322,123 @@ void ctl_fill_start(const struct ctl_options *o, struct msg_start *ret)
 		.linger_ms = 50};
 }
 
-static int begin(struct ctl *c, struct view *v, const struct remote_config *config)
+/* As soon as the link is up. */
+static int open_remote(struct view *v)
 {
-	int r;
+	int r = remote_open(&v->remote, &v->ctl->guest, &remote_events, &v->config);
 
+	if (r < 0)
+		ctl_say("'%s' is not a session id: 1 to 64 characters of A-Z a-z 0-9 . _ -",
+			v->config.id ? v->config.id : "");
+	return r < 0 ? CTL_FAILED : 0;
+}
+
+int view_begin(struct ctl *c, struct view *v)
+{
 	c->state = v;
 	v->ctl = c;
 	v->remote.owner = v;
+	v->begun = true;
 	ctl_sink_init(&v->out, &c->loop, STDOUT_FILENO, REMOTE_WINDOW, &out_events, v);
 	ctl_sink_init(&v->err, &c->loop, STDERR_FILENO, REMOTE_WINDOW, &err_events, v);
-	if (c->options.with_stdin)
-		ctl_source_init(&v->in, &c->loop, STDIN_FILENO, &in_events, v);
-	for (size_t i = 0; i < array_size(forwarded); i++) {
+	for (size_t i = 0; i < array_size(view_signals); i++) {
 		uv_signal_init(&c->loop, &v->signals[i]);
 		v->signals[i].data = v;
-		uv_signal_start(&v->signals[i], on_signal, forwarded[i]);
+		uv_signal_start(&v->signals[i], on_signal, view_signals[i]);
 	}
-	r = remote_open(&v->remote, &c->guest, &remote_events, config);
-	if (r < 0) {
-		ctl_say("'%s' is not a session id: 1 to 64 characters of A-Z a-z 0-9 . _ -",
-			config->id ? config->id : "");
-		return CTL_FAILED;
-	}
-	return 0;
+	if (v->config.input)
+		ctl_source_init(&v->in, &c->loop, STDIN_FILENO, &in_events, v);
+	return v->runs ? open_remote(v) : 0;
 }
 
-static void end(struct ctl *c)
+void view_end(struct ctl *c)
 {
 	struct view *v = c->state;
 
+	if (!v)
+		return;
+	view_pty_end(v);
+	if (!v->begun)
+		return;
 	remote_close(&v->remote);
 	ctl_source_close(&v->in);
 	ctl_sink_close(&v->out);
 	ctl_sink_close(&v->err);
-	for (size_t i = 0; i < array_size(forwarded); i++)
+	for (size_t i = 0; i < array_size(view_signals); i++)
 		uv_close((uv_handle_t *)&v->signals[i], NULL);
 }
+
+/* ---- run ---- */
 
 static int begin_run(struct ctl *c)
 {
 	struct view *v = xcalloc(1, sizeof(*v));
 	const struct ctl_options *o = &c->options;
-	struct remote_config config = {.id = o->id, .start = &v->start, .input = o->with_stdin};
 
+	v->config = (struct remote_config){.id = o->id, .start = &v->start, .input = o->with_stdin};
 	v->runs = true;
 	v->own = !o->id && !o->keep;
 	ctl_fill_start(o, &v->start);
-	return begin(c, v, &config);
+	return view_begin(c, v);
 }
+
+/* ---- attach: whether there is something to type on is known before ---- */
 
 static int begin_attach(struct ctl *c)
 {
 	struct view *v = xcalloc(1, sizeof(*v));
 	const struct ctl_options *o = &c->options;
-	struct remote_config config = {.id = o->args[0],
+	int r;
+
+	c->state = v;
+	v->ctl = c;
+	v->config = (struct remote_config){.id = o->args[0],
 		.input = o->with_stdin,
 		.since = {o->since[0], o->since[1]},
 		.since_now = o->since_now};
+	r = view_pty_prepare(v);
+	if (r == 0 && !msg_name_valid(o->args[0], MSG_ID_MAX))
+		r = open_remote(v); /* which says what is wrong */
+	return r ? r : view_begin(c, v);
+}
 
-	return begin(c, v, &config);
+static void attach(struct view *v, bool terminal)
+{
+	int r;
+
+	if (terminal && !v->config.input && !v->ctl->options.read_only) {
+		v->config.input = true;
+		ctl_source_init(&v->in, &v->ctl->loop, STDIN_FILENO, &in_events, v);
+	}
+	r = open_remote(v);
+	if (r)
+		ctl_finish(v->ctl, r);
+}
+
+static void on_listed(void *owner, const uint8_t *json, size_t len, const struct error *error)
+{
+	struct view *v = ((struct ctl *)owner)->state;
+	struct msg_list list = {0};
+	struct error e;
+
+	if (error && ctl_link_broke(error))
+		return; /* asked again when it is back */
+	if (!error && msg_parse_list(json, len, &list, &e) < 0)
+		list.n = 0;
+	attach(v, list.n > 0 && list.entries[0].has_pty);
+	msg_list_fini(&list);
+}
+
+void view_up(struct ctl *c, bool same)
+{
+	struct view *v = c->state;
+	struct msg_request m = {.op = OP_LIST, .id = v->config.id};
+
+	if (!v->remote.guest)
+		ctl_request(c, &m, on_listed);
+	if (same && v->pending.op)
+		view_kill(v, &v->pending);
+	v->pending.op = OP_UNKNOWN;
 }
 
 const struct ctl_command ctl_run = {
@@ -411,8 +455,8 @@ const struct ctl_command ctl_run = {
 	.max_args = -1,
 	.minds_loss = true,
 	.begin = begin_run,
-	.up = up,
-	.end = end,
+	.up = view_up,
+	.end = view_end,
 };
 
 const struct ctl_command ctl_attach = {
@@ -421,12 +465,13 @@ const struct ctl_command ctl_attach = {
 	.summary = "see a session's output, from the first byte kept on",
 	.about = "Passes on the output of session ID, past and to come, and ends as it ends, with\n"
 		 "the exit code that `run` would have. Without -i it only watches, and a signal\n"
-		 "ends only agentctl.",
-	.options = "is",
+		 "ends only agentctl. A session on a terminal is typed on as with `pty`; its size\n"
+		 "follows ours if nobody else owns it.",
+	.options = "isWYPX",
 	.min_args = 1,
 	.max_args = 1,
 	.minds_loss = true,
 	.begin = begin_attach,
-	.up = up,
-	.end = end,
+	.up = view_up,
+	.end = view_end,
 };

@@ -100,6 +100,10 @@ static void fill_open(const struct remote *r, struct msg_open *m)
 		.policy = c->policy,
 		.hold_ms = c->policy == POLICY_LOSSLESS ? REMOTE_HOLD_MS : 0,
 		.input = c->input,
+		/* Whoever has taken it from us meanwhile keeps it. */
+		.own = c->own == OWN_TAKE && r->opened ? OWN_IF_FREE : c->own,
+		.has_size = c->has_size,
+		.size = c->size,
 	};
 }
 
@@ -228,6 +232,8 @@ static void set_safe(struct remote *r, uint64_t off)
 		if (!r->in_end && r->events->on_input_room)
 			r->events->on_input_room(r);
 	}
+	if (buf_len(&r->in) == 0 && r->events->on_input_safe)
+		r->events->on_input_safe(r);
 }
 
 size_t remote_input_room(const struct remote *r)
@@ -260,6 +266,38 @@ void remote_input_end(struct remote *r)
 		channel_ready(r->channel);
 		guest_kick(r->guest);
 	}
+}
+
+/* ---- the terminal ---- */
+
+static void send_size(struct remote *r)
+{
+	struct msg_request m = {.op = OP_RESIZE, .size = r->config.size};
+	char json[256];
+	size_t len;
+
+	if (r->state != REMOTE_OPEN || !r->owns || !r->config.has_size)
+		return;
+	len = msg_format_request(&m, json, sizeof(json));
+	mux_request(r->channel->mux, r->channel->id, 1, json, len); /* the answer is of no use */
+	guest_kick(r->guest);
+}
+
+void remote_set_size(struct remote *r, const struct msg_size *size)
+{
+	if (r->config.has_size && memcmp(&r->config.size, size, sizeof(*size)) == 0)
+		return;
+	r->config.size = *size;
+	r->config.has_size = true;
+	send_size(r);
+}
+
+static void set_owner(struct remote *r, bool owner)
+{
+	r->owns = owner;
+	if (r->events->on_owner)
+		r->events->on_owner(r, owner);
+	send_size(r);
 }
 
 static bool on_pull(struct channel *c, size_t max, struct mux_item *ret)
@@ -339,6 +377,7 @@ static void on_opened(struct channel *c, const uint8_t *json, size_t len)
 		r->off[STREAM_ERR] = o.err.head;
 	}
 	r->opened = true;
+	r->owns = o.owner;
 	c->send_limit = o.window;
 	remote_set_state(r, REMOTE_OPEN);
 	log_debug("remote open sess=%s ch=%u new=%d in=%llu", r->id, c->id, o.is_new,
@@ -352,7 +391,9 @@ static void on_opened(struct channel *c, const uint8_t *json, size_t len)
 	if (r->state != REMOTE_OPEN)
 		return;
 	channel_ready(c);
-	grant(r); /* the consumer may have gone on since OPEN */
+	if (memcmp(&o.size, &r->config.size, sizeof(o.size)) != 0)
+		send_size(r); /* it has changed since OPEN */
+	grant(r);             /* the consumer may have gone on since OPEN */
 }
 
 /* ---- output ---- */
@@ -426,6 +467,10 @@ static void on_event(struct channel *c, const uint8_t *json, size_t len)
 		r->events->on_end(r, &m.end);
 	} else if (m.kind == EVENT_STDIN_CLOSED) {
 		set_stdin_closed(r);
+	} else if (m.kind == EVENT_OWNER) {
+		set_owner(r, m.owner);
+	} else if (m.kind == EVENT_SIZE && r->events->on_size) {
+		r->events->on_size(r, &m.size);
 	}
 }
 

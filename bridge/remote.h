@@ -47,7 +47,11 @@ struct remote_events {
 	void (*on_gap)(struct remote *r, uint8_t stream, uint64_t off, uint64_t missing);
 	void (*on_input_room)(
 		struct remote *r); /* remote_input_room() grew from below half of it */
+	void (*on_input_safe)(struct remote *r);   /* all of it; may be NULL */
 	void (*on_stdin_closed)(struct remote *r); /* more input would be dropped; once */
+	/* Of a terminal; may be NULL. Somebody changed its size; others own it now, or we. */
+	void (*on_size)(struct remote *r, const struct msg_size *size);
+	void (*on_owner)(struct remote *r, bool owner);
 	void (*on_end)(struct remote *r, const struct msg_end *end); /* the process's; once */
 	/* error is NULL with REMOTE_DONE. */
 	void (*on_close)(struct remote *r, enum remote_why why, const struct error *error);
@@ -60,6 +64,10 @@ struct remote_config {
 	uint64_t since[2]; /* of stdout and stderr */
 	bool since_now;
 	bool input;
+	/* Of a terminal: whether we want to own it, and the size it has while we do. */
+	enum msg_own own;
+	bool has_size;
+	struct msg_size size;
 	enum msg_policy policy;
 	/* How much may be unconsumed; 0: REMOTE_WINDOW. The agent refuses one that is over 128 KiB
 	 * more than the session's ring. */
@@ -86,6 +94,7 @@ struct remote {
 	bool asked;  /* an OPEN was sent in this life of the agent */
 	bool opened; /* OPENED has come, at least once */
 	bool ended;
+	bool owns;       /* the session's terminal */
 	uint64_t off[3]; /* next byte expected, by stream; [0] is not used */
 	uint64_t unconsumed;
 	uint64_t opened_window; /* of the channel in use, as its OPEN said */
@@ -111,3 +120,6 @@ size_t remote_input_room(const struct remote *r);
 /* Takes as much as there is room for and returns how much that was. */
 size_t remote_input(struct remote *r, const void *data, size_t len);
 void remote_input_end(struct remote *r);
+
+/* The size of the terminal whenever we own it, from now on. */
+void remote_set_size(struct remote *r, const struct msg_size *size);

@@ -7,7 +7,8 @@ set -eu
 
 packages="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev musl-tools
 	libuv1-dev libcjson-dev libllhttp-dev libcmocka-dev libwslay-dev
-	clang clang-format clang-tidy libclang-rt-dev python3 python3-pytest"
+	clang clang-format clang-tidy libclang-rt-dev python3 python3-pytest
+	bash less tmux vim-tiny iproute2 e2fsprogs util-linux"
 sources="libuv1 cjson" # compiled into the static build, see cmake/third_party.cmake
 third_party=build/third-party
 claude=tests/claude/package.json # the exact version; installed into build/claude

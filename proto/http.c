@@ -227,6 +227,7 @@ static int on_headers_complete(llhttp_t *parser)
 	if (parser->http_major != 1 || parser->http_minor != 1)
 		return -1;
 	h->head.is_get = parser->type == HTTP_REQUEST && parser->method == HTTP_GET;
+	h->head.is_head = parser->type == HTTP_REQUEST && parser->method == HTTP_HEAD;
 	h->head.status = parser->type == HTTP_RESPONSE ? parser->status_code : 0;
 	h->head.upgrade_websocket = h->lists_upgrade && h->lists_websocket;
 	h->head.has_body = (parser->flags & (F_TRANSFER_ENCODING | F_CHUNKED)) ||
@@ -443,10 +444,22 @@ int http_format_refusal(char *out, size_t size, int status, const char *text)
 		status, http_status_text(status), strlen(text) + 1, status_fields(status), text);
 }
 
+int http_format_answer(char *out, size_t size, const struct http_answer *a)
+{
+	return format(out, size,
+		"HTTP/1.1 %d %s\r\n"
+		"Content-Type: %s\r\n"
+		"Content-Length: %zu\r\n"
+		"Connection: close\r\n"
+		"\r\n",
+		a->status, http_status_text(a->status), a->type, a->len);
+}
+
 const char *http_status_text(int status)
 {
 	switch (status) {
 	case 101: return "Switching Protocols";
+	case 200: return "OK";
 	case 400: return "Bad Request";
 	case 401: return "Unauthorized";
 	case 403: return "Forbidden";

@@ -18,7 +18,7 @@ enum http_role {
 };
 
 struct http_head {
-	bool is_get;
+	bool is_get, is_head;
 	unsigned status;        /* client role */
 	bool upgrade_websocket; /* Connection lists "upgrade" and Upgrade lists "websocket" */
 	bool has_body;          /* Content-Length other than 0, or Transfer-Encoding */
@@ -54,6 +54,16 @@ bool http_list_has(const char *list, const char *word);
 int http_format_upgrade(char *out, size_t size, const char *path, const char *key,
 	const char *protocol, const char *bearer /* or NULL */);
 int http_format_switching(char *out, size_t size, const char *ws_key, const char *protocol);
+/* A plain answer that is not about a link. */
+struct http_answer {
+	int status;
+	const char *type; /* Content-Type */
+	const char *body;
+	size_t len;
+};
+
+/* Its head: "Connection: close". */
+int http_format_answer(char *out, size_t size, const struct http_answer *a);
 /* A refusal with a one-line text body, "Connection: close". */
 int http_format_refusal(char *out, size_t size, int status, const char *text);
 const char *http_status_text(int status);

@@ -121,6 +121,17 @@ void jsonw_int(struct jsonw *w, const char *name, int64_t v)
 	put_u64_dec(w, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
 }
 
+void jsonw_milli(struct jsonw *w, const char *name, uint64_t v)
+{
+	uint64_t rest = v % 1000;
+
+	jsonw_u64(w, name, v / 1000);
+	if (rest)
+		put_char(w, '.');
+	for (uint64_t digit = 100; rest; rest %= digit, digit /= 10)
+		put_char(w, (char)('0' + rest / digit));
+}
+
 void jsonw_bool(struct jsonw *w, const char *name, bool v)
 {
 	begin(w, name);

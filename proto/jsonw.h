@@ -25,6 +25,8 @@ void jsonw_str(struct jsonw *w, const char *name, const char *s);
 void jsonw_bytes(struct jsonw *w, const char *name, const void *data, size_t len);
 void jsonw_u64(struct jsonw *w, const char *name, uint64_t v);
 void jsonw_int(struct jsonw *w, const char *name, int64_t v);
+/* v / 1000, with up to three places. */
+void jsonw_milli(struct jsonw *w, const char *name, uint64_t v);
 void jsonw_bool(struct jsonw *w, const char *name, bool v);
 void jsonw_null(struct jsonw *w, const char *name);
 

@@ -56,10 +56,42 @@ struct msg_rlimit {
 	int64_t soft, hard; /* -1: unlimited */
 };
 
+/* What a cgroup may use; of each 0: not said, RESOURCE_NONE: no limit. */
+#define RESOURCE_NONE (-1)
+struct msg_resources {
+	int64_t memory; /* bytes */
+	int64_t pids;
+	int64_t cpu_percent; /* 100: one CPU */
+};
+
+static inline bool msg_resources_any(const struct msg_resources *r)
+{
+	return r->memory || r->pids || r->cpu_percent;
+}
+
+/* An object named `name`, or (NULL) at the top, of those that are said. */
+void msg_put_resources(struct jsonw *w, const char *name, const struct msg_resources *l);
+
+/* Of a terminal. */
+struct msg_size {
+	uint16_t cols, rows, xpixel, ypixel;
+};
+
+/* start.pty */
+struct msg_pty {
+	bool on; /* it was given: the session is on a terminal, with_stdin is set, cmd may be absent
+		  */
+	bool login;
+	struct msg_size size;
+	const char *term;  /* never NULL when on, as read from a message */
+	const char *shell; /* NULL: the agent chooses */
+};
+
 enum msg_group { GROUP_AUTO, GROUP_SESSION, GROUP_PROCESS };
 
 struct msg_start {
-	char **argv; /* NULL-terminated; argv[-1] is a spare slot, see spawn.h */
+	char **argv; /* NULL-terminated; argv[-1] is a spare slot, see spawn.h. NULL: none given,
+			only with pty */
 	size_t argc;
 	struct msg_env *env;
 	size_t n_env;
@@ -72,10 +104,13 @@ struct msg_start {
 		has_ring; /* given, so that the agent's configured default does not apply */
 	struct msg_rlimit rlimits[MSG_RLIMITS_MAX];
 	size_t n_rlimits;
-	uint64_t fingerprint; /* of all of the above; never 0 */
+	struct msg_resources limits;
+	struct msg_pty pty;
+	uint64_t fingerprint; /* of all of the above but the terminal's size; never 0 */
 };
 
 enum msg_policy { POLICY_LOSSLESS, POLICY_LIVE };
+enum msg_own { OWN_IF_FREE, OWN_TAKE, OWN_NEVER };
 
 struct msg_attach {
 	const char *viewer; /* NULL: unnamed */
@@ -83,6 +118,10 @@ struct msg_attach {
 	uint64_t since_out, since_err;
 	enum msg_policy policy;
 	uint64_t hold_ms;
+	/* Of a terminal. */
+	enum msg_own own;
+	bool has_size;
+	struct msg_size size;
 };
 
 struct msg_open {
@@ -145,20 +184,32 @@ struct msg_opened {
 	int64_t pid;
 	struct msg_span out, err;
 	uint64_t stdin_offset, window;
+	bool has_pty, owner;
+	struct msg_size size;
 };
 
 size_t msg_format_opened(const struct msg_opened *m, char *out, size_t size);
 int msg_parse_opened(const uint8_t *json, size_t len, struct msg_opened *ret, struct error *e);
 
-enum msg_event_kind { EVENT_UNKNOWN, EVENT_LIVE, EVENT_END, EVENT_STDIN_CLOSED };
+enum msg_event_kind {
+	EVENT_UNKNOWN,
+	EVENT_LIVE,
+	EVENT_END,
+	EVENT_STDIN_CLOSED,
+	EVENT_OWNER,
+	EVENT_SIZE
+};
 
 struct msg_event {
 	enum msg_event_kind kind;
 	struct msg_end end;
-	uint64_t offset; /* STDIN_CLOSED */
+	uint64_t offset;      /* STDIN_CLOSED */
+	bool owner;           /* OWNER */
+	struct msg_size size; /* SIZE */
 };
 
 int msg_parse_event(const uint8_t *json, size_t len, struct msg_event *ret, struct error *e);
+size_t msg_format_size_event(const struct msg_size *m, char *out, size_t size);
 
 /* ---- requests ---- */
 
@@ -171,7 +222,10 @@ enum msg_op {
 	OP_KILL,
 	OP_REMOVE,
 	OP_UPGRADE,
-	OP_SIGNAL
+	OP_SIGNAL,
+	OP_RESIZE,
+	OP_OWN,
+	OP_REPAINT
 };
 enum msg_target { TARGET_GROUP, TARGET_LEADER, TARGET_TREE };
 
@@ -186,7 +240,8 @@ struct msg_request {
 	enum msg_target to;
 	bool escalate; /* grace_ms was given */
 	uint64_t grace_ms;
-	const char *path; /* UPGRADE */
+	const char *path;     /* UPGRADE */
+	struct msg_size size; /* RESIZE */
 	bool has_start;
 	struct msg_start start;
 };
@@ -210,6 +265,8 @@ struct msg_entry {
 	uint64_t viewers, held;
 	int64_t disconnect_left_ms, retain_left_ms, timeout_left_ms; /* -1: not running */
 	uint64_t ring_size, ring_used;
+	bool has_pty;
+	struct msg_size size;
 };
 
 void msg_put_entry(struct jsonw *w, const struct msg_entry *m);

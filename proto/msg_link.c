@@ -95,6 +95,12 @@ void msg_put_hello_agent(struct jsonw *w, const struct msg_hello *m)
 	jsonw_str(w, NULL, "exec");
 	jsonw_str(w, NULL, "upgrade");
 	jsonw_str(w, NULL, "agent");
+	jsonw_str(w, NULL, "env");
+	jsonw_str(w, NULL, "limits");
+	jsonw_str(w, NULL, "stats");
+	jsonw_str(w, NULL, "log");
+	jsonw_str(w, NULL, "snapshot");
+	jsonw_str(w, NULL, "pty");
 	jsonw_close(w, ']');
 	jsonw_open(w, "limits", '{');
 	jsonw_u64(w, "frame", m->limits.frame);
@@ -166,6 +172,9 @@ static const char *const op_words[] = {
 	[OP_REMOVE] = "remove",
 	[OP_UPGRADE] = "upgrade",
 	[OP_SIGNAL] = "signal",
+	[OP_RESIZE] = "resize",
+	[OP_OWN] = "own",
+	[OP_REPAINT] = "repaint",
 };
 
 static const char *const target_words[] = {
@@ -238,6 +247,7 @@ static int read_request(struct msg_reader *r, struct msg_request *m)
 			return msg_reader_fail(r, "id", "there");
 		return m->op == OP_KILL ? read_signal(r, m) : 0;
 	case OP_SIGNAL: return read_signal(r, m);
+	case OP_RESIZE: return msg_read_size(r, r->root, true, &m->size);
 	case OP_UPGRADE:
 		if ((e = msg_get_str(r, r->root, "path", &m->path)) < 0)
 			return e;
@@ -289,6 +299,8 @@ size_t msg_format_request(const struct msg_request *m, char *out, size_t size)
 		if (m->escalate)
 			jsonw_u64(&w, "grace_ms", m->grace_ms);
 	}
+	if (m->op == OP_RESIZE)
+		msg_put_size(&w, &m->size);
 	if (m->path)
 		jsonw_bytes(&w, "path", m->path, strlen(m->path));
 	if (m->has_start)

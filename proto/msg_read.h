@@ -55,6 +55,18 @@ int msg_read_start(struct msg_reader *r, const cJSON *obj, struct msg_start *s);
 void msg_put_start(struct jsonw *w, const struct msg_start *s);
 int msg_read_end(struct msg_reader *r, const cJSON *obj, struct msg_end *m);
 
+/* An object of variables; null removes. Names are not empty and have no '='. */
+int msg_read_env(struct msg_reader *r, const cJSON *obj, const char *name, struct msg_env **ret,
+	size_t *ret_n);
+int msg_read_resources(struct msg_reader *r, const cJSON *obj, struct msg_resources *ret);
+/* The members of a terminal's size (msg_pty.c): cols and rows must be there when `whole`. */
+int msg_read_size(struct msg_reader *r, const cJSON *obj, bool whole, struct msg_size *ret);
+void msg_put_size(struct jsonw *w, const struct msg_size *m);
+int msg_read_pty(struct msg_reader *r, const cJSON *start, struct msg_start *s);
+void msg_put_pty(struct jsonw *w, const struct msg_pty *m);
+int msg_read_attach_pty(struct msg_reader *r, const cJSON *attach, struct msg_attach *a);
+void msg_put_attach_pty(struct jsonw *w, const struct msg_attach *a);
+
 struct msg_where;
 /* `path`, `root`, `user` and `owner` of a file operation. */
 int msg_read_where(struct msg_reader *r, const cJSON *obj, struct msg_where *w);

@@ -146,13 +146,19 @@ size_t msg_format_opened(const struct msg_opened *m, char *out, size_t size)
 	jsonw_u64(&w, "offset", m->stdin_offset);
 	jsonw_close(&w, '}');
 	jsonw_u64(&w, "window", m->window);
+	if (m->has_pty) {
+		jsonw_open(&w, "pty", '{');
+		msg_put_size(&w, &m->size);
+		jsonw_bool(&w, "owner", m->owner);
+		jsonw_close(&w, '}');
+	}
 	jsonw_close(&w, '}');
 	return w.overflow ? 0 : w.len;
 }
 
 static int read_opened(struct msg_reader *r, struct msg_opened *m)
 {
-	const cJSON *in = NULL;
+	const cJSON *in = NULL, *pty = NULL;
 	const char *id = "", *state = "";
 	int e;
 
@@ -163,7 +169,12 @@ static int read_opened(struct msg_reader *r, struct msg_opened *m)
 		(e = get_span(r, r->root, "out", &m->out)) < 0 ||
 		(e = get_span(r, r->root, "err", &m->err)) < 0 ||
 		(e = msg_get_u64(r, r->root, "window", (uint64_t)MSG_INT_MAX, &m->window)) < 0 ||
-		(e = msg_get_object(r, r->root, "stdin", &in)) < 0)
+		(e = msg_get_object(r, r->root, "stdin", &in)) < 0 ||
+		(e = msg_get_object(r, r->root, "pty", &pty)) < 0)
+		return e;
+	m->has_pty = pty != NULL;
+	if (pty && ((e = msg_read_size(r, pty, true, &m->size)) < 0 ||
+			   (e = msg_get_bool(r, pty, "owner", &m->owner)) < 0))
 		return e;
 	if (in && ((e = msg_get_bool(r, in, "open", &m->stdin_open)) < 0 ||
 			  (e = msg_get_u64(
@@ -209,6 +220,12 @@ int msg_parse_event(const uint8_t *json, size_t len, struct msg_event *ret, stru
 	} else if (err == 0 && strcmp(word, "stdin_closed") == 0) {
 		m.kind = EVENT_STDIN_CLOSED;
 		err = msg_get_u64(&r, r.root, "offset", (uint64_t)MSG_INT_MAX, &m.offset);
+	} else if (err == 0 && strcmp(word, "owner") == 0) {
+		m.kind = EVENT_OWNER;
+		err = msg_get_bool(&r, r.root, "owner", &m.owner);
+	} else if (err == 0 && strcmp(word, "size") == 0) {
+		m.kind = EVENT_SIZE;
+		err = msg_read_size(&r, r.root, true, &m.size);
 	}
 	if (err == 0)
 		*ret = m;
@@ -241,6 +258,12 @@ static void put_entry_numbers(struct jsonw *w, const struct msg_entry *m)
 	jsonw_u64(w, "size", m->ring_size);
 	jsonw_u64(w, "used", m->ring_used);
 	jsonw_close(w, '}');
+	if (m->has_pty) {
+		jsonw_open(w, "pty", '{');
+		jsonw_u64(w, "cols", m->size.cols);
+		jsonw_u64(w, "rows", m->size.rows);
+		jsonw_close(w, '}');
+	}
 }
 
 void msg_put_entry(struct jsonw *w, const struct msg_entry *m)
@@ -286,7 +309,7 @@ static int get_cmd_line(struct msg_reader *r, const cJSON *obj, struct msg_entry
 
 static int read_entry(struct msg_reader *r, const cJSON *obj, struct msg_entry *m)
 {
-	const cJSON *end = NULL;
+	const cJSON *end = NULL, *pty = NULL;
 	const char *state = "";
 	int e;
 
@@ -306,7 +329,11 @@ static int read_entry(struct msg_reader *r, const cJSON *obj, struct msg_entry *
 		(e = get_cmd_line(r, obj, m)) < 0 || (e = get_span(r, obj, "out", &m->out)) < 0 ||
 		(e = get_span(r, obj, "err", &m->err)) < 0 ||
 		(e = msg_get_u64(r, obj, "viewers", (uint64_t)MSG_INT_MAX, &m->viewers)) < 0 ||
-		(e = msg_get_object(r, obj, "end", &end)) < 0)
+		(e = msg_get_object(r, obj, "end", &end)) < 0 ||
+		(e = msg_get_object(r, obj, "pty", &pty)) < 0)
+		return e;
+	m->has_pty = pty != NULL;
+	if (pty && (e = msg_read_size(r, pty, true, &m->size)) < 0)
 		return e;
 	if (end)
 		return msg_read_end(r, end, &m->end);

@@ -30,6 +30,8 @@ static int read_cmd(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
 	const cJSON *cmd = cJSON_GetObjectItemCaseSensitive(obj, "cmd"), *v;
 	int n = cJSON_IsArray(cmd) ? cJSON_GetArraySize(cmd) : 0;
 
+	if (!cmd && s->pty.on)
+		return 0; /* a shell */
 	if (n == 0)
 		return msg_reader_fail(r, "cmd", "an array of at least one string");
 	s->argv = (char **)msg_reader_alloc(r, ((size_t)n + 2) * sizeof(char *)) + 1;
@@ -55,6 +57,8 @@ static int read_agent(
 		return msg_reader_fail(r, "agent", "\"claude\"");
 	if (msg_has(obj, "cmd"))
 		return msg_reader_fail(r, "cmd", "absent where \"agent\" is given");
+	if (s->pty.on)
+		return msg_reader_fail(r, "pty", "absent where \"agent\" is given");
 	s->argv = (char **)msg_reader_alloc(r, 4 * sizeof(char *)) + 1;
 	s->argv[s->argc++] = (char *)"agentd";
 	s->argv[s->argc++] = (char *)"claude";
@@ -72,22 +76,23 @@ static int read_what(struct msg_reader *r, const cJSON *obj, struct msg_start *s
 	return agent ? read_agent(r, obj, agent, s) : read_cmd(r, obj, s);
 }
 
-static int read_env(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
+int msg_read_env(struct msg_reader *r, const cJSON *obj, const char *name, struct msg_env **ret,
+	size_t *ret_n)
 {
 	const cJSON *env = NULL, *v;
-	int e = msg_get_object(r, obj, "env", &env);
+	int e = msg_get_object(r, obj, name, &env);
 
 	if (e < 0 || !env)
 		return e;
-	s->env = msg_reader_alloc(r, (size_t)cJSON_GetArraySize(env) * sizeof(*s->env));
+	*ret = msg_reader_alloc(r, (size_t)cJSON_GetArraySize(env) * sizeof(**ret));
 	cJSON_ArrayForEach(v, env)
 	{
-		struct msg_env *var = &s->env[s->n_env++];
+		struct msg_env *var = &(*ret)[(*ret_n)++];
 		size_t len = strlen(v->string) + 1;
 
 		if (len == 1 || strchr(v->string, '='))
 			return msg_reader_fail(
-				r, "env", "an object whose names are not empty and have no '='");
+				r, name, "an object whose names are not empty and have no '='");
 		var->name = memcpy(msg_reader_alloc(r, len), v->string, len);
 		if (!cJSON_IsNull(v)) {
 			e = msg_value_str(r, v, var->name, &var->value);
@@ -124,6 +129,14 @@ static int read_rlimits(struct msg_reader *r, const cJSON *obj, struct msg_start
 		s->n_rlimits++;
 	}
 	return 0;
+}
+
+static int read_limits(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
+{
+	const cJSON *limits = NULL;
+	int e = msg_get_object(r, obj, "limits", &limits);
+
+	return e < 0 || !limits ? e : msg_read_resources(r, limits, &s->limits);
 }
 
 static const char *const group_words[] = {
@@ -196,7 +209,8 @@ static uint64_t fingerprint(const struct msg_start *s)
 	uint64_t h = 0xcbf29ce484222325ULL;
 	uint64_t numbers[] = {s->timeout_ms, s->kill_grace_ms, s->disconnect_ms, s->linger_ms,
 		s->retain_ms, s->ring, s->clear_env, s->with_stdin, s->group, s->argc, s->n_env,
-		s->n_rlimits};
+		s->n_rlimits, (uint64_t)s->limits.memory, (uint64_t)s->limits.pids,
+		(uint64_t)s->limits.cpu_percent, s->pty.on, s->pty.login};
 
 	for (size_t i = 0; i < array_size(numbers); i++)
 		mix_u64(&h, numbers[i]);
@@ -213,6 +227,8 @@ static uint64_t fingerprint(const struct msg_start *s)
 	}
 	mix_str(&h, s->cwd);
 	mix_str(&h, s->user);
+	mix_str(&h, s->pty.term);
+	mix_str(&h, s->pty.shell);
 	if (s->agent) /* so that commands have the fingerprint they had before there were agents */
 		mix_byte(&h, 1);
 	return h ? h : 1;
@@ -224,15 +240,14 @@ int msg_read_start(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
 
 	*s = (struct msg_start){
 		.kill_grace_ms = 2000, .linger_ms = 50, .retain_ms = 300000, .ring = 1 << 20};
-	if ((e = read_env(r, obj, s)) < 0 || (e = read_rlimits(r, obj, s)) < 0 ||
+	if ((e = msg_get_bool(r, obj, "stdin", &s->with_stdin)) < 0 ||
+		(e = msg_read_pty(r, obj, s)) < 0 || (e = read_what(r, obj, s)) < 0 ||
+		(e = msg_read_env(r, obj, "env", &s->env, &s->n_env)) < 0 ||
+		(e = read_limits(r, obj, s)) < 0 || (e = read_rlimits(r, obj, s)) < 0 ||
 		(e = read_group(r, obj, s)) < 0 || (e = read_numbers(r, obj, s)) < 0 ||
 		(e = msg_get_bool(r, obj, "clear_env", &s->clear_env)) < 0 ||
-		(e = msg_get_bool(r, obj, "stdin", &s->with_stdin)) < 0 ||
 		(e = msg_get_str(r, obj, "cwd", &s->cwd)) < 0 ||
 		(e = msg_get_str(r, obj, "user", &s->user)) < 0)
-		return e;
-	e = read_what(r, obj, s);
-	if (e < 0)
 		return e;
 	s->fingerprint = fingerprint(s);
 	return 0;
@@ -267,7 +282,8 @@ static int read_attach(struct msg_reader *r, const cJSON *obj, struct msg_attach
 	if ((e = read_since(r, obj, a)) < 0 || (e = msg_get_bool(r, obj, "input", &a->input)) < 0 ||
 		(e = msg_get_name(r, obj, "viewer", MSG_VIEWER_MAX, &a->viewer)) < 0 ||
 		(e = msg_get_u64(r, obj, "hold_ms", MSG_HOLD_MAX_MS, &a->hold_ms)) < 0 ||
-		(e = msg_get_str(r, obj, "policy", &policy)) < 0)
+		(e = msg_get_str(r, obj, "policy", &policy)) < 0 ||
+		(e = msg_read_attach_pty(r, obj, a)) < 0)
 		return e;
 	if (strcmp(policy, "live") == 0)
 		a->policy = POLICY_LIVE;
@@ -353,21 +369,46 @@ static void put_rlimits(struct jsonw *w, const struct msg_start *s)
 	jsonw_close(w, '}');
 }
 
+static void put_limit(struct jsonw *w, const char *name, int64_t v)
+{
+	if (v == RESOURCE_NONE)
+		jsonw_null(w, name);
+	else if (v)
+		jsonw_int(w, name, v);
+}
+
+void msg_put_resources(struct jsonw *w, const char *name, const struct msg_resources *l)
+{
+	jsonw_open(w, name, '{');
+	put_limit(w, "memory", l->memory);
+	put_limit(w, "pids", l->pids);
+	put_limit(w, "cpu_percent", l->cpu_percent);
+	jsonw_close(w, '}');
+}
+
+static void put_cmd(struct jsonw *w, const struct msg_start *s)
+{
+	jsonw_open(w, "cmd", '[');
+	for (size_t i = 0; i < s->argc; i++)
+		jsonw_bytes(w, NULL, s->argv[i], strlen(s->argv[i]));
+	jsonw_close(w, ']');
+}
+
 void msg_put_start(struct jsonw *w, const struct msg_start *s)
 {
 	jsonw_open(w, "start", '{');
-	if (s->agent) {
+	if (s->agent)
 		jsonw_str(w, "agent", "claude");
-	} else {
-		jsonw_open(w, "cmd", '[');
-		for (size_t i = 0; i < s->argc; i++)
-			jsonw_bytes(w, NULL, s->argv[i], strlen(s->argv[i]));
-		jsonw_close(w, ']');
-	}
+	else if (s->argc > 0 || !s->pty.on)
+		put_cmd(w, s);
+	if (s->pty.on)
+		msg_put_pty(w, &s->pty);
 	if (s->n_env > 0)
 		put_env(w, s);
 	if (s->n_rlimits > 0)
 		put_rlimits(w, s);
+	if (msg_resources_any(&s->limits))
+		msg_put_resources(w, "limits", &s->limits);
 	if (s->clear_env)
 		jsonw_bool(w, "clear_env", true);
 	if (s->with_stdin && !s->agent)
@@ -409,6 +450,7 @@ static void put_attach(struct jsonw *w, const struct msg_attach *a)
 		jsonw_u64(w, "hold_ms", a->hold_ms);
 	if (a->input)
 		jsonw_bool(w, "input", true);
+	msg_put_attach_pty(w, a);
 	jsonw_close(w, '}');
 }
 

@@ -9,6 +9,8 @@
  */
 #include "proto/wire.h"
 
+#include <stdio.h>
+
 #define OUT_MAX  (1024 * 1024)
 #define OUT_KEEP 16384
 
@@ -78,6 +80,15 @@ void wire_fini(struct wire *w)
 
 /* ---- input ---- */
 
+/* All of the answer is queued. */
+static void answered(struct wire *w, int status)
+{
+	if (w->state < WIRE_CLOSING) {
+		w->close_code = status;
+		wire_set_state(w, WIRE_CLOSING);
+	}
+}
+
 static void refuse(struct wire *w, int status)
 {
 	char text[512];
@@ -85,10 +96,33 @@ static void refuse(struct wire *w, int status)
 
 	ASSERT(n > 0);
 	put(w, text, (size_t)n);
-	if (w->state < WIRE_CLOSING) {
-		w->close_code = status;
-		wire_set_state(w, WIRE_CLOSING);
+	answered(w, status);
+}
+
+/* True: this was a plain request, and is answered. */
+static bool plain(struct wire *w, const struct http_head *head)
+{
+	struct http_answer a = {0};
+	char text[512];
+	int n;
+
+	if (!w->events->answer_plain || head->upgrade_websocket || head->has_body)
+		return false;
+	n = (int)strcspn(head->target, "?");
+	if ((size_t)snprintf(text, sizeof(text), "%.*s", n, head->target) >= sizeof(text) ||
+		!w->events->answer_plain(w->owner, text, &a))
+		return false;
+	if (!head->is_get && !head->is_head) {
+		refuse(w, 405);
+		return true;
 	}
+	n = http_format_answer(text, sizeof(text), &a);
+	ASSERT(n > 0);
+	put(w, text, (size_t)n);
+	if (head->is_get)
+		put(w, a.body, a.len);
+	answered(w, a.status);
+	return true;
 }
 
 static void upgraded(struct wire *w)
@@ -102,15 +136,15 @@ static void server_head_done(struct wire *w)
 {
 	const struct http_head *head = http_head(w->http);
 	char answer[256];
-	int status = http_check_upgrade(head, PROTO_PATH, PROTO_NAME);
+	int status = 0;
 
 	/* Who may not in learns nothing else: the token is judged before the path. */
-	if (w->events->authorize) {
-		int refused = w->events->authorize(w->owner, head);
-
-		if (refused)
-			status = refused;
-	}
+	if (w->events->authorize)
+		status = w->events->authorize(w->owner, head);
+	if (status == 0 && plain(w, head))
+		return;
+	if (status == 0)
+		status = http_check_upgrade(head, PROTO_PATH, PROTO_NAME);
 	if (status) {
 		refuse(w, status);
 		return;

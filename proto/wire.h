@@ -34,6 +34,10 @@ struct wire_events {
 	/* Server: may this request upgrade? 0, or the HTTP status to refuse with. NULL: everybody.
 	 */
 	int (*authorize)(void *owner, const struct http_head *head);
+	/* Server: a request that asks for no upgrade, whatever its method, when it may. False:
+	 * there is nothing under this path (without its query). The body must be good until the
+	 * next call. May be NULL. */
+	bool (*answer_plain)(void *owner, const char *path, struct http_answer *ret);
 	/* The upgrade is done; a good place for mux_hello(). */
 	void (*on_upgraded)(void *owner);
 	struct mux_events mux;

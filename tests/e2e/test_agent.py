@@ -326,7 +326,8 @@ def test_listed(claude):
     assert session.channel.opened["stdin"]["open"]
 
 
-@pytest.mark.parametrize("start", [{"agent": "clippy"}, {"agent": "claude", "cmd": ["true"]}, {"agent": 1}])
+@pytest.mark.parametrize("start", [{"agent": "clippy"}, {"agent": "claude", "cmd": ["true"]}, {"agent": 1},
+                                   {"agent": "claude", "pty": {}}])
 def test_bad_start(link, start):
     with pytest.raises(AgentError) as refused:
         link.open(start=start)

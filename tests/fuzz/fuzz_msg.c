@@ -32,8 +32,13 @@ static bool same_str(const char *a, const char *b)
 
 static void check_start(const struct msg_start *s)
 {
-	ASSERT(s->argc > 0 && s->argv[0][0] && !s->argv[s->argc] && s->fingerprint);
-	s->argv[-1] = s->argv[0]; /* the spare slot is there */
+	ASSERT(s->fingerprint && (s->argc > 0 || s->pty.on));
+	if (s->argc > 0) {
+		ASSERT(s->argv[0][0] && !s->argv[s->argc]);
+		s->argv[-1] = s->argv[0]; /* the spare slot is there */
+	}
+	ASSERT(!s->pty.on ||
+		(s->pty.size.cols > 0 && s->pty.size.rows > 0 && s->pty.term && s->with_stdin));
 	for (size_t i = 0; i < s->argc; i++)
 		ASSERT(strlen(s->argv[i]) <= FRAME_PAYLOAD_MAX);
 	for (size_t i = 0; i < s->n_env; i++)
@@ -65,6 +70,9 @@ static void test_open(const uint8_t *p, size_t len)
 		ASSERT(same_str(m.id, n.id) && same_str(m.attach.viewer, n.attach.viewer));
 		ASSERT(m.attach.since_now == n.attach.since_now &&
 			m.attach.policy == n.attach.policy);
+		ASSERT(memcmp(&m.start.pty.size, &n.start.pty.size, sizeof(struct msg_size)) == 0);
+		ASSERT(m.attach.own == n.attach.own && m.attach.has_size == n.attach.has_size &&
+			memcmp(&m.attach.size, &n.attach.size, sizeof(struct msg_size)) == 0);
 		msg_open_fini(&n);
 	}
 	msg_open_fini(&m);

@@ -150,7 +150,15 @@ static void on_link_request(void *owner, uint64_t id, const uint8_t *json, size_
 		mux_respond(&e->wire.mux, 0, id, json, len);
 }
 
-static const struct wire_events events = {.on_upgraded = on_upgraded,
+static bool answer_plain(void *owner, const char *path, struct http_answer *ret)
+{
+	(void)owner;
+	*ret = (struct http_answer){.status = 200, .type = "text/plain", .body = path, .len = 1};
+	return path[0] == '/' && path[1] == 'p';
+}
+
+static const struct wire_events events = {.answer_plain = answer_plain,
+	.on_upgraded = on_upgraded,
 	.mux = {.on_hello = on_hello,
 		.on_open = on_open,
 		.on_request = on_link_request,

@@ -364,7 +364,13 @@ static void on_input_space(struct viewer *v)
 	of(v)->spaces++;
 }
 
-static const struct viewer_events watcher_events = {.on_ready = on_ready,
+static void on_event(struct viewer *v, const char *json, size_t len)
+{
+	note(of(v), "%.*s", (int)len, json);
+}
+
+static const struct viewer_events watcher_events = {.on_event = on_event,
+	.on_ready = on_ready,
 	.on_kicked = on_kicked,
 	.on_stdin_closed = on_stdin_closed,
 	.on_input_space = on_input_space};
