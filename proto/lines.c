@@ -23,7 +23,6 @@ static void drop_taken(struct lines *l)
 uint8_t *lines_space(struct lines *l, size_t *ret_size)
 {
 	drop_taken(l);
-	buf_trim(&l->buf, KEEP);
 	*ret_size = READ_SIZE;
 	return buf_reserve(&l->buf, READ_SIZE);
 }
@@ -50,6 +49,12 @@ static ssize_t find_end(struct lines *l)
 	return end ? end - head : -1;
 }
 
+static int nothing_yet(struct lines *l)
+{
+	buf_trim(&l->buf, KEEP);
+	return 0;
+}
+
 int lines_next(struct lines *l, struct jsonr *ret)
 {
 	drop_taken(l);
@@ -63,12 +68,12 @@ int lines_next(struct lines *l, struct jsonr *ret)
 			end = (ssize_t)len;
 		} else if (end < 0) {
 			if (len <= l->max && !l->dropping)
-				return 0;
+				return nothing_yet(l);
 			/* All of it belongs to a line that is too long. */
 			l->scanned = 0;
 			buf_consume(&l->buf, len);
 			if (l->dropping)
-				return 0;
+				return nothing_yet(l);
 			l->dropping = true;
 			return -EMSGSIZE;
 		} else {

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import random
 import signal
 import time
 
@@ -444,3 +445,44 @@ def test_nothing_is_left_when_agentd_is_killed(agent):
     agent.kill()
     for pid in pids:
         harness.eventually(lambda: not alive(pid), "the end of all processes")
+
+
+@pytest.mark.parametrize("seed", range(40 if harness.LONG else 4))
+@pytest.mark.seconds(180)
+def test_anything_in_any_order(link, seed):
+    """Whatever is asked, whatever breaks: each prompt has its turn, in order, and no turn is run twice."""
+    chance = random.Random(seed)
+    session = stand_in(link, *chance.choice([[], ["stubborn"], ["old"]]))
+    asked = []
+    for number in range(40):
+        what = chance.choice(["say", "say", "say", "quit", "exit", "die", "hang", "interrupt", "interrupt", "configure",
+                              "restart", "garbage", "wait", "wait"])
+        if what in ("say", "quit"):
+            asked.append(str(number))
+            session.prompt(f"{what} {number}")
+        elif what in ("exit", "die", "hang"):
+            asked.append(None)
+            session.prompt(f"{what} 1")
+        elif what == "interrupt":
+            session.send("interrupt")
+        elif what == "configure":
+            session.send("configure", model=f"m{number % 3}", permissionMode=chance.choice(["plan", None]))
+        elif what == "restart":
+            session.send("configure", systemPrompt=f"s{number}")
+        elif what == "garbage":
+            session.write(b"{no JSON\n")
+        else:
+            link.idle(chance.random() * 0.3)
+    deadline = time.monotonic() + 120
+    while len(session.of("turn_complete")) < len(asked):
+        assert time.monotonic() < deadline, session.seen()
+        session.send("interrupt")
+        link.idle(0.3)
+    assert session.finish(timeout=30)["code"] == 0
+    assert len(session.of("turn_complete")) == len(asked)
+    said = [event["result"] for event in session.of("result") if not event["is_error"]]
+    expected = iter([one for one in asked if one is not None])
+    assert all(one in expected for one in said), f"{said} of {asked}"
+    known = {"bad_input", "crashed"}
+    assert {event["code"] for event in session.of("error")} <= known
+
