@@ -19,6 +19,8 @@ static const struct key {
 		"file whose first line a client must present"},
 	{"default_user", KIND_STRING, offsetof(struct config, default_user), 0, 0,
 		"user of commands that name none"},
+	{"claude", KIND_STRING, offsetof(struct config, claude), 0, 0,
+		"program of Claude sessions, and arguments (claude)"},
 	{"cgroup", KIND_STRING, offsetof(struct config, cgroup), 0, 0,
 		"auto, none, or a cgroup v2 directory"},
 	{"max_connections", KIND_NUMBER, offsetof(struct config, max_connections), 1, 4096,
@@ -82,6 +84,7 @@ void config_fini(struct config *c)
 	free(take_ptr(&c->token_file));
 	free(take_ptr(&c->token));
 	free(take_ptr(&c->default_user));
+	free(take_ptr(&c->claude));
 	free(take_ptr(&c->cgroup));
 }
 

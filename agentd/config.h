@@ -16,6 +16,7 @@ struct config {
 	char *token_file;   /* owned; NULL: none */
 	char *token;        /* owned; from the file or the kernel command line; NULL: none wanted */
 	char *default_user; /* owned; NULL: our own */
+	char *claude;       /* owned: AGENTD_CLAUDE of agent sessions; NULL: not set */
 	char *cgroup;       /* owned: "auto", "none" or a path */
 	uint64_t max_connections, max_channels, max_sessions, retain_max;
 	uint64_t ring_default, store_max, retain_ms, hello_timeout_ms, stop_grace_ms;

@@ -108,10 +108,12 @@ static void prepare_command(struct launch *l)
 #define SPECIAL_MAX 4
 
 /* What a session gets by its kind, over all others' variables and below its own. */
-static size_t special_vars(const struct msg_start *s, struct msg_env out[SPECIAL_MAX])
+static size_t special_vars(
+	const struct msg_start *s, const struct config *config, struct msg_env out[SPECIAL_MAX])
 {
 	struct msg_env all[] = {
 		{"TERM", s->pty.on ? s->pty.term : NULL},
+		{"AGENTD_CLAUDE", s->agent ? config->claude : NULL},
 	};
 	size_t n = 0;
 
@@ -171,13 +173,13 @@ static void close_gaps(struct launch *l, size_t n)
 
 /* One block: the pointers, then the strings of the command's own. Those of the base stay where
  * they are, until the child has them. */
-static void prepare_env(struct launch *l, struct environ *env)
+static void prepare_env(struct launch *l, const struct config *config, struct environ *env)
 {
 	static const struct environ_list empty;
 	const struct msg_start *s = l->start;
 	const struct environ_list *base = s->clear_env ? &empty : environ_base(env, &l->user);
 	struct msg_env special[SPECIAL_MAX];
-	size_t n_special = special_vars(s, special), n = base ? base->n : 0;
+	size_t n_special = special_vars(s, config, special), n = base ? base->n : 0;
 	size_t vars = (n + n_special + s->n_env + 1) * sizeof(char *);
 	char *at;
 
@@ -209,7 +211,7 @@ void launch_prepare(struct launch *l, const struct msg_start *start, const struc
 	prepare_command(l);
 	prepare_user(l, config);
 	prepare_cwd(l);
-	prepare_env(l, env);
+	prepare_env(l, config, env);
 }
 
 /* Opened once: most commands have it as their stdin. */
@@ -339,7 +341,9 @@ static int run(struct launch *l, struct record *rec, int cgroup_fd, const int ch
 	struct spawn_rlimit rlimits[MSG_RLIMITS_MAX + 1];
 	struct spawn_request req = {
 		.argv = l->login_argv ? l->login_argv + 1 : l->argv,
-		.program = l->argv[0],
+		/* An agent is ourselves, whatever has become of the file; the child still has this
+		 * link. */
+		.program = l->start->agent ? "/proc/self/exe" : l->argv[0],
 		.envp = l->envp,
 		.path = l->path,
 		.cwd = l->cwd,

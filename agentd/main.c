@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "agentd/claude.h"
 #include "agentd/daemon.h"
 #include "agentd/spawn.h"
 #include "agentd/takeover.h"
@@ -13,7 +14,9 @@ static void usage(FILE *f)
 
 	fprintf(f,
 		"Usage: agentd --listen unix:PATH|vsock:PORT [--listen ...] [--config FILE] [OPTION=VALUE ...]\n"
-		"The agent inside a sandbox: runs commands for the host over a WebSocket protocol.\n\n"
+		"       agentd claude\n"
+		"The agent inside a sandbox: runs commands for the host over a WebSocket protocol.\n"
+		"With \"claude\" it is the driver of one agent session, on its stdin and stdout.\n\n"
 		"  --config FILE           read settings from FILE, one \"key = value\" a line\n"
 		"  --version               print the version\n"
 		"  --help                  print this text\n\n"
@@ -124,6 +127,8 @@ int main(int argc, char **argv)
 	int r;
 
 	ensure_standard_fds();
+	if (claude_is_asked_for(argc, argv))
+		return claude_main();
 	spawn_reserve();
 	launch_raise_limits();
 	config_init(&config);

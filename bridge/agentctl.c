@@ -17,7 +17,7 @@
 
 const struct ctl_command *const ctl_commands[] = {&ctl_run, &ctl_pty, &ctl_start, &ctl_attach,
 	&ctl_list, &ctl_kill, &ctl_remove, &ctl_ping, &ctl_info, &ctl_power, &ctl_upgrade, &ctl_env,
-	&ctl_stats, &ctl_log, &ctl_prepare, &ctl_resume, NULL};
+	&ctl_agent, &ctl_stats, &ctl_log, &ctl_prepare, &ctl_resume, NULL};
 
 /* ---- words ---- */
 

@@ -27,6 +27,8 @@ struct ctl_options {
 	const char *user, *cwd, *id;
 	struct msg_env *env; /* owned */
 	size_t n_env;
+	/* agent */
+	const char *model, *resume;
 	/* attach */
 	uint64_t since[2];
 	bool since_now;
@@ -109,5 +111,6 @@ extern const struct ctl_command ctl_start, ctl_kill, ctl_remove, ctl_power,
 	ctl_upgrade;                                /* ctl_simple.c */
 extern const struct ctl_command ctl_list, ctl_info; /* ctl_list.c */
 extern const struct ctl_command ctl_ping;           /* ctl_ping.c */
+extern const struct ctl_command ctl_agent;          /* ctl_agent.c */
 extern const struct ctl_command ctl_env, ctl_stats, ctl_log, ctl_prepare,
 	ctl_resume; /* ctl_sys.c */

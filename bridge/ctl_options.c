@@ -267,6 +267,18 @@ static const char *take_json(struct ctl_options *o, const char *value)
 	return NULL;
 }
 
+static const char *take_model(struct ctl_options *o, const char *value)
+{
+	o->model = value;
+	return *value && utf8_valid(value, strlen(value)) ? NULL : "the name of a model";
+}
+
+static const char *take_resume(struct ctl_options *o, const char *value)
+{
+	o->resume = value;
+	return *value && utf8_valid(value, strlen(value)) ? NULL : "the id of a conversation";
+}
+
 static const char *take_to(struct ctl_options *o, const char *value)
 {
 	if (strcmp(value, "leader") == 0)
@@ -310,6 +322,8 @@ static const struct option_def table[] = {
 	{'P', false, "record", "FILE", "on a terminal: keep it as an asciicast v2", take_record},
 	{'X', false, "escape", "K", "on a terminal: the escape key, as ~ (the default), ^] or none",
 		take_escape},
+	{'M', false, "model", "M", "the model to use (else the program's own)", take_model},
+	{'Z', false, "resume", "SID", "go on with this conversation", take_resume},
 	{'o', false, "to", "WHOM", "leader, group (the default) or tree", take_to},
 	{'g', false, "grace", "S", "send KILL after S seconds", take_grace},
 	{'n', true, "count", "N", "how many round trips (100)", take_count},

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what building and testing need, on Debian 12 or later; run by `./dev setup`, at the top of
 # the tree. Quiet and quick when nothing is missing. Everything comes from the Debian mirror that this
-# machine already uses, with apt's signature check; no mirror is named in this repository.
+# machine already uses, with apt's signature check; no mirror is named in this repository. The program
+# that agent sessions are tested with comes from the npm registry that is configured here.
 set -eu
 
 packages="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev musl-tools
@@ -11,6 +12,7 @@ packages="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev musl-tools
 	bash less tmux vim-tiny iproute2 util-linux"
 sources="libuv1 cjson" # compiled into the static build, see cmake/third_party.cmake
 third_party=build/third-party
+claude=tests/claude/package.json # the exact version; installed into build/claude
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 . /etc/os-release
@@ -115,7 +117,23 @@ unpack_sources()
 	mv "$third_party.new" "$third_party"
 }
 
+# Beside and moved into place, like the sources.
+install_claude()
+{
+	rm -rf build/claude.new
+	mkdir -p build/claude.new
+	cp $claude build/claude.new/
+	quietly npm --prefix build/claude.new install --no-audit --no-fund --no-package-lock --loglevel=error
+	HOME=$PWD/build/claude.new DISABLE_AUTOUPDATER=1 build/claude.new/node_modules/.bin/claude --version >build/setup.log 2>&1 </dev/null || {
+		cat build/setup.log >&2
+		fail "the installed claude does not run"
+	}
+	rm -rf build/claude
+	mv build/claude.new build/claude
+}
+
 mkdir -p build
+command -v npm >/dev/null || packages="$packages nodejs npm"
 missing=$(missing)
 [ -z "$missing" ] || install_packages
 if [ ! -d "$third_party" ]; then
@@ -126,3 +144,4 @@ if [ ! -d "$third_party" ]; then
 		unpack_sources || { cat build/setup.log >&2; fail "no source packages"; }
 	}
 fi
+cmp -s $claude build/claude/package.json || install_claude

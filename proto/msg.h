@@ -95,6 +95,7 @@ struct msg_start {
 	size_t argc;
 	struct msg_env *env;
 	size_t n_env;
+	bool agent; /* a driver of ours instead of a command: argv is how it is listed */
 	bool clear_env, with_stdin;
 	enum msg_group group;
 	const char *cwd, *user; /* NULL: default */

@@ -94,6 +94,7 @@ void msg_put_hello_agent(struct jsonw *w, const struct msg_hello *m)
 	jsonw_open(w, "caps", '[');
 	jsonw_str(w, NULL, "exec");
 	jsonw_str(w, NULL, "upgrade");
+	jsonw_str(w, NULL, "agent");
 	jsonw_str(w, NULL, "env");
 	jsonw_str(w, NULL, "limits");
 	jsonw_str(w, NULL, "stats");

@@ -49,6 +49,33 @@ static int read_cmd(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
 	return 0;
 }
 
+/* The other way to say what runs. */
+static int read_agent(
+	struct msg_reader *r, const cJSON *obj, const char *agent, struct msg_start *s)
+{
+	if (strcmp(agent, "claude") != 0)
+		return msg_reader_fail(r, "agent", "\"claude\"");
+	if (msg_has(obj, "cmd"))
+		return msg_reader_fail(r, "cmd", "absent where \"agent\" is given");
+	if (s->pty.on)
+		return msg_reader_fail(r, "pty", "absent where \"agent\" is given");
+	s->argv = (char **)msg_reader_alloc(r, 4 * sizeof(char *)) + 1;
+	s->argv[s->argc++] = (char *)"agentd";
+	s->argv[s->argc++] = (char *)"claude";
+	s->agent = s->with_stdin = true;
+	return 0;
+}
+
+static int read_what(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
+{
+	const char *agent = NULL;
+	int e = msg_get_str(r, obj, "agent", &agent);
+
+	if (e < 0)
+		return e;
+	return agent ? read_agent(r, obj, agent, s) : read_cmd(r, obj, s);
+}
+
 int msg_read_env(struct msg_reader *r, const cJSON *obj, const char *name, struct msg_env **ret,
 	size_t *ret_n)
 {
@@ -202,6 +229,8 @@ static uint64_t fingerprint(const struct msg_start *s)
 	mix_str(&h, s->user);
 	mix_str(&h, s->pty.term);
 	mix_str(&h, s->pty.shell);
+	if (s->agent) /* so that commands have the fingerprint they had before there were agents */
+		mix_byte(&h, 1);
 	return h ? h : 1;
 }
 
@@ -212,7 +241,7 @@ int msg_read_start(struct msg_reader *r, const cJSON *obj, struct msg_start *s)
 	*s = (struct msg_start){
 		.kill_grace_ms = 2000, .linger_ms = 50, .retain_ms = 300000, .ring = 1 << 20};
 	if ((e = msg_get_bool(r, obj, "stdin", &s->with_stdin)) < 0 ||
-		(e = msg_read_pty(r, obj, s)) < 0 || (e = read_cmd(r, obj, s)) < 0 ||
+		(e = msg_read_pty(r, obj, s)) < 0 || (e = read_what(r, obj, s)) < 0 ||
 		(e = msg_read_env(r, obj, "env", &s->env, &s->n_env)) < 0 ||
 		(e = read_limits(r, obj, s)) < 0 || (e = read_rlimits(r, obj, s)) < 0 ||
 		(e = read_group(r, obj, s)) < 0 || (e = read_numbers(r, obj, s)) < 0 ||
@@ -368,7 +397,9 @@ static void put_cmd(struct jsonw *w, const struct msg_start *s)
 void msg_put_start(struct jsonw *w, const struct msg_start *s)
 {
 	jsonw_open(w, "start", '{');
-	if (s->argc > 0 || !s->pty.on)
+	if (s->agent)
+		jsonw_str(w, "agent", "claude");
+	else if (s->argc > 0 || !s->pty.on)
 		put_cmd(w, s);
 	if (s->pty.on)
 		msg_put_pty(w, &s->pty);
@@ -380,7 +411,7 @@ void msg_put_start(struct jsonw *w, const struct msg_start *s)
 		msg_put_resources(w, "limits", &s->limits);
 	if (s->clear_env)
 		jsonw_bool(w, "clear_env", true);
-	if (s->with_stdin)
+	if (s->with_stdin && !s->agent)
 		jsonw_bool(w, "stdin", true);
 	if (s->group != GROUP_AUTO)
 		jsonw_str(w, "group", group_words[s->group]);
