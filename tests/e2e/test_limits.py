@@ -221,8 +221,13 @@ class AgentLoggingTo:
         self.proc = subprocess.Popen([binary("agentd"), "--listen", f"unix:{path}"], stderr=self.stderr,
                                      env=program_env())
         self.target = f"unix:{path}"
-        eventually(lambda: os.path.exists(path), "the socket")
+        eventually(lambda: self.accepts(path), "the socket")  # it is there before it listens
         return self
+
+    @staticmethod
+    def accepts(path):
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(path) == 0
 
     def serves_and_stops(self):
         for _ in range(3):
