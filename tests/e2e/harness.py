@@ -49,6 +49,12 @@ def eventually(done, what, timeout=10.0):
     return result
 
 
+def accepts(path):
+    """Whether somebody listens on a unix socket: its file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 def alive(pid):
     """Whether the process runs; a zombie, whoever has yet to reap it, does not."""
     try:
@@ -145,8 +151,7 @@ class Agent(Target):
         def accepting():
             if self.proc.poll() is not None:
                 raise AssertionError(f"agentd ended with {self.proc.returncode} at its start:\n{self.log()}")
-            with socket.socket(socket.AF_UNIX) as probe:
-                return probe.connect_ex(str(self.socket)) == 0
+            return accepts(self.socket)
         eventually(accepting, "agentd to accept", 15)
 
     # what it holds

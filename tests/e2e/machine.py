@@ -11,7 +11,7 @@ import tempfile
 
 import pytest
 
-from harness import ROOT, Target, children_of, eventually
+from harness import ROOT, Target, accepts, children_of, eventually
 from test_cgroup import cgroup2_mount, remove
 
 APPLETS = "sh grep sleep cat ls ps mount hostname kill id ip head wc seq true dd touch env test readlink umount".split()
@@ -24,7 +24,7 @@ def static(name):
 class Machine(Target):
     """A root directory with busybox, init and agentd, and init running on it as PID 1."""
 
-    def __init__(self, *words, prepare=lambda root: None):
+    def __init__(self, *words, wait=True):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="agentd-init-"))
         for name in "bin usr/sbin etc root proc sys dev run tmp srv".split():
             (self.root / name).mkdir(parents=True)
@@ -35,7 +35,6 @@ class Machine(Target):
         shutil.copy(static("init"), self.root / "usr/sbin/agentd-init")
         (self.root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
         (self.root / "etc/hostname").write_text("machine-of-a-test\n")
-        prepare(self.root)
         super().__init__(f"unix:{self.root}/srv/agent")
         # A cgroup of its own, so that its "/" is not everybody's.
         mount = cgroup2_mount()
@@ -48,7 +47,8 @@ class Machine(Target):
                  "chroot", self.root, "/usr/sbin/agentd-init", "agentd.listen=unix:/srv/agent", *words],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 preexec_fn=lambda: (self.cgroup / "cgroup.procs").write_text(str(os.getpid())))
-        eventually(lambda: (self.root / "srv/agent").exists(), "agentd to listen", 15)
+        if wait:
+            eventually(lambda: accepts(self.root / "srv/agent"), "agentd to listen", 15)
 
     def log(self):
         return self.log_path.read_text(errors="replace")

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from client import Link
-from harness import binary, eventually, program_env
+from harness import accepts, binary, eventually, program_env
 from wire import AgentError
 
 pytestmark = pytest.mark.own_agent
@@ -136,7 +136,7 @@ def test_starts_without_standard_descriptors(tmp_path):
     proc = subprocess.Popen(["sh", "-c", f'exec "$0" --listen unix:{path} <&- >&- 2>&-', binary("agentd")],
                             env=program_env())
     try:
-        eventually(path.exists, "the socket")
+        eventually(lambda: accepts(path), "the socket")
         with Link.connect(f"unix:{path}") as link:
             for _ in range(3):
                 channel = link.sh("ls /proc/$$/fd; echo error >&2")
@@ -159,7 +159,7 @@ def test_does_not_inherit_descriptors_to_sessions(tmp_path):
     proc = subprocess.Popen(command, env=program_env(), stderr=subprocess.DEVNULL,
                             pass_fds=(read_end, write_end))
     try:
-        eventually(path.exists, "the socket")
+        eventually(lambda: accepts(path), "the socket")
         with Link.connect(f"unix:{path}") as link:
             assert link.sh("ls /proc/$$/fd").out.split() == [b"0", b"1", b"2"]
         proc.send_signal(signal.SIGTERM)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from client import Link
-from harness import LONG, Agent, binary, eventually, program_env
+from harness import LONG, Agent, accepts, binary, eventually, program_env
 from wire import AgentError, HttpRefused, LinkClosed, Timeout
 
 CROWD = 10000 if LONG else 1000
@@ -221,13 +221,8 @@ class AgentLoggingTo:
         self.proc = subprocess.Popen([binary("agentd"), "--listen", f"unix:{path}"], stderr=self.stderr,
                                      env=program_env())
         self.target = f"unix:{path}"
-        eventually(lambda: self.accepts(path), "the socket")  # it is there before it listens
+        eventually(lambda: accepts(path), "the socket")
         return self
-
-    @staticmethod
-    def accepts(path):
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(path) == 0
 
     def serves_and_stops(self):
         for _ in range(3):
