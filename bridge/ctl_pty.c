@@ -168,9 +168,11 @@ void view_pty_input(struct view *v, const uint8_t *data, size_t len)
 	}
 }
 
+/* Who attaches does not end what others may be typing on. */
 void view_pty_input_end(struct view *v)
 {
-	uv_timer_start(&v->eof, on_eof, EOF_FIRST_MS, EOF_AGAIN_MS);
+	if (v->runs)
+		uv_timer_start(&v->eof, on_eof, EOF_FIRST_MS, EOF_AGAIN_MS);
 }
 
 /* From outside: what is typed never makes one here. */

@@ -220,8 +220,24 @@ def test_pipes(agent):
 
 
 def test_much_output_to_a_pipe(agent):
-    code, out, _ = Tool(agent.target, "pty", "--", "sh", "-c", "stty raw; seq 1000000 1499999").finish()
+    code, out, _ = Tool(agent.target, "pty", "--", "sh", "-c", "stty raw -echo; seq 1000000 1499999").finish()
     assert code == 0 and out == b"".join(b"%d\n" % n for n in range(1000000, 1500000))
+
+
+def test_attach_from_a_pipe_only_watches(agent, link):
+    """A script's stdin is no keyboard, and its end is not the end of what others type on. With -i it is typed."""
+    channel = open_terminal(link, ["cat"])
+    watching = Tool(agent.target, "attach", channel.id)
+    code = Tool(agent.target, "attach", "-i", channel.id, stdin=subprocess.PIPE)
+    code.proc.stdin.write(b"typed\n")
+    code.proc.stdin.close()
+    code.proc.stdin = None
+    channel.wait_out(b"typed\r\ntyped\r\n")
+    link.idle(0.8)  # longer than it takes pty to type its end
+    assert link.entry(channel.id)["state"] == "running"
+    channel.write(b"\x04")
+    channel.finish()
+    assert [tool.finish()[:2] for tool in (watching, code)] == [(0, channel.out)] * 2
 
 
 # recording
@@ -250,6 +266,12 @@ def test_record_cannot_be_written(agent, tmp_path):
     assert code == 125 and b"cannot record" in err
     code, _, err = Tool(agent.target, "pty", "--record", "/dev/full", "--", "sh", "-c", "echo x; exit 6").finish()
     assert code == 6 and err.count(b"cannot write") == 1
+
+
+def test_record_needs_a_terminal(agent, link, tmp_path):
+    plain = link.open(start={"cmd": ["true"]}).finish()
+    code, _, err = Tool(agent.target, "attach", "--record", str(tmp_path / "x"), plain.id).finish()
+    assert code == 125 and b"has no terminal" in err
 
 
 def test_record_of_a_replay(agent, link, tmp_path):
