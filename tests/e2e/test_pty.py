@@ -254,14 +254,15 @@ def test_repaint(agent, link, text, program):
     """Who attaches from now on and owns the terminal sees the whole screen, painted anew."""
     first = open_terminal(link, [*program, str(text)], env={"LESS": ""})
     expect(first, b"line 20 of the text")
-    link.idle(0.2)
     assert first.opened["pty"]["rows"] == 24
     for attach in ({"owner": True}, {"owner": True, "size": {"cols": 80, "rows": 24}},
                    {"owner": True, "size": {"cols": 90, "rows": 30}}):
+        link.idle(0.2)  # less takes no notice of a change while it paints
         second = agent.connect().open(id=first.id, attach={"input": True, "since": "now", **attach})
         expect(second, b"line 1 of the text")
         expect(second, b"line 20 of the text")
         second.close()
+    link.idle(0.2)
     again = agent.connect().open(id=first.id, attach={"input": True, "since": "now"})
     again.request("repaint")
     expect(again, b"line 20 of the text")
