@@ -79,20 +79,11 @@ static void on_input_space(struct viewer *v)
 		x->link->wake(x->link);
 }
 
-static void on_event(struct viewer *v, const char *json, size_t len)
-{
-	struct exec *x = of_viewer(v);
-
-	channel_event(&x->channel, json, len);
-	x->link->wake(x->link);
-}
-
 static const struct viewer_events viewer_events = {
 	.on_ready = on_ready,
 	.on_kicked = on_kicked,
 	.on_stdin_closed = on_stdin_closed,
 	.on_input_space = on_input_space,
-	.on_event = on_event,
 };
 
 /* ---- the client speaks ---- */

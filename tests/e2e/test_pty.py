@@ -181,8 +181,9 @@ def test_resize(link):
     assert channel.request("resize", cols=132, rows=43, xpixel=1, ypixel=2) == {}
     expect(channel, b"43 132\r\n")
     assert link.entry(channel.id)["pty"] == {"cols": 132, "rows": 43}
+    link.wait(lambda: events(channel, "size"), "the event")
     channel.request("resize", cols=132, rows=43, xpixel=1, ypixel=2)
-    link.request("ping")
+    link.idle(0.1)
     assert events(channel, "size") == [(132, 43)], "told once: the second changed nothing"
     for bad in ({}, {"cols": 80}, {"cols": 0, "rows": 1}, {"cols": 65536, "rows": 1}):
         with pytest.raises(AgentError) as refused:
@@ -214,8 +215,8 @@ def test_two_viewers(agent, link):
     second.request("resize", cols=60, rows=20)
     say(first, "stty size")
     expect(second, b"20 60\r\n")
-    link.wait(lambda: events(first, "size"), "the size")
-    assert events(first, "owner") == [False] and events(second, "owner") == [True]
+    link.wait(lambda: events(first, "owner") == [False], "to be told of the new owner")
+    other.wait(lambda: events(second, "owner") == [True], "the new owner to be told")
     for channel in (first, second, reader):
         channel.link.wait(lambda channel=channel: events(channel, "size") == [(60, 20)], "the size")
     third = other.open(id=first.id, attach={"owner": True, "size": {"cols": 70, "rows": 25}})
