@@ -164,6 +164,22 @@ def test_restored_when_the_agent_is_gone(terminal, agent):
     assert b"\r\nagentctl: " in term.out.replace(b"$ agentctl", b"$ \r\nagentctl"), "a line of its own, also when raw"
 
 
+@pytest.mark.parametrize("ignores", [False, True])
+def test_window_is_closed(agent, link, ignores):
+    """The terminal goes away, with the signal or without it: so does the shell, which was its own."""
+    hup = signal.signal(signal.SIGHUP, signal.SIG_IGN) if ignores else signal.getsignal(signal.SIGHUP)
+    try:
+        term = OnTerminal(agent.target, "pty", *SHELL)
+    finally:
+        signal.signal(signal.SIGHUP, hup)
+    term.expect(b"$ ")
+    session = link.request("list")["sessions"][0]["id"]
+    term.close()
+    assert term.proc.wait(10) == 129
+    harness.programs.discard(term.proc)
+    eventually(lambda: not link.entry(session) or link.entry(session)["state"] == "killed", "the shell's end")
+
+
 def test_stopped_and_continued(terminal):
     term = terminal("pty", *SHELL)
     term.expect(b"$ ")
