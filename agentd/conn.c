@@ -92,12 +92,28 @@ static void on_readable(struct conn *c)
 	}
 }
 
+/* It has hung up without taking all that we had for it, which is an error and not an end. What it
+ * said before counts all the same: the last keys, and a goodbye, by which its places need not be
+ * held. */
+static void hear_out(struct conn *c)
+{
+	ssize_t n = 1;
+
+	while (n > 0 && c->phase < CONN_LINGER && wire_wants_input(&c->wire) &&
+		buf_len(&c->pending) == 0) {
+		n = read(c->fd, c->daemon->read_buf, DAEMON_READ_SIZE);
+		if (n > 0)
+			feed(c, c->daemon->read_buf, (size_t)n);
+	}
+}
+
 static void on_poll(uv_poll_t *h, int status, int events)
 {
 	struct conn *c = h->data;
 
 	lag_begin();
 	if (status < 0) {
+		hear_out(c);
 		conn_close(c);
 		return;
 	}
@@ -109,20 +125,6 @@ static void on_poll(uv_poll_t *h, int status, int events)
 		on_readable(c);
 	else if (events & UV_DISCONNECT)
 		conn_close(c); /* it hung up, and we were not going to read what it left */
-}
-
-/* It takes nothing more, so it has hung up. What it said before that counts all the same: the last
- * keys, and a goodbye, by which its places need not be held. */
-static void hear_out(struct conn *c)
-{
-	ssize_t n = 1;
-
-	while (n > 0 && c->phase < CONN_LINGER && wire_wants_input(&c->wire) &&
-		buf_len(&c->pending) == 0) {
-		n = read(c->fd, c->daemon->read_buf, DAEMON_READ_SIZE);
-		if (n > 0)
-			feed(c, c->daemon->read_buf, (size_t)n);
-	}
 }
 
 /* ---- output ---- */

@@ -13,7 +13,10 @@ struct exec {
 	struct service_link *link;
 	struct viewer viewer;
 	uint64_t window; /* the client's first grant; what it grants beyond it, it has taken in */
+	bool typing;     /* a key is being passed on, see on_data() */
 };
+
+#define KEYS_MAX 256 /* what somebody types comes in pieces of at most this */
 
 static struct exec *of_channel(struct channel *c)
 {
@@ -72,15 +75,8 @@ static void on_input_space(struct viewer *v)
 	struct exec *x = of_viewer(v);
 
 	grant_input(x);
-	x->link->wake(x->link);
-}
-
-static void on_event(struct viewer *v, const char *json, size_t len)
-{
-	struct exec *x = of_viewer(v);
-
-	channel_event(&x->channel, json, len);
-	x->link->wake(x->link);
+	if (!x->typing)
+		x->link->wake(x->link);
 }
 
 static const struct viewer_events viewer_events = {
@@ -88,7 +84,6 @@ static const struct viewer_events viewer_events = {
 	.on_kicked = on_kicked,
 	.on_stdin_closed = on_stdin_closed,
 	.on_input_space = on_input_space,
-	.on_event = on_event,
 };
 
 /* ---- the client speaks ---- */
@@ -114,7 +109,17 @@ static void on_data(
 	struct channel *c, uint8_t stream, uint64_t off, const uint8_t *data, size_t len, bool fin)
 {
 	struct exec *x = of_channel(c);
-	int r = stream == STREAM_IN ? viewer_input(&x->viewer, off, data, len, fin) : -EPERM;
+	struct session *s = x->viewer.session;
+	bool urgent = c->mux->urgent, key = s && s->rec->pty && len <= KEYS_MAX;
+	int r = -EPERM;
+
+	/* A key on a terminal is mostly echoed at once. That it has arrived is then told in the
+	 * same breath, or else a moment later: nobody waits for it, and a client woken twice sees
+	 * the echo later. */
+	x->typing = key;
+	if (stream == STREAM_IN)
+		r = viewer_input(&x->viewer, off, data, len, fin);
+	x->typing = false;
 
 	if (r == -ERANGE) {
 		close_with(x, E_BAD_OFFSET, "input that does not follow on what the session has");
@@ -123,6 +128,8 @@ static void on_data(
 	} else {
 		channel_ack(c, STREAM_IN, viewer_input_offset(&x->viewer));
 		grant_input(x);
+		if (key)
+			c->mux->urgent = urgent;
 	}
 }
 

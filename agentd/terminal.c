@@ -1,4 +1,7 @@
 /*
+ * What viewers are told is how things are, not what happened: a viewer that does not read misses
+ * what was in between, and however often others change something, no queue grows for it.
+ *
  * The owner is a viewer, and by name also a fact of the record: so that a viewer whose link broke,
  * or whose agent was replaced, is the owner again when it comes back to its place. Until then the
  * place being held keeps the ownership from being passed on.
@@ -44,12 +47,11 @@ void terminal_size(const struct session *s, struct msg_size *ret)
 
 static void tell_size(struct session *s, const struct viewer *but)
 {
-	char text[128];
-	size_t len = msg_format_size_event(&s->rec->tty_size, text, sizeof(text));
-
 	list_for_each (v, &s->viewers, struct viewer, link) {
-		if (v != but)
-			v->events->on_event(v, text, len);
+		if (v == but)
+			continue;
+		v->size_news = true;
+		v->events->on_ready(v);
 	}
 }
 
@@ -114,13 +116,28 @@ bool terminal_is_owner(const struct viewer *v)
 	return v->session && v->session->owner == v;
 }
 
-static void tell_owner(struct viewer *v, bool owner)
+static void tell_owner(struct viewer *v)
 {
-	char text[48];
-	int n = snprintf(
-		text, sizeof(text), "{\"event\":\"owner\",\"owner\":%s}", owner ? "true" : "false");
+	v->owner_news = true;
+	v->events->on_ready(v);
+}
 
-	v->events->on_event(v, text, (size_t)n);
+bool terminal_news(struct viewer *v, char *out, size_t size, size_t *ret_len)
+{
+	struct msg_size now;
+
+	if (v->owner_news) {
+		v->owner_news = false;
+		*ret_len = (size_t)snprintf(out, size, "{\"event\":\"owner\",\"owner\":%s}",
+			terminal_is_owner(v) ? "true" : "false");
+		return true;
+	}
+	if (!v->size_news)
+		return false;
+	v->size_news = false;
+	terminal_size(v->session, &now);
+	*ret_len = msg_format_size_event(&now, out, size);
+	return true;
 }
 
 /* NULL: nobody, as it is while the owner's place is held. */
@@ -138,7 +155,7 @@ static void take(struct session *s, struct viewer *v)
 
 	set_owner(s, v);
 	if (old && old != v)
-		tell_owner(old, false);
+		tell_owner(old);
 }
 
 int terminal_own(struct session *s, struct viewer *by, struct error *e)
@@ -148,7 +165,7 @@ int terminal_own(struct session *s, struct viewer *by, struct error *e)
 	if (r < 0 || s->owner == by)
 		return r;
 	take(s, by);
-	tell_owner(by, true);
+	tell_owner(by);
 	return 0;
 }
 
@@ -166,7 +183,7 @@ static void pass_on(struct session *s)
 	list_for_each (v, &s->viewers, struct viewer, link) {
 		if (v->writer && v->attach.own != OWN_NEVER) {
 			set_owner(s, v);
-			tell_owner(v, true);
+			tell_owner(v);
 			return;
 		}
 	}

@@ -25,5 +25,7 @@ void terminal_size(const struct session *s, struct msg_size *ret);
 void terminal_attached(struct viewer *v, bool back);
 /* v is unlinked, and its place is held, or is not. */
 void terminal_detached(struct session *s, const struct viewer *v);
+/* The event that v has not been told of yet; false: none. */
+bool terminal_news(struct viewer *v, char *out, size_t size, size_t *ret_len);
 /* What is due by now: a repaint's second half, an owner whose place is held no more. */
 void terminal_tick(struct session *s, uint64_t now);

@@ -270,9 +270,12 @@ bool viewer_next(struct viewer *v, size_t max, struct mux_item *ret)
 	struct session *s = v->session;
 	struct store_piece p;
 	uint64_t pos;
+	size_t len;
 
 	if (!s)
 		return false;
+	if (terminal_news(v, (char *)v->scratch, sizeof(v->scratch), &len))
+		return give_event(v, ret, len);
 	/* Only now, not when the last piece was given: room is made by dropping what is behind the
 	 * cursor, and until the next call the mux may still be sending that from its place in the
 	 * ring. */

@@ -19,8 +19,6 @@ struct viewer_events {
 		struct viewer *v, enum error_code why); /* unlinked already: close the channel */
 	void (*on_stdin_closed)(struct viewer *v, uint64_t accepted);
 	void (*on_input_space)(struct viewer *v); /* viewer_input_limit() may have grown */
-	/* Something to tell at once, of a terminal. Not within viewer_attach(). */
-	void (*on_event)(struct viewer *v, const char *json, size_t len);
 };
 
 struct viewer {
@@ -33,6 +31,7 @@ struct viewer {
 	uint64_t in_off;          /* unnamed viewers' place->in_off */
 	uint64_t live_pos;        /* head at the attach: from there on it is live */
 	bool live_sent, end_sent, writer;
+	bool owner_news, size_news; /* of the terminal: to be told how it is by then */
 	/* Pinning: payload sent, position minus payload, payload sent when that difference last
 	 * changed. */
 	uint64_t sent, skew, skew_mark, pin;

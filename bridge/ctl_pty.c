@@ -105,7 +105,8 @@ int view_pty_prepare(struct view *v)
 	const struct ctl_options *o = &v->ctl->options;
 	int r;
 
-	escape_init(&v->escape, isatty(STDIN_FILENO) ? o->escape : -1);
+	v->keyboard = isatty(STDIN_FILENO);
+	escape_init(&v->escape, v->keyboard ? o->escape : -1);
 	v->last = '\n';
 	v->config.own = o->read_only ? OWN_NEVER : o->own ? OWN_TAKE : OWN_IF_FREE;
 	v->config.has_size = !o->read_only && ctl_term_size(&v->config.size);
@@ -168,9 +169,14 @@ void view_pty_input(struct view *v, const uint8_t *data, size_t len)
 	}
 }
 
+/* A raw terminal has no end of input: it is gone. And who attaches does not end what others may be
+ * typing on. */
 void view_pty_input_end(struct view *v)
 {
-	uv_timer_start(&v->eof, on_eof, EOF_FIRST_MS, EOF_AGAIN_MS);
+	if (v->keyboard)
+		view_pty_signal(v, SIGHUP);
+	else if (v->runs)
+		uv_timer_start(&v->eof, on_eof, EOF_FIRST_MS, EOF_AGAIN_MS);
 }
 
 /* From outside: what is typed never makes one here. */

@@ -404,9 +404,10 @@ static int begin_attach(struct ctl *c)
 
 static void attach(struct view *v, bool terminal)
 {
+	bool types = isatty(STDIN_FILENO) && !v->ctl->options.read_only;
 	int r;
 
-	if (terminal && !v->config.input && !v->ctl->options.read_only) {
+	if (terminal && !v->config.input && types) {
 		v->config.input = true;
 		ctl_source_init(&v->in, &v->ctl->loop, STDIN_FILENO, &in_events, v);
 	}
@@ -425,7 +426,12 @@ static void on_listed(void *owner, const uint8_t *json, size_t len, const struct
 		return; /* asked again when it is back */
 	if (!error && msg_parse_list(json, len, &list, &e) < 0)
 		list.n = 0;
-	attach(v, list.n > 0 && list.entries[0].has_pty);
+	if (list.n > 0 && !list.entries[0].has_pty && v->ctl->options.record) {
+		ctl_say("session %s has no terminal to be recorded", v->config.id);
+		ctl_finish(v->ctl, CTL_FAILED);
+	} else {
+		attach(v, list.n > 0 && list.entries[0].has_pty);
+	}
 	msg_list_fini(&list);
 }
 
@@ -463,10 +469,11 @@ const struct ctl_command ctl_attach = {
 	.name = "attach",
 	.args = "[OPTIONS] ID",
 	.summary = "see a session's output, from the first byte kept on",
-	.about = "Passes on the output of session ID, past and to come, and ends as it ends, with\n"
-		 "the exit code that `run` would have. Without -i it only watches, and a signal\n"
-		 "ends only agentctl. A session on a terminal is typed on as with `pty`; its size\n"
-		 "follows ours if nobody else owns it.",
+	.about =
+		"Passes on the output of session ID, past and to come, and ends as it ends, with\n"
+		"the exit code that `run` would have. Without -i it only watches, and a signal\n"
+		"ends only agentctl. A session on a terminal is typed on as with `pty` if stdin is\n"
+		"one (or with -i); its size follows ours if nobody else owns it.",
 	.options = "isWYPX",
 	.min_args = 1,
 	.max_args = 1,

@@ -39,10 +39,14 @@ bool ctl_term_is_raw(void)
 
 void ctl_term_restore(void)
 {
+	void (*old)(int);
+
 	if (!is_raw)
 		return;
 	is_raw = 0;
+	old = signal(SIGTTOU, SIG_IGN); /* in the background it would stop us now */
 	tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+	signal(SIGTTOU, old);
 }
 
 bool ctl_term_raw(bool watch_only)
@@ -60,7 +64,6 @@ bool ctl_term_raw(bool watch_only)
 	if (!ready) {
 		for (size_t i = 0; i < array_size(deadly); i++)
 			sigaction(deadly[i], &sa, NULL);
-		signal(SIGTTOU, SIG_IGN); /* in the background, setting modes would stop us */
 		atexit(ctl_term_restore);
 	}
 	ready = true;

@@ -36,6 +36,7 @@ struct view {
 	bool terminal;
 	struct escape escape;
 	struct cast cast;
+	bool keyboard;  /* our stdin is a terminal */
 	bool leaving;   /* as soon as the session has what was typed before */
 	bool cast_said; /* that the file cannot be written */
 	uint8_t last;   /* key sent */

@@ -69,16 +69,13 @@ def test_keys_go_through(terminal):
 
 
 def test_size_follows(terminal):
-    term = terminal("pty", *SHELL)
-    term.expect(b"$ ")
-    term.type("trap 'stty size' WINCH\r")
-    term.expect(b"$ ")
+    term = terminal("pty", "--", "sh", "-c", "trap 'stty size' WINCH; echo go; while :; do sleep 0.02; done")
+    term.expect(b"go\r\n")
     for cols, rows in ((50, 20), (140, 50)):
         term.resize(cols, rows)
-        eventually(lambda rows=rows, cols=cols: term.type("\r") or term.pump(0.1)
-                   and b"%d %d\r\n" % (rows, cols) in term.out, "the size")
-    term.type("exit\r")
-    assert term.finish() == 0
+        term.expect(b"%d %d\r\n" % (rows, cols))
+    term.type("\x03")
+    assert term.finish() == 130
 
 
 # leaving and coming back
@@ -167,6 +164,22 @@ def test_restored_when_the_agent_is_gone(terminal, agent):
     assert b"\r\nagentctl: " in term.out.replace(b"$ agentctl", b"$ \r\nagentctl"), "a line of its own, also when raw"
 
 
+@pytest.mark.parametrize("ignores", [False, True])
+def test_window_is_closed(agent, link, ignores):
+    """The terminal goes away, with the signal or without it: so does the shell, which was its own."""
+    hup = signal.signal(signal.SIGHUP, signal.SIG_IGN) if ignores else signal.getsignal(signal.SIGHUP)
+    try:
+        term = OnTerminal(agent.target, "pty", *SHELL)
+    finally:
+        signal.signal(signal.SIGHUP, hup)
+    term.expect(b"$ ")
+    session = link.request("list")["sessions"][0]["id"]
+    term.close()
+    assert term.proc.wait(10) == 129
+    harness.programs.discard(term.proc)
+    eventually(lambda: not link.entry(session) or link.entry(session)["state"] == "killed", "the shell's end")
+
+
 def test_stopped_and_continued(terminal):
     term = terminal("pty", *SHELL)
     term.expect(b"$ ")
@@ -220,8 +233,24 @@ def test_pipes(agent):
 
 
 def test_much_output_to_a_pipe(agent):
-    code, out, _ = Tool(agent.target, "pty", "--", "sh", "-c", "stty raw; seq 1000000 1499999").finish()
+    code, out, _ = Tool(agent.target, "pty", "--", "sh", "-c", "stty raw -echo; seq 1000000 1499999").finish()
     assert code == 0 and out == b"".join(b"%d\n" % n for n in range(1000000, 1500000))
+
+
+def test_attach_from_a_pipe_only_watches(agent, link):
+    """A script's stdin is no keyboard, and its end is not the end of what others type on. With -i it is typed."""
+    channel = open_terminal(link, ["cat"])
+    watching = Tool(agent.target, "attach", channel.id)
+    code = Tool(agent.target, "attach", "-i", channel.id, stdin=subprocess.PIPE)
+    code.proc.stdin.write(b"typed\n")
+    code.proc.stdin.close()
+    code.proc.stdin = None
+    channel.wait_out(b"typed\r\ntyped\r\n")
+    link.idle(0.8)  # longer than it takes pty to type its end
+    assert link.entry(channel.id)["state"] == "running"
+    channel.write(b"\x04")
+    channel.finish()
+    assert [tool.finish()[:2] for tool in (watching, code)] == [(0, channel.out)] * 2
 
 
 # recording
@@ -250,6 +279,12 @@ def test_record_cannot_be_written(agent, tmp_path):
     assert code == 125 and b"cannot record" in err
     code, _, err = Tool(agent.target, "pty", "--record", "/dev/full", "--", "sh", "-c", "echo x; exit 6").finish()
     assert code == 6 and err.count(b"cannot write") == 1
+
+
+def test_record_needs_a_terminal(agent, link, tmp_path):
+    plain = link.open(start={"cmd": ["true"]}).finish()
+    code, _, err = Tool(agent.target, "attach", "--record", str(tmp_path / "x"), plain.id).finish()
+    assert code == 125 and b"has no terminal" in err
 
 
 def test_record_of_a_replay(agent, link, tmp_path):

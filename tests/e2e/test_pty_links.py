@@ -144,6 +144,37 @@ def test_socket_that_is_not_read(agent, link):
     assert slowest < 1
 
 
+def test_viewer_that_does_not_read_news(agent, link):
+    """However often the size changes, nothing piles up for who does not look; then the last one is told."""
+    first = open_terminal(link, ["sleep", "60"])
+    other = agent.connect()
+    stuck = other.open(id=first.id)
+    flood = open_terminal(other, ["yes"], attach={"policy": "live"}, window=1 << 30, keep=False)
+    time.sleep(0.3)  # its socket is full
+    for n in range(6000):
+        link.ask("resize", first.number, cols=100 + n % 2, rows=1 + n)
+        if n % 100 == 0:
+            link.request("ping")
+    first.request("resize", cols=77, rows=7)
+    other.wait(lambda: (77, 7) in events(stuck, "size"), "the last size", 20)
+    assert len(events(stuck, "size")) < 100 and other.closed is None
+    flood.request("signal", signal="KILL")
+
+
+def test_key_is_acknowledged_by_its_echo(link):
+    """ACK and echo come together; and without an echo ACK comes alone."""
+    channel = open_terminal(link, RAW_CAT)
+    expect(channel, b"go\n")
+    for _ in range(50):
+        channel.write(b"k")
+        expect(channel, b"k")
+        assert channel.acked == channel.offset
+    silent = open_terminal(link, ["sh", "-c", "stty -echo; echo go; sleep 60"])
+    expect(silent, b"go")
+    silent.write(b"k")
+    silent.wait_acked(1, 2)
+
+
 def test_program_that_does_not_read(agent, link):
     """What is typed to it waits in its own queue; everybody else types on."""
     deaf = open_terminal(link, ["sh", "-c", "stty raw -echo; echo go; exec sleep 600"])

@@ -291,6 +291,10 @@ static void take_event(struct watcher *w, const struct mux_item *it)
 		note(w, "live");
 		return;
 	}
+	if (ev.kind == EVENT_OWNER || ev.kind == EVENT_SIZE) {
+		note(w, "%.*s", (int)it->len, (const char *)it->data);
+		return;
+	}
 	assert_int_equal(ev.kind, EVENT_END);
 	assert_true(w->live && !w->ended);
 	w->ended = true;
@@ -364,13 +368,7 @@ static void on_input_space(struct viewer *v)
 	of(v)->spaces++;
 }
 
-static void on_event(struct viewer *v, const char *json, size_t len)
-{
-	note(of(v), "%.*s", (int)len, json);
-}
-
-static const struct viewer_events watcher_events = {.on_event = on_event,
-	.on_ready = on_ready,
+static const struct viewer_events watcher_events = {.on_ready = on_ready,
 	.on_kicked = on_kicked,
 	.on_stdin_closed = on_stdin_closed,
 	.on_input_space = on_input_space};
