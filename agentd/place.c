@@ -333,3 +333,13 @@ int place_make_parents(const struct place *p, const char *path, mode_t mode, boo
 	}
 	return made;
 }
+
+int place_error(struct error *e, int err, const char *path)
+{
+	size_t len = strlen(path);
+	bool cut = len > 120;
+
+	/* Of a long path the end tells more. */
+	return error_set(e, E_FAILED, err, "%s%s: %s", cut ? "..." : "",
+		cut ? path + len - 120 : path, strerror(err));
+}

@@ -49,3 +49,5 @@ int place_chmod(int fd, mode_t mode);
 /* T. mkdir -p of the directory that holds path (or of path itself), each new one given to its
  * owner. The number made, or -errno. */
 int place_make_parents(const struct place *p, const char *path, mode_t mode, bool itself);
+/* "path: what the kernel says", E_FAILED; returns -err. */
+int place_error(struct error *e, int err, const char *path);
