@@ -2,7 +2,7 @@
  * The way down is a stack of open directories, each with a buffer of names read ahead. Names are
  * read by getdents64 itself: readdir() would put 32 KiB on each level.
  */
-#include "agentd/walk.h"
+#include "agentd/tree.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -28,19 +28,19 @@ struct level {
 	_Alignas(8) uint8_t names[NAMES_SIZE];
 };
 
-struct walker {
-	const struct walk_config *config;
+struct tree_walk {
+	const struct tree_config *config;
 	int top; /* the directory the walk began in */
 	struct level *level;
 	unsigned depth; /* levels */
 };
 
-static int dir_of(const struct walker *w)
+static int dir_of(const struct tree_walk *w)
 {
 	return w->level ? w->level->fd : w->top;
 }
 
-static int open_dir(const struct walker *w, const char *name)
+static int open_dir(const struct tree_walk *w, const char *name)
 {
 	struct open_how how = {
 		.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
@@ -57,20 +57,20 @@ static int open_dir(const struct walker *w, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
-static int visit(const struct walker *w, const struct walk_entry *e)
+static int visit(const struct tree_walk *w, const struct tree_entry *e)
 {
 	return w->config->visit(w->config->ctx, e);
 }
 
 /* Without openat2 another device is the only sign of another mount. */
-static bool is_mount(const struct walker *w, const struct stat *st)
+static bool is_mount(const struct tree_walk *w, const struct stat *st)
 {
 	return !w->config->cross_mounts && w->level && w->level->st.st_dev != st->st_dev;
 }
 
-static int visit_mount(const struct walker *w, const char *name)
+static int visit_mount(const struct tree_walk *w, const char *name)
 {
-	struct walk_entry e = {.when = WALK_MOUNT,
+	struct tree_entry e = {.when = TREE_MOUNT,
 		.dir = dir_of(w),
 		.name = name,
 		.fd = -1,
@@ -84,7 +84,7 @@ static int visit_mount(const struct walker *w, const char *name)
 	return r > 0 ? 0 : r;
 }
 
-static int push(struct walker *w, int fd, const struct stat *st, const char *name)
+static int push(struct tree_walk *w, int fd, const struct stat *st, const char *name)
 {
 	struct level *l = malloc(sizeof(*l));
 
@@ -102,7 +102,7 @@ static int push(struct walker *w, int fd, const struct stat *st, const char *nam
 	return 0;
 }
 
-static void pop(struct walker *w)
+static void pop(struct tree_walk *w)
 {
 	struct level *l = w->level;
 
@@ -112,16 +112,16 @@ static void pop(struct walker *w)
 	free(l);
 }
 
-static int enter(struct walker *w, const char *name)
+static int enter(struct tree_walk *w, const char *name)
 {
-	struct walk_entry e = {.when = WALK_ENTER,
+	struct tree_entry e = {.when = TREE_ENTER,
 		.dir = dir_of(w),
 		.name = name,
 		.depth = w->depth,
 		.type = DT_DIR};
 	int r;
 
-	if (w->depth >= WALK_DEPTH_MAX)
+	if (w->depth >= TREE_DEPTH_MAX)
 		return -ELOOP;
 	e.fd = open_dir(w, name);
 	if (e.fd == -EXDEV)
@@ -142,10 +142,10 @@ static int enter(struct walker *w, const char *name)
 	return push(w, e.fd, &e.st, name);
 }
 
-static int leave(struct walker *w)
+static int leave(struct tree_walk *w)
 {
 	struct level *l = w->level;
-	struct walk_entry e = {.when = WALK_LEAVE,
+	struct tree_entry e = {.when = TREE_LEAVE,
 		.dir = l->up ? l->up->fd : w->top,
 		.name = l->name,
 		.fd = l->fd,
@@ -158,9 +158,9 @@ static int leave(struct walker *w)
 	return r > 0 ? 0 : r;
 }
 
-static int file(struct walker *w, const char *name, uint8_t type, const struct stat *st)
+static int file(struct tree_walk *w, const char *name, uint8_t type, const struct stat *st)
 {
-	struct walk_entry e = {.when = WALK_FILE,
+	struct tree_entry e = {.when = TREE_FILE,
 		.dir = dir_of(w),
 		.name = name,
 		.fd = -1,
@@ -176,7 +176,7 @@ static int file(struct walker *w, const char *name, uint8_t type, const struct s
 	return r > 0 ? 0 : r;
 }
 
-static int entry(struct walker *w, const char *name, uint8_t type)
+static int entry(struct tree_walk *w, const char *name, uint8_t type)
 {
 	struct stat st;
 	int r;
@@ -199,7 +199,7 @@ static int entry(struct walker *w, const char *name, uint8_t type)
 }
 
 /* The next name of the deepest directory; NULL at its end. */
-static int next_name(struct walker *w, const char **ret, uint8_t *type)
+static int next_name(struct tree_walk *w, const char **ret, uint8_t *type)
 {
 	struct level *l = w->level;
 
@@ -226,7 +226,7 @@ static int next_name(struct walker *w, const char **ret, uint8_t *type)
 	}
 }
 
-static int step(struct walker *w)
+static int step(struct tree_walk *w)
 {
 	const char *name = NULL;
 	uint8_t type = DT_UNKNOWN;
@@ -243,9 +243,9 @@ static int step(struct walker *w)
 	return r == -ENOENT ? 0 : r;
 }
 
-int walk(int dir, const char *name, const struct walk_config *config)
+int tree_visit(int dir, const char *name, const struct tree_config *config)
 {
-	struct walker w = {.config = config, .top = dir};
+	struct tree_walk w = {.config = config, .top = dir};
 	int r;
 
 	if (strlen(name) > 255)
