@@ -17,7 +17,7 @@
 #define IDLE_MS    1000
 #define GOODBYE_MS 500
 #define STACK_SIZE (256 * 1024)
-#define ATTEND_NS  30000 /* about what it costs to be woken up on another CPU */
+#define ATTEND_NS  60000 /* about what it costs to be woken up on another CPU */
 
 static struct timespec after_ms(unsigned ms)
 {
