@@ -38,12 +38,12 @@ struct walk_entry {
 };
 
 struct walk_level {
-	int fd;           /* -1: closed for now */
-	size_t path_len;  /* of its own path in `path` */
+	int fd;          /* -1: closed for now */
+	size_t path_len; /* of its own path in `path` */
 	dev_t dev;
 	ino_t ino;
-	int64_t at;       /* position behind the last entry given */
-	uint8_t *saved;   /* owned; what was read and not given when it was left */
+	int64_t at;                /* position behind the last entry given */
+	uint8_t *saved;            /* owned; what was read and not given when it was left */
 	const uint8_t *next, *end; /* entries read and not given, in `saved` or the walk's buf */
 };
 
@@ -64,7 +64,8 @@ struct walk {
 /* Begins with an open directory, which is taken (also on failure). depth_max: how far down, 0 for
  * as far as it goes. place: needed for WALK_FOLLOW only, and outlives the walk; `fd` is its path.
  * 0 or -ENOMEM. */
-int walk_init(struct walk *w, int fd, unsigned flags, unsigned depth_max, const struct place *place);
+int walk_init(
+	struct walk *w, int fd, unsigned flags, unsigned depth_max, const struct place *place);
 void walk_fini(struct walk *w); /* idempotent */
 
 /* The next entry: 1. 0: that was all. -errno: out of memory, or the start cannot be read. What
