@@ -100,6 +100,50 @@ int msg_parse_file_event(
 	return err;
 }
 
+static int read_line(struct msg_reader *r, struct msg_file_line *m)
+{
+	const struct {
+		const char *name, **ret;
+	} words[] = {
+		{"event", &m->event},
+		{"cursor", &m->cursor},
+		{"kind", &m->kind},
+		{"path", &m->path},
+		{"from", &m->from},
+		{"text", &m->text},
+	};
+	int e = 0;
+
+	for (size_t i = 0; i < array_size(words) && e == 0; i++)
+		e = msg_get_str(r, r->root, words[i].name, words[i].ret);
+	if (e == 0)
+		e = get_number(r, "seq", &m->seq);
+	return e < 0 ? e : get_number(r, "line", &m->line);
+}
+
+int msg_parse_file_line(const uint8_t *json, size_t len, struct msg_file_line *ret, struct error *e)
+{
+	struct msg_file_line m = {0};
+	struct msg_reader r;
+	int err = msg_reader_init(&r, json, len, true, e);
+
+	if (err < 0)
+		return err;
+	err = read_line(&r, &m);
+	if (err == 0) {
+		m.mem = msg_reader_take(&r);
+		*ret = m;
+	}
+	msg_reader_fini(&r);
+	return err;
+}
+
+void msg_file_line_fini(struct msg_file_line *m)
+{
+	free(m->mem);
+	*m = (struct msg_file_line){0};
+}
+
 int msg_parse_file_number(
 	const uint8_t *json, size_t len, const char *name, uint64_t *ret, struct error *e)
 {

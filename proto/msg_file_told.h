@@ -34,6 +34,19 @@ struct msg_file_event {
 int msg_parse_file_event(
 	const uint8_t *json, size_t len, struct msg_file_event *ret, struct error *e);
 
+/* A line of watch, glob or grep; what is absent is 0 or NULL. */
+struct msg_file_line {
+	void *mem;
+	const char *event, *cursor;     /* watch: "watching" */
+	const char *kind, *path, *from; /* watch; path: of the others as well */
+	const char *text;               /* grep */
+	uint64_t seq, line;
+};
+
+int msg_parse_file_line(
+	const uint8_t *json, size_t len, struct msg_file_line *ret, struct error *e);
+void msg_file_line_fini(struct msg_file_line *m);
+
 /* Of du, remove, mkdir and the like: one number. */
 int msg_parse_file_number(
 	const uint8_t *json, size_t len, const char *name, uint64_t *ret, struct error *e);
