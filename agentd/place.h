@@ -18,6 +18,7 @@
 struct place {
 	char *path; /* owned; absolute when there is no root */
 	char *root; /* owned; NULL: none */
+	char *home; /* owned; where other relative names begin; NULL with a root */
 	bool as_user;
 	struct user user;
 	struct msg_owner owner;
@@ -43,6 +44,10 @@ int place_parent(const struct place *p, const char *path, int *ret_dir, char nam
 /* T. To whom an entry newly made in `dir` belongs; and gives it to them (fd: the new file). Only
  * tried where we may. */
 void place_give(const struct place *p, int dir, int fd);
+/* T. Exactly this mode; the descriptor may be an O_PATH one, and of anything but a link. */
+int place_chmod(int fd, mode_t mode);
 /* T. mkdir -p of the directory that holds path (or of path itself), each new one given to its
  * owner. The number made, or -errno. */
 int place_make_parents(const struct place *p, const char *path, mode_t mode, bool itself);
+/* "path: what the kernel says", E_FAILED; returns -err. */
+int place_error(struct error *e, int err, const char *path);
