@@ -166,6 +166,8 @@ static int enter(struct unpack *u, const char *path, const char **ret_name)
 static bool owner_for(
 	const struct unpack *u, const struct unpack_meta *m, uid_t *uid, gid_t *gid)
 {
+	gid_t own_gid = u->dir_setgid ? u->dir_gid : u->fsgid;
+
 	switch (u->place->owner.kind) {
 	case OWNER_PARENT:
 		*uid = u->dir_uid;
@@ -179,9 +181,12 @@ static bool owner_for(
 		*uid = m->uid;
 		*gid = m->gid;
 		break;
-	case OWNER_SELF: return false;
+	case OWNER_SELF:
+		*uid = u->fsuid;
+		*gid = own_gid;
+		break;
 	}
-	return *uid != u->fsuid || *gid != (u->dir_setgid ? u->dir_gid : u->fsgid);
+	return *uid != u->fsuid || *gid != own_gid;
 }
 
 /* Set-user bits on somebody else's word only where the owner is that of the archive, too. */
@@ -266,14 +271,21 @@ int unpack_begin(struct unpack *u, const char *path, const struct unpack_meta *m
 	if (r < 0)
 		return r;
 	u->meta = *meta;
-	return atomic_begin_at(&u->atomic, u->place, u->dir, name, mode_for(u, meta));
+	r = atomic_begin_at(&u->atomic, u->place, u->dir, name, mode_for(u, meta), ATOMIC_REPLACE);
+	if (r == -ENOTSUP && unlinkat(u->dir, name, 0) == 0) /* a FIFO, socket or device */
+		r = atomic_begin_at(
+			&u->atomic, u->place, u->dir, name, mode_for(u, meta), ATOMIC_REPLACE);
+	/* What is replaced passes nothing on. */
+	if (r == 0)
+		owner_for(u, meta, &u->atomic.uid, &u->atomic.gid);
+	return r;
 }
 
 int unpack_commit(struct unpack *u)
 {
 	struct timespec times[2];
 
-	if (u->place->owner.kind == OWNER_ARCHIVE &&
+	if (u->place->owner.kind == OWNER_ARCHIVE && !u->atomic.exists &&
 		fchown(u->atomic.fd, u->meta.uid, u->meta.gid) < 0)
 		u->atomic.mode &= 01777;
 	times_for(&u->meta, times);
