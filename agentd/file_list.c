@@ -98,7 +98,7 @@ static int open_list(struct service_link *l, uint32_t channel, uint64_t window, 
 	static const struct stream_ops ops = {.run = run, .release = file_many_free};
 
 	return file_many_open(
-		l, channel, window, json, sizeof(struct file_list), 0, &ops, e);
+		l, channel, window, json, sizeof(struct file_list), 0, false, &ops, e);
 }
 
-const struct file_op file_list = {.name = "list", .open = open_list};
+const struct file_op file_list_op = {.name = "list", .open = open_list};

@@ -1,7 +1,7 @@
 #include "agentd/file_many.h"
 
 int file_many_open(struct service_link *l, uint32_t channel, uint64_t window, struct json json,
-	size_t size, unsigned flags, const struct stream_ops *ops, struct error *e)
+	size_t size, unsigned flags, bool archive, const struct stream_ops *ops, struct error *e)
 {
 	struct file_many *m = calloc(1, size);
 	int r;
@@ -9,6 +9,8 @@ int file_many_open(struct service_link *l, uint32_t channel, uint64_t window, st
 	if (!m)
 		return error_set(e, E_FAILED, ENOMEM, "out of memory");
 	r = msg_parse_tree(json.text, json.len, &m->msg, e);
+	if (r == 0 && m->msg.where.owner.kind == OWNER_ARCHIVE && !archive)
+		r = error_set(e, E_BAD_MESSAGE, 0, "\"owner\" can be \"archive\" for untar only");
 	if (r == 0)
 		r = place_init(&m->place, &m->msg.where, l->sessions->config, e);
 	if (r == 0)

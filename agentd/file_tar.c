@@ -334,7 +334,7 @@ static int open_tar(struct service_link *l, uint32_t channel, uint64_t window, s
 {
 	static const struct stream_ops ops = {.run = run, .release = release};
 
-	return file_many_open(l, channel, window, json, sizeof(struct file_tar), 0, &ops, e);
+	return file_many_open(l, channel, window, json, sizeof(struct file_tar), 0, false, &ops, e);
 }
 
-const struct file_op file_tar = {.name = "tar", .open = open_tar};
+const struct file_op file_tar_op = {.name = "tar", .open = open_tar};

@@ -130,8 +130,7 @@ static int make_dirs(const struct unpack *u)
 	return fd;
 }
 
-/* u->dir becomes the directory that holds the path; *ret_name points into the path. */
-static int enter(struct unpack *u, const char *path, const char **ret_name)
+int unpack_enter(struct unpack *u, const char *path, bool make, const char **ret_name)
 {
 	const char *slash = strrchr(path, '/');
 	size_t len = slash ? (size_t)(slash - path) + (slash == path) : 0;
@@ -146,13 +145,15 @@ static int enter(struct unpack *u, const char *path, const char **ret_name)
 	memcpy(u->path, path, len);
 	u->path[len] = '\0';
 	u->dir = open_dir(u, u->path);
-	if (u->dir == -ENOENT)
+	if (u->dir == -ENOENT && make)
 		u->dir = make_dirs(u);
 	if (u->dir < 0)
 		return u->dir;
 	if (fstat(u->dir, &st) < 0) {
+		int r = -errno;
+
 		close_fd(&u->dir);
-		return -errno;
+		return r;
 	}
 	u->dir_uid = st.st_uid;
 	u->dir_gid = st.st_gid;
@@ -238,8 +239,10 @@ static int settle_at(const struct unpack *u, const char *name, const struct unpa
 
 /* ---- files ---- */
 
-static int write_all(int fd, const uint8_t *data, size_t len)
+int unpack_write(int fd, const void *bytes, size_t len)
 {
+	const uint8_t *data = bytes;
+
 	while (len > 0) {
 		ssize_t n = write(fd, data, len);
 
@@ -264,7 +267,7 @@ static int clear_dir(const struct unpack *u, const char *name)
 int unpack_begin(struct unpack *u, const char *path, const struct unpack_meta *meta)
 {
 	const char *name;
-	int r = enter(u, path, &name);
+	int r = unpack_enter(u, path, true, &name);
 
 	if (r == 0)
 		r = clear_dir(u, name);
@@ -305,7 +308,7 @@ static int replace_file(struct unpack *u, const char *path, const struct unpack_
 
 	if (r < 0)
 		return r;
-	r = write_all(u->atomic.fd, data, len);
+	r = unpack_write(u->atomic.fd, data, len);
 	if (r < 0) {
 		atomic_abort(&u->atomic);
 		return r;
@@ -318,7 +321,7 @@ int unpack_file(struct unpack *u, const char *path, const struct unpack_meta *me
 {
 	auto_close int fd = -1;
 	const char *name;
-	int r = enter(u, path, &name);
+	int r = unpack_enter(u, path, true, &name);
 
 	if (r < 0)
 		return r;
@@ -326,7 +329,7 @@ int unpack_file(struct unpack *u, const char *path, const struct unpack_meta *me
 		meta->mode & 0777);
 	if (fd < 0)
 		return errno == EEXIST && replace ? replace_file(u, path, meta, data, len) : -errno;
-	r = write_all(fd, data, len);
+	r = unpack_write(fd, data, len);
 	if (r == 0)
 		r = settle(u, fd, meta);
 	if (r < 0)
@@ -382,7 +385,7 @@ int unpack_symlink(
 	struct unpack *u, const char *path, const struct unpack_meta *meta, const char *target)
 {
 	const char *name;
-	int r = enter(u, path, &name);
+	int r = unpack_enter(u, path, true, &name);
 
 	if (r == 0)
 		r = make_replacing(u, &(struct making){.symlink = target}, name);
@@ -393,7 +396,7 @@ int unpack_node(struct unpack *u, const char *path, const struct unpack_meta *me
 {
 	mode_t mode = (meta->mode & S_IFMT) | (mode_for(u, meta) & 0777);
 	const char *name;
-	int r = enter(u, path, &name);
+	int r = unpack_enter(u, path, true, &name);
 
 	if (r == 0)
 		r = make_replacing(u, &(struct making){.mode = mode, .dev = dev}, name);
@@ -407,7 +410,7 @@ int unpack_hardlink(struct unpack *u, const char *path, const char *target)
 	const char *slash = strrchr(target, '/'), *name;
 	auto_free char *dir = strndup(target, slash ? (size_t)(slash - target) : 0);
 	auto_close int fd = dir ? open_dir(u, dir) : -ENOMEM;
-	int r = fd < 0 ? fd : enter(u, path, &name);
+	int r = fd < 0 ? fd : unpack_enter(u, path, true, &name);
 
 	if (r < 0)
 		return r;
@@ -463,7 +466,7 @@ int unpack_dir(struct unpack *u, const char *path, const struct unpack_meta *met
 	gid_t gid;
 
 	if (*path) {
-		r = enter(u, path, &name);
+		r = unpack_enter(u, path, true, &name);
 		if (r < 0)
 			return r;
 		made = mkdirat(u->dir, name, mode) < 0 ? -errno : 1;

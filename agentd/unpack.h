@@ -51,6 +51,12 @@ struct unpack {
 int unpack_init(struct unpack *u, const struct place *p, int base);
 void unpack_fini(struct unpack *u); /* idempotent; aborts a file under writing */
 
+/* u->dir becomes the directory that holds the path; *ret_name points into the path. make: what is
+ * missing of it. 0 or -errno. */
+int unpack_enter(struct unpack *u, const char *path, bool make, const char **ret_name);
+/* All of it: 0 or -errno. */
+int unpack_write(int fd, const void *data, size_t len);
+
 /* All return 0 or -errno. Missing directories above are made. */
 
 /* A whole file of at most UNPACK_SMALL bytes. -EEXIST when there is something and `replace` is not
