@@ -77,14 +77,22 @@ static int open_beneath(const struct unpack *u, const char *path, int flags)
 	return fd < 0 ? -errno : fd;
 }
 
+/* u->path or the like as the place understands it. */
+static int free_path(const struct unpack *u, const char *path, char out[PATH_MAX])
+{
+	bool absolute = path[0] == '/';
+	int n = snprintf(out, PATH_MAX, "%s%s%s", absolute ? "" : u->place->path,
+		absolute ? "" : "/", path);
+
+	return n >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
 static int open_free(const struct unpack *u, const char *path, int flags)
 {
 	char full[PATH_MAX];
-	int n = snprintf(full, sizeof(full), "%s/%s", u->place->path, path);
+	int r = free_path(u, path, full);
 
-	if (path[0] == '/')
-		return place_open(u->place, path, flags, 0);
-	return n >= (int)sizeof(full) ? -ENAMETOOLONG : place_open(u->place, full, flags, 0);
+	return r < 0 ? r : place_open(u->place, full, flags, 0);
 }
 
 static int open_dir(const struct unpack *u, const char *path)
@@ -106,15 +114,25 @@ static int make_implied(const struct unpack *u, int parent, const char *name)
 	return u->mask & 0755 ? place_chmod(fd, 0755) : 0;
 }
 
+static int make_free(const struct unpack *u)
+{
+	char full[PATH_MAX];
+	int r = free_path(u, u->path, full);
+
+	if (r == 0)
+		r = place_make_parents(u->place, full, 0755, true);
+	return r < 0 ? r : place_open(u->place, full, DIR_FLAGS, 0);
+}
+
 /* Opens u->path and makes what is missing of it. */
 static int make_dirs(const struct unpack *u)
 {
 	char *p = u->path;
-	int fd = open_dir(u, *p == '/' ? "/" : "");
+	int fd = open_dir(u, "");
 
 	while (*p && fd >= 0) {
 		auto_close int parent = fd;
-		char *name = p + strspn(p, "/"), *end = strchrnul(name, '/');
+		char *name = p, *end = strchrnul(p, '/');
 		char was = *end;
 
 		*end = '\0';
@@ -125,7 +143,7 @@ static int make_dirs(const struct unpack *u)
 				fd = open_dir(u, u->path);
 		}
 		*end = was;
-		p = end + strspn(end, "/");
+		p = end + (was == '/');
 	}
 	return fd;
 }
@@ -146,7 +164,7 @@ int unpack_enter(struct unpack *u, const char *path, bool make, const char **ret
 	u->path[len] = '\0';
 	u->dir = open_dir(u, u->path);
 	if (u->dir == -ENOENT && make)
-		u->dir = make_dirs(u);
+		u->dir = u->free ? make_free(u) : make_dirs(u);
 	if (u->dir < 0)
 		return u->dir;
 	if (fstat(u->dir, &st) < 0) {
@@ -499,8 +517,14 @@ static int finish_one(const struct unpack *u, const struct later *l, const char 
 	return l->meta.timed && futimens(fd, times) < 0 ? -errno : 0;
 }
 
-/* Backwards: what is deeper comes before what might become closed to us. A directory that was
- * somebody else's all along, or was taken away, keeps what it has. */
+/* Of a directory that is somebody else's, or is none any more. */
+static bool may_stay(int r)
+{
+	return r == -EPERM || r == -EACCES || r == -ENOENT || r == -ENOTDIR || r == -EXDEV ||
+	       r == -ELOOP;
+}
+
+/* Backwards: what is deeper comes before what might become closed to us. */
 int unpack_finish(struct unpack *u)
 {
 	struct later l;
@@ -511,7 +535,7 @@ int unpack_finish(struct unpack *u)
 
 		memcpy(&l, u->later + at, sizeof(l));
 		r = finish_one(u, &l, (const char *)u->later + at + sizeof(l));
-		if (r < 0 && r != -EPERM && r != -EACCES && r != -ENOENT && r != -ENOTDIR)
+		if (r < 0 && !may_stay(r))
 			return r;
 		if (at == 0)
 			break;
