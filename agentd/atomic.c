@@ -87,7 +87,7 @@ static int find_target(struct atomic *a, const char *given, struct stat *st)
 	return -ELOOP;
 }
 
-static void hidden_name(char name[24])
+void atomic_hidden_name(char name[24])
 {
 	uint64_t v;
 
@@ -104,7 +104,7 @@ static int open_new(struct atomic *a)
 	if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL && errno != ENOENT)
 		return -errno;
 	for (int i = 0; i < NAMES_MAX; i++) {
-		hidden_name(a->temp);
+		atomic_hidden_name(a->temp);
 		a->fd = openat(
 			a->dir, a->temp, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0600);
 		if (a->fd >= 0)
@@ -227,7 +227,7 @@ static int give_hidden_name(struct atomic *a)
 	int r = -EEXIST;
 
 	for (int i = 0; i < NAMES_MAX && r == -EEXIST; i++) {
-		hidden_name(a->temp);
+		atomic_hidden_name(a->temp);
 		r = give_name(a, a->temp);
 	}
 	if (r < 0)

@@ -40,3 +40,5 @@ int atomic_begin_at(struct atomic *a, const struct place *p, int dir, const char
 int atomic_commit(struct atomic *a, bool sync);
 /* Fine after a failed begin, a commit, or on a struct with fd and dir -1. */
 void atomic_abort(struct atomic *a);
+/* Unique enough to be tried with O_EXCL and the like. */
+void atomic_hidden_name(char name[24]);

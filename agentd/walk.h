@@ -26,7 +26,7 @@ enum walk_flags {
 };
 
 struct walk_entry {
-	int dir;          /* holds it, for the *at() calls; valid until the next walk_next() */
+	int dir; /* holds it, for the *at() calls; until the next walk_next(). -1: it was moved */
 	const char *name; /* in it */
 	const char *path; /* from the start, without a leading '/' */
 	size_t path_len;
@@ -55,9 +55,8 @@ struct walk {
 	unsigned lowest_open;      /* levels below it are closed, except the first */
 	char *path;                /* owned */
 	size_t path_len, path_room;
-	uint8_t *buf;   /* owned; what getdents(2) fills */
-	bool enter;     /* the entry given last is a directory to be entered now */
-	bool enter_err; /* it cannot be */
+	uint8_t *buf; /* owned; what getdents(2) fills */
+	bool enter;   /* the entry given last is a directory to be entered now */
 	struct walk_entry last;
 };
 

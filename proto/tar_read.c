@@ -402,6 +402,8 @@ static int end_head(struct tar_reader *r, struct error *e)
 		r->state = TAR_AT_END;
 		return TAR_END;
 	}
+	if (r->head_at == 0 && r->block[0] == 0x1f && r->block[1] == 0x8b)
+		return fail(r, e, "it is compressed; only plain archives are taken");
 	if (!checksum_fits(r->block))
 		return fail(
 			r, e, "this is no tar archive, or it is damaged: the checksum is wrong");
@@ -485,12 +487,11 @@ int tar_read(struct tar_reader *r, const uint8_t **data, size_t *len, const uint
 			if (r->padding == 0)
 				r->state = TAR_IN_HEAD;
 			break;
-		case TAR_AT_END:
-			take(r, data, len, *len, &n);
-			event = TAR_END;
-			break;
+		case TAR_AT_END: event = TAR_END; break;
 		}
 	}
+	if (event == TAR_END)
+		take(r, data, len, *len, &n);
 	return event;
 }
 
