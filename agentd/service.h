@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "agentd/sessions.h"
 #include "agentd/workers.h"
 #include "proto/mux.h"
@@ -51,6 +53,8 @@ struct request_family {
 		struct error *e);
 };
 
+extern const struct request_family file_family;
+
 /* NULL: there is no such family. */
 const struct request_family *service_family(const char *op_name);
 
@@ -68,6 +72,7 @@ struct reply {
 	struct service_link *link;
 	uint32_t channel;
 	uint64_t id;
+	atomic_bool gone; /* T: the link is; nobody waits for the answer any more */
 };
 
 void reply_init(struct reply *r, struct service_link *l, uint32_t channel, uint64_t id);
