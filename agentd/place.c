@@ -191,6 +191,41 @@ int place_open(const struct place *p, const char *path, int flags, mode_t mode)
 	return p->root ? open_beneath(p, path, flags, mode) : open_anywhere(p, path, flags, mode);
 }
 
+static int refuse_special(struct error *e, const char *path, const struct stat *st)
+{
+	const char *what = S_ISFIFO(st->st_mode)   ? "FIFO"
+			   : S_ISSOCK(st->st_mode) ? "socket"
+						   : "device";
+	size_t len = strlen(path);
+
+	return error_set(
+		e, E_SPECIAL_FILE, 0, "%s: a %s", path + (len > 120 ? len - 120 : 0), what);
+}
+
+int place_open_file(const struct place *p, const char *path, int flags, bool special,
+	struct stat *ret, struct error *e)
+{
+	auto_close int look = place_open(p, path, O_PATH, 0);
+	auto_close int fd = -1;
+
+	if (look < 0)
+		return place_error(e, -look, path);
+	if (fstat(look, ret) < 0)
+		return place_error(e, errno, path);
+	if (S_ISDIR(ret->st_mode))
+		return place_error(e, EISDIR, path);
+	if (!special && !S_ISREG(ret->st_mode))
+		return refuse_special(e, path, ret);
+	fd = place_open(p, path, flags, 0);
+	if (fd < 0)
+		return place_error(e, -fd, path);
+	if (fstat(fd, ret) < 0) /* it may be another by now */
+		return place_error(e, errno, path);
+	if (!special && !S_ISREG(ret->st_mode))
+		return refuse_special(e, path, ret);
+	return take_fd(&fd);
+}
+
 int place_parent(const struct place *p, const char *path, int *ret_dir, char name[256])
 {
 	char dir[PATH_MAX];
@@ -270,6 +305,16 @@ static int finish_dir(const struct place *p, int dir, int fd, mode_t mode)
 	return place_chmod(fd, (st.st_mode & S_ISGID) | mode);
 }
 
+int place_mkdir_at(const struct place *p, int dir, const char *name, mode_t mode)
+{
+	auto_close int fd = -1;
+
+	if (mkdirat(dir, name, mode) < 0)
+		return -errno;
+	fd = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd >= 0 ? finish_dir(p, dir, fd, mode) : -errno;
+}
+
 /* One directory, unless it is there. 1: made. */
 static int make_one(const struct place *p, const char *path, mode_t mode)
 {
@@ -283,16 +328,12 @@ static int make_one(const struct place *p, const char *path, mode_t mode)
 	if (fd != -ENOENT)
 		return fd;
 	r = place_parent(p, path, &dir, name);
-	if (r < 0)
-		return r;
-	if (mkdirat(dir, name, mode) < 0) {
-		r = -errno;
-		fd = place_open(p, path, O_PATH | O_DIRECTORY, 0);
-		return r == -EEXIST && fd >= 0 ? 0 : r; /* somebody was faster */
-	}
-	fd = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	r = fd >= 0 ? finish_dir(p, dir, fd, mode) : 0;
-	return r < 0 ? r : 1;
+	if (r == 0)
+		r = place_mkdir_at(p, dir, name, mode);
+	if (r != -EEXIST)
+		return r < 0 ? r : 1;
+	fd = place_open(p, path, O_PATH | O_DIRECTORY, 0); /* somebody was faster */
+	return fd >= 0 ? 0 : -EEXIST;
 }
 
 int place_make_parents(const struct place *p, const char *path, mode_t mode, bool itself)

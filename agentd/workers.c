@@ -1,7 +1,8 @@
 /*
- * One lock around two lists. A thread takes from `queue`, runs, appends to `finished` and pokes the
- * loop; the loop takes all of `finished` at once. The async handle is unreferenced: it never keeps
- * the loop alive by itself.
+ * One lock around three lists. A thread takes from `queue`, runs, appends to `finished` and pokes
+ * the loop; the loop takes all of `finished` at once. What is in `notices` is told before what
+ * finished after it; therefore a notice is never in a list when its owner is done. The async handle
+ * is unreferenced: it never keeps the loop alive by itself.
  */
 #include "agentd/workers.h"
 
@@ -49,6 +50,14 @@ static struct work *next(struct workers *ws)
 	return w;
 }
 
+/* Appends; the loop is poked for the first. With the lock held. */
+static void give(struct workers *ws, struct list *to, struct list *node)
+{
+	if (list_empty(to) && ws->open)
+		uv_async_send(&ws->async);
+	list_append(to, node);
+}
+
 static void *thread(void *arg)
 {
 	struct workers *ws = arg;
@@ -59,9 +68,7 @@ static void *thread(void *arg)
 		pthread_mutex_unlock(&ws->lock);
 		w->run(w);
 		pthread_mutex_lock(&ws->lock);
-		if (list_empty(&ws->finished) && ws->open)
-			uv_async_send(&ws->async);
-		list_append(&ws->finished, &w->link);
+		give(ws, &ws->finished, &w->link);
 	}
 	ws->threads--;
 	pthread_cond_signal(&ws->fewer);
@@ -90,6 +97,20 @@ static int add_thread(struct workers *ws)
 	return -r;
 }
 
+static void tell_notices(struct workers *ws)
+{
+	while (!list_empty(&ws->notices)) {
+		struct notice *n = list_first(&ws->notices, struct notice, link);
+
+		list_remove(&n->link);
+		if (!ws->open)
+			continue;
+		pthread_mutex_unlock(&ws->lock);
+		n->fn(n);
+		pthread_mutex_lock(&ws->lock);
+	}
+}
+
 static void on_async(uv_async_t *h)
 {
 	struct workers *ws = h->data;
@@ -103,6 +124,7 @@ static void on_async(uv_async_t *h)
 		list_remove(node);
 		list_append(&all, node);
 	}
+	tell_notices(ws);
 	pthread_mutex_unlock(&ws->lock);
 	while (!list_empty(&all)) {
 		struct work *w = list_first(&all, struct work, link);
@@ -121,6 +143,7 @@ int workers_init(struct workers *ws, uv_loop_t *loop, unsigned max)
 	*ws = (struct workers){.max = max};
 	list_init(&ws->queue);
 	list_init(&ws->finished);
+	list_init(&ws->notices);
 	r = uv_async_init(loop, &ws->async, on_async);
 	if (r < 0)
 		return r;
@@ -158,6 +181,14 @@ int workers_submit(struct workers *ws, struct work *w)
 	}
 	pthread_mutex_unlock(&ws->lock);
 	return r;
+}
+
+void workers_notify(struct workers *ws, struct notice *n)
+{
+	pthread_mutex_lock(&ws->lock);
+	if (list_empty(&n->link))
+		give(ws, &ws->notices, &n->link);
+	pthread_mutex_unlock(&ws->lock);
 }
 
 void workers_close(struct workers *ws)
