@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "agentd/listen.h"
+#include "agentd/stream.h"
 #include "agentd/takeover.h"
 
 #define DROWSY_MS 2
@@ -89,6 +90,7 @@ void daemon_put_hello(struct daemon *d, struct jsonw *w)
 				.stdin_window = SESSION_STDIN_WINDOW,
 				.viewers = SESSION_VIEWERS,
 				.writers = SESSION_WRITERS,
+				.file_window = STREAM_RING,
 			},
 	};
 

@@ -12,3 +12,5 @@ struct file_op {
 	int (*open)(struct service_link *l, uint32_t channel, uint64_t window, struct json json,
 		struct error *e);
 };
+
+extern const struct file_op file_read_op, file_write_op;
