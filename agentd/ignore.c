@@ -19,6 +19,7 @@ struct ignore {
 	struct ignore *up;
 	unsigned refs;
 	bool above;
+	bool given; /* by a client: braces, and no mercy for what is broken */
 	char *base; /* owned */
 	size_t base_len;
 	struct rule *rules; /* owned */
@@ -56,16 +57,16 @@ static int add_rule(struct ignore *i, struct rule rule, const char *p, size_t le
 		i->cap = cap;
 	}
 	if (!memchr(p, '*', len) && !memchr(p, '?', len) && !memchr(p, '[', len) &&
-		!memchr(p, '\\', len)) {
+		!memchr(p, '\\', len) && !(i->given && memchr(p, '{', len))) {
 		rule.plain = malloc(len);
 		if (!rule.plain)
 			return -ENOMEM;
 		memcpy(rule.plain, p, len);
 		rule.plain_len = len;
 	} else {
-		int r = glob_compile(&rule.glob, p, len, GLOB_NO_BRACES);
+		int r = glob_compile(&rule.glob, p, len, i->given ? 0 : GLOB_NO_BRACES);
 
-		if (r == -EINVAL) /* such a line fits nothing */
+		if (r == -EINVAL && !i->given) /* such a line fits nothing */
 			return 0;
 		if (r < 0)
 			return r;
@@ -133,6 +134,24 @@ struct ignore *ignore_new(
 	return i;
 }
 
+struct ignore *ignore_globs(const char *const *globs, size_t n, int *ret)
+{
+	struct ignore *i = calloc(1, sizeof(*i));
+
+	*ret = -ENOMEM;
+	if (!i)
+		return NULL;
+	*i = (struct ignore){.refs = 1, .given = true, .base = strdup("")};
+	if (i->base)
+		*ret = 0;
+	for (size_t g = 0; g < n && *ret == 0; g++)
+		*ret = read_line(i, globs[g], strlen(globs[g]));
+	if (*ret == 0)
+		return i;
+	ignore_unref(i);
+	return NULL;
+}
+
 struct ignore *ignore_ref(struct ignore *i)
 {
 	if (i)
@@ -181,7 +200,7 @@ static int verdict(struct ignore *i, const char *path, size_t len, const char *n
 	return -1;
 }
 
-bool ignore_match(struct ignore *i, const char *path, size_t len, bool dir)
+int ignore_match(struct ignore *i, const char *path, size_t len, bool dir)
 {
 	const char *slash = memrchr(path, '/', len), *name = slash ? slash + 1 : path;
 	char joined[2 * GLOB_LEN_MAX];
@@ -208,5 +227,5 @@ bool ignore_match(struct ignore *i, const char *path, size_t len, bool dir)
 		if (r >= 0)
 			return r;
 	}
-	return false;
+	return -1;
 }

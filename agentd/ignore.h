@@ -19,9 +19,13 @@ struct ignore;
  * (NULL: none). NULL when out of memory: then the reference is gone too. */
 struct ignore *ignore_new(
 	struct ignore *up, const char *base, bool above, const char *text, size_t len);
+/* Rules that a client gave, for the top; {a,b} works in these. NULL and -EINVAL: one is broken;
+ * -ENOMEM. */
+struct ignore *ignore_globs(const char *const *globs, size_t n, int *ret);
 struct ignore *ignore_ref(struct ignore *i); /* fine on NULL, as the next */
 void ignore_unref(struct ignore *i);
 
-/* Is this path (relative to the top, no `/` at the end) left out? The directories above it are not:
- * who walks a tree asks for each on the way down. */
-bool ignore_match(struct ignore *i, const char *path, size_t len, bool dir);
+/* What the rules say of this path (relative to the top, no `/` at the end): 1: left out, 0: not
+ * (by a `!`), -1: nothing. The directories above it are not left out: who walks a tree asks for
+ * each on the way down. */
+int ignore_match(struct ignore *i, const char *path, size_t len, bool dir);

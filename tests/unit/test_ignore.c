@@ -21,7 +21,7 @@ static bool out(struct ignore *i, const char *path)
 	size_t len = strlen(path);
 	bool dir = path[len - 1] == '/';
 
-	return ignore_match(i, path, len - dir, dir);
+	return ignore_match(i, path, len - dir, dir) == 1;
 }
 
 static void test_one_file(void **state)
@@ -73,10 +73,28 @@ static void test_above(void **state)
 	ignore_unref(i);
 }
 
+static void test_given(void **state)
+{
+	static const char *const globs[] = {"*.{c,h}", "!x.c", "build/", "["};
+	int r;
+	struct ignore *i = ignore_globs(globs, 3, &r);
+
+	(void)state;
+	assert_non_null(i);
+	assert_int_equal(ignore_match(i, "a/b.h", 5, false), 1);
+	assert_int_equal(ignore_match(i, "x.c", 3, false), 0);
+	assert_int_equal(ignore_match(i, "x", 1, false), -1);
+	assert_true(out(i, "build/"));
+	ignore_unref(i);
+	assert_null(ignore_globs(globs, 4, &r));
+	assert_int_equal(r, -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_file),
-		cmocka_unit_test(test_nested), cmocka_unit_test(test_above)};
+		cmocka_unit_test(test_nested), cmocka_unit_test(test_above),
+		cmocka_unit_test(test_given)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
