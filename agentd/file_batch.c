@@ -17,10 +17,10 @@ struct file_batch {
 	struct file_many many;
 	struct unpack unpack;
 	uint64_t index, files, bytes, failed;
-	char path[BATCH_PATH_MAX + 1];
 	uint8_t *data; /* owned; of data_room */
 	size_t data_room;
 	struct jsonw w; /* what is told in the end; first the errors */
+	char path[BATCH_PATH_MAX + 1];
 	char done[STREAM_EVENT_MAX];
 };
 
@@ -83,8 +83,7 @@ static int next_record(struct file_batch *b, struct batch_head *h, struct error 
 	}
 	if (n < 0)
 		return place_error(e, ECANCELED, "batch");
-	return error_set(e, E_BAD_MESSAGE, 0, "record %llu is cut",
-		(unsigned long long)b->index);
+	return error_set(e, E_BAD_MESSAGE, 0, "record %llu is cut", (unsigned long long)b->index);
 }
 
 /* ---- writing ---- */
@@ -131,16 +130,15 @@ static int copy_data(struct file_batch *b, uint64_t left, int fd, int *ret)
 /* The path as the place understands it. */
 static bool full_path(const struct file_batch *b, char out[PATH_MAX])
 {
-	int n = b->path[0] == '/'
-			? snprintf(out, PATH_MAX, "%s", b->path)
-			: snprintf(out, PATH_MAX, "%s/%s", b->many.place.path, b->path);
+	int n = b->path[0] == '/' ? snprintf(out, PATH_MAX, "%s", b->path)
+				  : snprintf(out, PATH_MAX, "%s/%s", b->many.place.path, b->path);
 
 	return n < PATH_MAX;
 }
 
 /* A large file, or one that replaces another. data: all of it (small), or NULL: it comes. */
-static int write_atomic(struct file_batch *b, const struct batch_head *h, const uint8_t *data,
-	int *ret)
+static int write_atomic(
+	struct file_batch *b, const struct batch_head *h, const uint8_t *data, int *ret)
 {
 	struct place *p = &b->many.place;
 	mode_t mode = h->mode == BATCH_MODE_KEEP ? ATOMIC_MODE_KEEP : h->mode & 07777;
@@ -290,8 +288,7 @@ static int open_to_read(struct file_batch *b, struct stat *st)
 		return open_link(b, st);
 	if (!S_ISREG(st->st_mode)) /* to open it could be an act of its own */
 		return S_ISDIR(st->st_mode) ? -EISDIR : -ENXIO;
-	fd = openat(b->unpack.dir, name,
-		O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	fd = openat(b->unpack.dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -345,8 +342,8 @@ static int read_all_files(struct file_batch *b, struct error *e)
 		size_t len = strlen(m->paths[i]);
 
 		if (len == 0 || len > BATCH_PATH_MAX)
-			return error_set(e, E_BAD_MESSAGE, 0,
-				"\"paths\": each has 1 to %d bytes", BATCH_PATH_MAX);
+			return error_set(e, E_BAD_MESSAGE, 0, "\"paths\": each has 1 to %d bytes",
+				BATCH_PATH_MAX);
 		memcpy(b->path, m->paths[i], len + 1);
 		r = answer(b);
 	}
@@ -378,6 +375,7 @@ static void run(struct stream *s, bool writing)
 	struct error e;
 	int r;
 
+	b->path[0] = '\0';
 	file_many_begin_done(&b->w, b->done, sizeof(b->done) - DONE_REST);
 	if (writing)
 		jsonw_open(&b->w, "errors", '[');
@@ -410,19 +408,27 @@ static void release(struct stream *s)
 static int open_write(struct service_link *l, uint32_t channel, uint64_t window, struct json json,
 	struct error *e)
 {
-	static const struct stream_ops ops = {.run = run_write, .release = release};
+	static const struct file_many_kind kind = {
+		.size = sizeof(struct file_batch),
+		.zeroed = offsetof(struct file_batch, path),
+		.flags = STREAM_INPUT,
+		.ops = {.run = run_write, .release = release},
+	};
 
-	return file_many_open(l, channel, window, json, sizeof(struct file_batch), STREAM_INPUT,
-		false, &ops, e);
+	return file_many_open(l, channel, window, json, &kind, e);
 }
 
 static int open_read(struct service_link *l, uint32_t channel, uint64_t window, struct json json,
 	struct error *e)
 {
-	static const struct stream_ops ops = {.run = run_read, .release = release};
+	static const struct file_many_kind kind = {
+		.size = sizeof(struct file_batch),
+		.zeroed = offsetof(struct file_batch, path),
+		.flags = STREAM_INPUT,
+		.ops = {.run = run_read, .release = release},
+	};
 
-	return file_many_open(l, channel, window, json, sizeof(struct file_batch), STREAM_INPUT,
-		false, &ops, e);
+	return file_many_open(l, channel, window, json, &kind, e);
 }
 
 const struct file_op file_batch_write_op = {.name = "batch_write", .open = open_write};

@@ -51,21 +51,24 @@ static int write_line(struct file_list *l, const struct walk_entry *e)
 static int list(struct file_list *l, struct error *e)
 {
 	struct file_many *m = &l->many;
-	unsigned flags = WALK_STAT | (m->msg.follow ? WALK_FOLLOW : 0) |
-			 (m->msg.recursive ? 0 : WALK_FLAT);
+	unsigned flags =
+		WALK_STAT | (m->msg.follow ? WALK_FOLLOW : 0) | (m->msg.recursive ? 0 : WALK_FLAT);
 	int fd = place_open(&m->place, m->place.path, O_RDONLY | O_DIRECTORY, 0);
 	const struct walk_entry *entry;
 	struct walk walk;
+	unsigned count = 0;
 	int r;
 
 	if (fd < 0)
 		return place_error(e, -fd, m->place.path);
 	r = walk_init(&walk, fd, flags, (unsigned)m->msg.depth, &m->place);
 	while (r >= 0 && (r = walk_next(&walk, &entry)) > 0) {
-		if (m->msg.hidden || entry->name[0] != '.')
+		if (m->msg.hidden || entry->name[0] != '.') {
 			r = write_line(l, entry);
-		else
+		} else {
 			walk_skip(&walk);
+			r = file_many_check(m, &count);
+		}
 	}
 	walk_fini(&walk);
 	return r < 0 ? place_error(e, -r, m->place.path) : 0;
@@ -95,10 +98,14 @@ static void run(struct stream *s)
 static int open_list(struct service_link *l, uint32_t channel, uint64_t window, struct json json,
 	struct error *e)
 {
-	static const struct stream_ops ops = {.run = run, .release = file_many_free};
+	static const struct file_many_kind kind = {
+		.size = sizeof(struct file_list),
+		.zeroed = offsetof(struct file_list, line),
+		.flags = 0,
+		.ops = {.run = run, .release = file_many_free},
+	};
 
-	return file_many_open(
-		l, channel, window, json, sizeof(struct file_list), 0, false, &ops, e);
+	return file_many_open(l, channel, window, json, &kind, e);
 }
 
 const struct file_op file_list_op = {.name = "list", .open = open_list};

@@ -1,20 +1,21 @@
 #include "agentd/file_many.h"
 
 int file_many_open(struct service_link *l, uint32_t channel, uint64_t window, struct json json,
-	size_t size, unsigned flags, bool archive, const struct stream_ops *ops, struct error *e)
+	const struct file_many_kind *kind, struct error *e)
 {
-	struct file_many *m = calloc(1, size);
+	struct file_many *m = malloc(kind->size);
 	int r;
 
 	if (!m)
 		return error_set(e, E_FAILED, ENOMEM, "out of memory");
+	memset(m, 0, kind->zeroed);
 	r = msg_parse_tree(json.text, json.len, &m->msg, e);
-	if (r == 0 && m->msg.where.owner.kind == OWNER_ARCHIVE && !archive)
+	if (r == 0 && m->msg.where.owner.kind == OWNER_ARCHIVE && !kind->archive)
 		r = error_set(e, E_BAD_MESSAGE, 0, "\"owner\" can be \"archive\" for untar only");
 	if (r == 0)
 		r = place_init(&m->place, &m->msg.where, l->sessions->config, e);
 	if (r == 0)
-		r = stream_open(&m->stream, l, channel, window, flags, ops, e);
+		r = stream_open(&m->stream, l, channel, window, kind->flags, &kind->ops, e);
 	if (r < 0) {
 		place_fini(&m->place);
 		msg_tree_fini(&m->msg);
@@ -30,6 +31,11 @@ void file_many_free(struct stream *s)
 	place_fini(&m->place);
 	msg_tree_fini(&m->msg);
 	free(m);
+}
+
+int file_many_check(struct file_many *m, unsigned *count)
+{
+	return ++*count % 64 == 0 && stream_cancelled(&m->stream) ? -ECANCELED : 0;
 }
 
 void file_many_begin_done(struct jsonw *w, char *out, size_t size)

@@ -189,8 +189,7 @@ static int add_other(struct file_tar *t, const struct walk_entry *w)
 		t->files++;
 	}
 	if (e.type != TAR_DIR && st.st_nlink > 1) {
-		const char *known =
-			names_find_or_add(&t->names, st.st_dev, st.st_ino, t->path);
+		const char *known = names_find_or_add(&t->names, st.st_dev, st.st_ino, t->path);
 
 		if (known) {
 			e.type = TAR_HARDLINK;
@@ -202,8 +201,8 @@ static int add_other(struct file_tar *t, const struct walk_entry *w)
 
 static int add_regular(struct file_tar *t, const struct walk_entry *w)
 {
-	auto_close int fd = openat(w->dir, w->name,
-		O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	auto_close int fd =
+		openat(w->dir, w->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0) {
@@ -239,6 +238,7 @@ static int add_all(struct file_tar *t, int fd, const struct stat *st, struct err
 	const struct walk_entry *w;
 	struct tar_entry dot;
 	struct walk walk;
+	unsigned count = 0;
 	int r;
 
 	set_path(t, ".", 1, true);
@@ -251,6 +251,7 @@ static int add_all(struct file_tar *t, int fd, const struct stat *st, struct err
 	while (r >= 0 && (r = walk_next(&walk, &w)) > 0) {
 		if (!w->err && excluded(t, w)) {
 			walk_skip(&walk);
+			r = file_many_check(&t->many, &count);
 		} else if (w->err) {
 			leave_out(t, w->path, -w->err);
 		} else if (!set_path(t, w->path, w->path_len, false)) {
@@ -332,9 +333,14 @@ static void release(struct stream *s)
 static int open_tar(struct service_link *l, uint32_t channel, uint64_t window, struct json json,
 	struct error *e)
 {
-	static const struct stream_ops ops = {.run = run, .release = release};
+	static const struct file_many_kind kind = {
+		.size = sizeof(struct file_tar),
+		.zeroed = offsetof(struct file_tar, path),
+		.flags = 0,
+		.ops = {.run = run, .release = release},
+	};
 
-	return file_many_open(l, channel, window, json, sizeof(struct file_tar), 0, false, &ops, e);
+	return file_many_open(l, channel, window, json, &kind, e);
 }
 
 const struct file_op file_tar_op = {.name = "tar", .open = open_tar};

@@ -19,8 +19,8 @@ struct file_untar {
 	bool dropping; /* the data that comes belongs to nothing */
 	uint64_t files, dirs, bytes, skipped;
 	uint64_t left; /* of the data of this entry */
-	char path[TAR_NAME_MAX + 1], link[TAR_NAME_MAX + 1];
 	size_t small_len;
+	char path[TAR_NAME_MAX + 1], link[TAR_NAME_MAX + 1];
 	uint8_t small[UNPACK_SMALL];
 };
 
@@ -159,8 +159,7 @@ static int add_entry(struct file_untar *f, struct error *e)
 		return r;
 	case TAR_CHAR:
 	case TAR_BLOCKDEV:
-	case TAR_FIFO:
-		return add_node(f);
+	case TAR_FIFO: return add_node(f);
 	case TAR_OTHER: f->skipped++; break;
 	}
 	return 0;
@@ -223,6 +222,7 @@ static int untar(struct file_untar *f, struct error *e)
 	if (r < 0)
 		return place_error(e, -r, p->path);
 	tar_reader_init(&f->reader);
+	f->path[0] = '\0';
 	r = read_archive(f, e);
 	tar_reader_fini(&f->reader);
 	unpack_fini(&f->unpack);
@@ -255,10 +255,15 @@ static void run(struct stream *s)
 static int open_untar(struct service_link *l, uint32_t channel, uint64_t window, struct json json,
 	struct error *e)
 {
-	static const struct stream_ops ops = {.run = run, .release = file_many_free};
+	static const struct file_many_kind kind = {
+		.size = sizeof(struct file_untar),
+		.zeroed = offsetof(struct file_untar, path),
+		.flags = STREAM_INPUT,
+		.archive = true,
+		.ops = {.run = run, .release = file_many_free},
+	};
 
-	return file_many_open(l, channel, window, json, sizeof(struct file_untar), STREAM_INPUT,
-		true, &ops, e);
+	return file_many_open(l, channel, window, json, &kind, e);
 }
 
 const struct file_op file_untar_op = {.name = "untar", .open = open_untar};

@@ -81,8 +81,8 @@ static int open_beneath(const struct unpack *u, const char *path, int flags)
 static int free_path(const struct unpack *u, const char *path, char out[PATH_MAX])
 {
 	bool absolute = path[0] == '/';
-	int n = snprintf(out, PATH_MAX, "%s%s%s", absolute ? "" : u->place->path,
-		absolute ? "" : "/", path);
+	int n = snprintf(
+		out, PATH_MAX, "%s%s%s", absolute ? "" : u->place->path, absolute ? "" : "/", path);
 
 	return n >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
@@ -182,8 +182,7 @@ int unpack_enter(struct unpack *u, const char *path, bool make, const char **ret
 /* ---- what new entries get ---- */
 
 /* Whose a new entry of u->dir is to be; false: that is whose it is already. */
-static bool owner_for(
-	const struct unpack *u, const struct unpack_meta *m, uid_t *uid, gid_t *gid)
+static bool owner_for(const struct unpack *u, const struct unpack_meta *m, uid_t *uid, gid_t *gid)
 {
 	gid_t own_gid = u->dir_setgid ? u->dir_gid : u->fsgid;
 
@@ -239,20 +238,34 @@ static int settle(const struct unpack *u, int fd, const struct unpack_meta *m)
 	return m->timed && futimens(fd, times) < 0 ? -errno : 0;
 }
 
-/* The same for what has no descriptor; links have no mode. */
-static int settle_at(const struct unpack *u, const char *name, const struct unpack_meta *m)
+/* The same for what was just made under this name. Whoever may write to the directory may have put
+ * something else there meanwhile, even another name of a file that is not theirs: what is given
+ * away is what was looked at, and of the type that was made. */
+static int settle_at(
+	const struct unpack *u, const char *name, mode_t type, const struct unpack_meta *m)
 {
+	auto_close int fd = openat(u->dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	struct timespec times[2];
+	struct stat st;
 	uid_t uid;
 	gid_t gid;
+	int r = 0;
 
-	if (owner_for(u, m, &uid, &gid) &&
-		fchownat(u->dir, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 && errno != EPERM)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
+	if ((st.st_mode & S_IFMT) != type)
+		return -ESTALE;
+	if (owner_for(u, m, &uid, &gid) && fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0 &&
+		errno != EPERM)
+		return -errno;
+	if (type == S_IFDIR) /* the rest comes when it is full */
+		return 0;
+	if (type != S_IFLNK && mode_for(u, m) & u->mask)
+		r = place_chmod(fd, mode_for(u, m) & 0777);
 	times_for(m, times);
-	if (m->timed && utimensat(u->dir, name, times, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
-	return 0;
+	if (r == 0 && m->timed && utimensat(u->dir, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+		r = -errno;
+	return r;
 }
 
 /* ---- files ---- */
@@ -407,7 +420,7 @@ int unpack_symlink(
 
 	if (r == 0)
 		r = make_replacing(u, &(struct making){.symlink = target}, name);
-	return r < 0 ? r : settle_at(u, name, meta);
+	return r < 0 ? r : settle_at(u, name, S_IFLNK, meta);
 }
 
 int unpack_node(struct unpack *u, const char *path, const struct unpack_meta *meta, dev_t dev)
@@ -418,9 +431,7 @@ int unpack_node(struct unpack *u, const char *path, const struct unpack_meta *me
 
 	if (r == 0)
 		r = make_replacing(u, &(struct making){.mode = mode, .dev = dev}, name);
-	if (r == 0 && mode & u->mask && fchmodat(u->dir, name, mode & 0777, 0) < 0)
-		r = -errno;
-	return r < 0 ? r : settle_at(u, name, meta);
+	return r < 0 ? r : settle_at(u, name, meta->mode & S_IFMT, meta);
 }
 
 int unpack_hardlink(struct unpack *u, const char *path, const char *target)
@@ -432,8 +443,8 @@ int unpack_hardlink(struct unpack *u, const char *path, const char *target)
 
 	if (r < 0)
 		return r;
-	return make_replacing(u,
-		&(struct making){.target_dir = fd, .target = slash ? slash + 1 : target}, name);
+	return make_replacing(
+		u, &(struct making){.target_dir = fd, .target = slash ? slash + 1 : target}, name);
 }
 
 /* ---- directories ---- */
@@ -480,8 +491,6 @@ int unpack_dir(struct unpack *u, const char *path, const struct unpack_meta *met
 	mode_t mode = (meta->mode & 0777) | 0700; /* so that it can be filled */
 	const char *name;
 	int made = 0, r;
-	uid_t uid;
-	gid_t gid;
 
 	if (*path) {
 		r = unpack_enter(u, path, true, &name);
@@ -490,11 +499,9 @@ int unpack_dir(struct unpack *u, const char *path, const struct unpack_meta *met
 		made = mkdirat(u->dir, name, mode) < 0 ? -errno : 1;
 		if (made == -EEXIST)
 			made = merge_or_replace(u, path, name, mode);
-		if (made < 0)
-			return made;
-		if (made > 0 && owner_for(u, meta, &uid, &gid) &&
-			fchownat(u->dir, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 && errno != EPERM)
-			return -errno;
+		r = made > 0 ? settle_at(u, name, S_IFDIR, meta) : made;
+		if (r < 0)
+			return r;
 	}
 	r = keep_for_later(u, path, meta);
 	return r < 0 ? r : made;

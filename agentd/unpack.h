@@ -1,6 +1,6 @@
 /*
- * unpack.h - files, directories and links made below one directory, by paths that nobody need trust.
- * Workers only (T), between place_enter() and place_leave().
+ * unpack.h - files, directories and links made below one directory, by paths that nobody need
+ * trust. Workers only (T), between place_enter() and place_leave().
  *
  * A path is resolved by openat2(RESOLVE_BENEATH) from the directory, so that neither ".." nor a
  * link, nor one that appears in a race, leads out of it. (With `free` paths are the place's to
@@ -13,9 +13,9 @@
 
 #include "agentd/atomic.h"
 
-#define UNPACK_SMALL     (64 * 1024) /* what unpack_file() takes at once */
-#define UNPACK_DIRS_MAX  (64 * 1024 * 1024) /* bytes kept of directories until the end */
-#define UNPACK_PATH_MAX  4096
+#define UNPACK_SMALL    (64 * 1024)        /* what unpack_file() takes at once */
+#define UNPACK_DIRS_MAX (64 * 1024 * 1024) /* bytes kept of directories until the end */
+#define UNPACK_PATH_MAX 4096
 
 /* What a new entry is to have. */
 struct unpack_meta {

@@ -8,8 +8,8 @@
 #define STRIP_MAX 1000
 #define DEPTH_MAX 512
 
-static int read_strings(struct msg_reader *r, const char *name, size_t max, const char ***ret,
-	size_t *ret_n)
+static int read_strings(
+	struct msg_reader *r, const char *name, size_t max, const char ***ret, size_t *ret_n)
 {
 	const cJSON *array = cJSON_GetObjectItemCaseSensitive(r->root, name), *item;
 	size_t n;

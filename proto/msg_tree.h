@@ -50,5 +50,6 @@ static inline void batch_head_put(uint8_t out[BATCH_HEAD], const struct batch_he
 
 static inline struct batch_head batch_head_get(const uint8_t in[BATCH_HEAD])
 {
-	return (struct batch_head){get_u64(in), get_u32(in + 8), get_u16(in + 12), get_u16(in + 14)};
+	return (struct batch_head){
+		get_u64(in), get_u32(in + 8), get_u16(in + 12), get_u16(in + 14)};
 }
