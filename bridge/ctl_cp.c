@@ -261,8 +261,8 @@ static void send_one(struct cp *x)
 
 /* ---- down: a file ---- */
 
-/* Where the file is to be, behind a link that is there already. False: it has been said why not. */
-static bool begin_local(struct cp *x, mode_t mode)
+/* Where the file is to be, behind a link that is there already. */
+static int begin_whole(struct cp *x, mode_t mode)
 {
 	char *real = realpath(x->to, NULL);
 	char *path = real ? real : strdup(x->to);
@@ -275,12 +275,23 @@ static bool begin_local(struct cp *x, mode_t mode)
 	if (slash)
 		*slash = '\0';
 	dir = open(!slash ? "." : *path ? path : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = dir < 0 ? -errno
-		    : local_file_begin(&x->local, dir, slash ? slash + 1 : path, mode, true);
+	r = dir < 0 ? -errno : local_file_begin(&x->local, dir, slash ? slash + 1 : path, mode);
 	free(path);
+	return r;
+}
+
+static void begin_local(struct cp *x, mode_t mode)
+{
+	struct stat st;
+	bool there = stat(x->to, &st) == 0;
+	int r;
+
+	if (there && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		r = local_file_direct(&x->local, x->to);
+	else
+		r = begin_whole(x, mode);
 	if (r < 0)
 		fail(x, "cannot write %s: %s", x->to, strerror(-r));
-	return r == 0;
 }
 
 static void on_entry(struct remote_file *f, const struct msg_file_event *m)

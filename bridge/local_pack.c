@@ -8,6 +8,7 @@
 
 struct pack {
 	FTS *fts;
+	FTSENT *first; /* read at once: fts_close() of what was never read leaks */
 	size_t prefix; /* of fts's paths, which the archive does not have */
 	local_tree_fn complain;
 	void *ctx;
@@ -37,6 +38,7 @@ struct pack *pack_new(const char *dir, local_tree_fn complain, void *ctx)
 		free(p);
 		return NULL;
 	}
+	p->first = fts_read(p->fts);
 	return p;
 }
 
@@ -166,7 +168,7 @@ static size_t put_some(struct pack *p, uint8_t *out, size_t size)
 		memset(out, 0, n);
 		return n;
 	}
-	f = fts_read(p->fts);
+	f = p->first ? take_ptr(&p->first) : fts_read(p->fts);
 	if (f)
 		return put_entry(p, f, out);
 	p->over = true;

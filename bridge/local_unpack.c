@@ -161,9 +161,7 @@ static int make(struct unpack *u, const struct tar_entry *e, const char *path)
 	if (dir < 0)
 		return dir;
 	switch (e->type) {
-	case TAR_FILE:
-		u->left = e->size;
-		return local_file_begin(&u->file, dir, name, e->mode, false);
+	case TAR_FILE: u->left = e->size; return local_file_begin(&u->file, dir, name, e->mode);
 	case TAR_DIR: return make_dir(u, dir, name, path);
 	case TAR_SYMLINK: return make_link(dir, name, e->link);
 	case TAR_HARDLINK: return make_hard_link(u, dir, name, e->link);
