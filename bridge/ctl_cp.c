@@ -267,10 +267,15 @@ static int begin_whole(struct cp *x, mode_t mode)
 	char *real = realpath(x->to, NULL);
 	char *path = real ? real : strdup(x->to);
 	auto_close int dir = -1;
+	struct stat st;
 	char *slash;
 	int r;
 
 	ASSERT(path);
+	if (!real && lstat(path, &st) == 0) { /* a link that leads nowhere, or not to be looked at */
+		free(path);
+		return -ENOENT;
+	}
 	slash = strrchr(path, '/');
 	if (slash)
 		*slash = '\0';

@@ -115,13 +115,21 @@ def test_cp_modes(agent, here, there):
 
 def test_cp_to_what_is_no_file(agent, there, here):
     (there / "f").write_bytes(b"to stdout")
-    code, out, err = ctl(agent, "cp", f":{there}/f", "/dev/stdout")
+    os.symlink("/proc/self/fd/1", here / "out")
+    code, out, err = ctl(agent, "cp", f":{there}/f", here / "out")
     assert (code, out) == (0, b"to stdout"), err
-    assert ctl(agent, "cp", f":{there}/f", "/dev/null")[0] == 0
+    assert (here / "out").is_symlink()
+    os.mkfifo(here / "fifo")
+    reader = subprocess.Popen(["cat", here / "fifo"], stdout=subprocess.PIPE)
+    fine(agent, "cp", f":{there}/f", here / "fifo")
+    assert reader.communicate()[0] == b"to stdout"
     os.symlink(here / "real", here / "link")
     (here / "real").write_text("old")
     fine(agent, "cp", f":{there}/f", here / "link")
     assert (here / "link").is_symlink() and (here / "real").read_bytes() == b"to stdout"
+    os.symlink("nowhere", here / "dangling")
+    assert ctl(agent, "cp", f":{there}/f", here / "dangling")[0] == 1
+    assert (here / "dangling").is_symlink() and not (here / "nowhere").exists()
 
 
 def test_cp_of_proc(agent, here):
@@ -220,7 +228,7 @@ def test_cp_r_is_not_led_astray(agent, here, there):
     assert code == 0, err
     os.rename(here / "copy", here / "src")
     code, _, err = ctl(agent, "cp", "-r", f":{there}/src", here)
-    assert code == 1 and b"d is left out" in err and os.listdir(here / "outside") == []
+    assert code == 1 and b"d/ is left out" in err and os.listdir(here / "outside") == []
 
 
 def test_cp_leaves_no_half_file(agent, here, there):
