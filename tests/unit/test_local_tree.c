@@ -73,32 +73,32 @@ static int tear_down(void **state)
 /* All of it at once; the caller frees. */
 static uint8_t *packed(const char *dir, size_t *len)
 {
-	struct pack *p = pack_new(in_top(dir), complain, NULL);
+	struct local_pack *p = local_pack_new(in_top(dir), complain, NULL);
 	uint8_t *all = malloc(MIB);
 	size_t n;
 
 	assert_non_null(p);
 	*len = 0;
-	while ((n = pack_read(p, all + *len, PACK_MIN)) > 0)
+	while ((n = local_pack_read(p, all + *len, LOCAL_PACK_MIN)) > 0)
 		*len += n;
-	assert_int_equal(pack_read(p, all, PACK_MIN), 0);
-	pack_free(p);
+	assert_int_equal(local_pack_read(p, all, LOCAL_PACK_MIN), 0);
+	local_pack_free(p);
 	assert_int_equal(*len % TAR_BLOCK, 0);
 	return all;
 }
 
 static int unpacked(const char *dir, const uint8_t *data, size_t len, size_t piece)
 {
-	struct unpack *u = unpack_new(in_top(dir), complain, NULL);
+	struct local_unpack *u = local_unpack_new(in_top(dir), complain, NULL);
 	struct error e;
 	int r = 0;
 
 	assert_non_null(u);
 	for (size_t at = 0; at < len && r == 0; at += piece)
-		r = unpack_write(u, data + at, min_of(piece, len - at), &e);
+		r = local_unpack_write(u, data + at, min_of(piece, len - at), &e);
 	if (r == 0)
-		r = unpack_end(u, &e);
-	unpack_free(u);
+		r = local_unpack_end(u, &e);
+	local_unpack_free(u);
 	return r;
 }
 
@@ -206,7 +206,7 @@ static void test_cut(void **state)
 /* Its size is said already: the archive stays one. */
 static void test_shrinks(void **state)
 {
-	struct pack *p;
+	struct local_pack *p;
 	auto_free uint8_t *tar = malloc(MIB);
 	size_t len = 0, n;
 
@@ -214,13 +214,13 @@ static void test_shrinks(void **state)
 	mkdir(in_top("s"), 0755);
 	put("s/f", "a file of some bytes", 0644);
 	complaints = 0;
-	p = pack_new(in_top("s"), complain, NULL);
+	p = local_pack_new(in_top("s"), complain, NULL);
 	assert_non_null(p);
-	len = pack_read(p, tar, PACK_MIN); /* the directory, perhaps the file's head */
+	len = local_pack_read(p, tar, LOCAL_PACK_MIN); /* the directory, perhaps the file's head */
 	assert_int_equal(truncate(in_top("s/f"), 3), 0);
-	while ((n = pack_read(p, tar + len, PACK_MIN)) > 0)
+	while ((n = local_pack_read(p, tar + len, LOCAL_PACK_MIN)) > 0)
 		len += n;
-	pack_free(p);
+	local_pack_free(p);
 	assert_int_equal(unpacked("s2", tar, len, 512), 0);
 }
 
