@@ -292,7 +292,7 @@ static int clear_dir(const struct unpack *u, const char *name)
 {
 	if (unlinkat(u->dir, name, AT_REMOVEDIR) == 0 || errno == ENOTDIR || errno == ENOENT)
 		return 0;
-	return -EISDIR;
+	return errno == ENOTEMPTY || errno == EEXIST || errno == EBUSY ? -EISDIR : -errno;
 }
 
 int unpack_begin(struct unpack *u, const char *path, const struct unpack_meta *meta)

@@ -157,7 +157,7 @@ static void test_arrays(void **state)
 
 		for (size_t k = 0; k < c[i].n; k++)
 			p += sprintf(p, "%s%s", k ? "," : "", c[i].element);
-		strcpy(p, "]}");
+		sprintf(p, "]}");
 		assert_int_equal(parse(c[i].op, json) == 0, c[i].good);
 	}
 	msg_file_request_fini(&m);
