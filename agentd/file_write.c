@@ -344,7 +344,7 @@ static struct file_write *file_write_new(
 		memcpy(f->digest, m->digest, SHA256_HEX);
 	f->fd = f->atomic.fd = f->atomic.dir = -1;
 	sha256_init(&f->sha);
-	if (place_init(&f->place, &m->where, config, e) < 0) {
+	if (place_init_lone(&f->place, &m->where, config, e) < 0) {
 		free(f);
 		return NULL;
 	}
