@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "agentd/sessions.h"
+#include "agentd/watch_tree.h"
 #include "agentd/workers.h"
 #include "proto/mux.h"
 
@@ -22,6 +23,7 @@ struct service_link {
 	struct mux *mux;
 	struct sessions *sessions;
 	struct workers *workers;
+	struct watches *watches;
 	struct list replies; /* of requests that are still being worked on */
 	const struct service_host *host;
 	void *host_ctx;

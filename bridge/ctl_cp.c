@@ -36,10 +36,10 @@ struct cp {
 	uint64_t size, moved;
 	mode_t mode; /* up: of a file */
 	bool sized, failed;
-	struct local_file local; /* down: written to */
-	struct pack *pack;       /* up, a directory */
-	struct unpack *unpack;   /* down, a directory */
-	uint8_t *chunk;          /* owned; of CHUNK */
+	struct local_file local;     /* down: written to */
+	struct local_pack *pack;     /* up, a directory */
+	struct local_unpack *unpack; /* down, a directory */
+	uint8_t *chunk;              /* owned; of CHUNK */
 };
 
 static void go_on(struct cp *x);
@@ -51,8 +51,8 @@ static void clean_up(struct cp *x)
 	remote_file_close(&x->file);
 	local_file_abort(&x->local);
 	close_fd(&x->fd);
-	pack_free(take_ptr(&x->pack));
-	unpack_free(take_ptr(&x->unpack));
+	local_pack_free(take_ptr(&x->pack));
+	local_unpack_free(take_ptr(&x->unpack));
 	free(take_ptr(&x->from));
 	free(take_ptr(&x->to));
 }
@@ -162,7 +162,7 @@ static ssize_t read_some(struct cp *x, size_t room)
 	ssize_t n;
 
 	if (x->pack)
-		return (ssize_t)pack_read(x->pack, x->chunk, want);
+		return (ssize_t)local_pack_read(x->pack, x->chunk, want);
 	if (x->sized)
 		want = (size_t)min_of((uint64_t)want, x->size - x->moved);
 	do
@@ -226,7 +226,7 @@ static void send_dir(struct cp *x)
 		fail(x, "%s is a directory (-r)", x->from);
 		return;
 	}
-	x->pack = pack_new(x->from, complain, x);
+	x->pack = local_pack_new(x->from, complain, x);
 	x->sized = false;
 	x->mode = 0;
 	if (!x->pack)
@@ -261,26 +261,43 @@ static void send_one(struct cp *x)
 
 /* ---- down: a file ---- */
 
-/* Where the file is to be, behind a link that is there already. False: it has been said why not. */
-static bool begin_local(struct cp *x, mode_t mode)
+/* Where the file is to be, behind a link that is there already. */
+static int begin_whole(struct cp *x, mode_t mode)
 {
 	char *real = realpath(x->to, NULL);
 	char *path = real ? real : strdup(x->to);
 	auto_close int dir = -1;
+	struct stat st;
 	char *slash;
 	int r;
 
 	ASSERT(path);
+	if (!real &&
+		lstat(path, &st) == 0) { /* a link that leads nowhere, or not to be looked at */
+		free(path);
+		return -ENOENT;
+	}
 	slash = strrchr(path, '/');
 	if (slash)
 		*slash = '\0';
 	dir = open(!slash ? "." : *path ? path : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = dir < 0 ? -errno
-		    : local_file_begin(&x->local, dir, slash ? slash + 1 : path, mode, true);
+	r = dir < 0 ? -errno : local_file_begin(&x->local, dir, slash ? slash + 1 : path, mode);
 	free(path);
+	return r;
+}
+
+static void begin_local(struct cp *x, mode_t mode)
+{
+	struct stat st;
+	bool there = stat(x->to, &st) == 0;
+	int r;
+
+	if (there && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		r = local_file_direct(&x->local, x->to);
+	else
+		r = begin_whole(x, mode);
 	if (r < 0)
 		fail(x, "cannot write %s: %s", x->to, strerror(-r));
-	return r == 0;
 }
 
 static void on_entry(struct remote_file *f, const struct msg_file_event *m)
@@ -354,7 +371,7 @@ static void on_tar_data(struct remote_file *f, uint64_t off, const uint8_t *data
 	struct error e;
 
 	(void)off;
-	if (unpack_write(x->unpack, data, len, &e) < 0) {
+	if (local_unpack_write(x->unpack, data, len, &e) < 0) {
 		fail(x, "cannot unpack %s: %s", x->from, e.message);
 		return;
 	}
@@ -371,7 +388,7 @@ static void on_tar_close(struct remote_file *f, const struct error *error)
 		fail_remote(x, "read", x->from, error);
 		return;
 	}
-	if (unpack_end(x->unpack, &e) < 0) {
+	if (local_unpack_end(x->unpack, &e) < 0) {
 		fail(x, "cannot unpack %s: %s", x->from, e.message);
 		return;
 	}
@@ -395,7 +412,7 @@ static void fetch(struct cp *x, bool is_dir)
 	} else if (!x->ctl->options.recursive) {
 		fail(x, "%s is a directory (-r)", x->from);
 	} else {
-		x->unpack = unpack_new(x->to, complain, x);
+		x->unpack = local_unpack_new(x->to, complain, x);
 		if (!x->unpack)
 			fail(x, "cannot write %s: %s", x->to, strerror(errno));
 		else

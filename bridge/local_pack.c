@@ -6,8 +6,9 @@
 
 #include "bridge/local_tree.h"
 
-struct pack {
+struct local_pack {
 	FTS *fts;
+	FTSENT *first; /* read at once: fts_close() of what was never read leaks */
 	size_t prefix; /* of fts's paths, which the archive does not have */
 	local_tree_fn complain;
 	void *ctx;
@@ -19,10 +20,10 @@ struct pack {
 	bool over;
 };
 
-struct pack *pack_new(const char *dir, local_tree_fn complain, void *ctx)
+struct local_pack *local_pack_new(const char *dir, local_tree_fn complain, void *ctx)
 {
 	char *const paths[] = {(char *)dir, NULL};
-	struct pack *p = calloc(1, sizeof(*p));
+	struct local_pack *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return NULL;
@@ -37,10 +38,11 @@ struct pack *pack_new(const char *dir, local_tree_fn complain, void *ctx)
 		free(p);
 		return NULL;
 	}
+	p->first = fts_read(p->fts);
 	return p;
 }
 
-void pack_free(struct pack *p)
+void local_pack_free(struct local_pack *p)
 {
 	if (!p)
 		return;
@@ -50,7 +52,7 @@ void pack_free(struct pack *p)
 	free(p);
 }
 
-static const char *name_of(const struct pack *p, const FTSENT *f)
+static const char *name_of(const struct local_pack *p, const FTSENT *f)
 {
 	const char *name = f->fts_path + min_of(p->prefix, (size_t)f->fts_pathlen);
 
@@ -58,7 +60,7 @@ static const char *name_of(const struct pack *p, const FTSENT *f)
 	return *name ? name : ".";
 }
 
-static size_t put_head(struct pack *p, const FTSENT *f, struct tar_entry *e, uint8_t *out)
+static size_t put_head(struct local_pack *p, const FTSENT *f, struct tar_entry *e, uint8_t *out)
 {
 	const struct stat *st = f->fts_statp;
 
@@ -77,7 +79,7 @@ static size_t put_head(struct pack *p, const FTSENT *f, struct tar_entry *e, uin
 	return tar_head(e, out);
 }
 
-static size_t put_file(struct pack *p, const FTSENT *f, uint8_t *out)
+static size_t put_file(struct local_pack *p, const FTSENT *f, uint8_t *out)
 {
 	struct tar_entry e = {.type = TAR_FILE, .size = (uint64_t)f->fts_statp->st_size};
 	auto_close int fd = open(f->fts_accpath, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -99,7 +101,7 @@ static size_t put_file(struct pack *p, const FTSENT *f, uint8_t *out)
 	return n;
 }
 
-static size_t put_link(struct pack *p, const FTSENT *f, uint8_t *out)
+static size_t put_link(struct local_pack *p, const FTSENT *f, uint8_t *out)
 {
 	char target[TAR_NAME_MAX + 1];
 	struct tar_entry e = {.type = TAR_SYMLINK, .link = target};
@@ -113,7 +115,7 @@ static size_t put_link(struct pack *p, const FTSENT *f, uint8_t *out)
 	return put_head(p, f, &e, out);
 }
 
-static size_t put_entry(struct pack *p, const FTSENT *f, uint8_t *out)
+static size_t put_entry(struct local_pack *p, const FTSENT *f, uint8_t *out)
 {
 	struct tar_entry dir = {.type = TAR_DIR}, fifo = {.type = TAR_FIFO};
 
@@ -135,7 +137,7 @@ static size_t put_entry(struct pack *p, const FTSENT *f, uint8_t *out)
 }
 
 /* Bytes of the file under way; those that are gone are zeros, as their number was said. */
-static size_t put_data(struct pack *p, uint8_t *out, size_t size)
+static size_t put_data(struct local_pack *p, uint8_t *out, size_t size)
 {
 	size_t want = (size_t)min_of(p->left, (uint64_t)size);
 	ssize_t n = p->cut ? 0 : read(p->fd, out, want);
@@ -152,7 +154,7 @@ static size_t put_data(struct pack *p, uint8_t *out, size_t size)
 	return (size_t)n;
 }
 
-static size_t put_some(struct pack *p, uint8_t *out, size_t size)
+static size_t put_some(struct local_pack *p, uint8_t *out, size_t size)
 {
 	const FTSENT *f;
 	size_t n;
@@ -166,7 +168,7 @@ static size_t put_some(struct pack *p, uint8_t *out, size_t size)
 		memset(out, 0, n);
 		return n;
 	}
-	f = fts_read(p->fts);
+	f = p->first ? take_ptr(&p->first) : fts_read(p->fts);
 	if (f)
 		return put_entry(p, f, out);
 	p->over = true;
@@ -174,11 +176,11 @@ static size_t put_some(struct pack *p, uint8_t *out, size_t size)
 	return TAR_END_BLOCK;
 }
 
-size_t pack_read(struct pack *p, uint8_t *out, size_t size)
+size_t local_pack_read(struct local_pack *p, uint8_t *out, size_t size)
 {
 	size_t n = 0;
 
-	while (!p->over && size - n >= PACK_MIN)
+	while (!p->over && size - n >= LOCAL_PACK_MIN)
 		n += put_some(p, out + n, size - n);
 	return n;
 }

@@ -5,9 +5,9 @@
 set -eu
 
 packages="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev musl-tools
-	libuv1-dev libcjson-dev libllhttp-dev libcmocka-dev libwslay-dev
+	libuv1-dev libcjson-dev libpcre2-dev libllhttp-dev libcmocka-dev libwslay-dev
 	clang clang-format clang-tidy libclang-rt-dev python3 python3-pytest"
-sources="libuv1 cjson" # compiled into the static build, see cmake/third_party.cmake
+sources="libuv1 cjson pcre2" # compiled into the static build, see cmake/third_party.cmake
 third_party=build/third-party
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -113,10 +113,19 @@ unpack_sources()
 	mv "$third_party.new" "$third_party"
 }
 
+# Whether every source is there.
+complete()
+{
+	for s in $sources; do
+		set -- "$third_party/$s"-*/
+		[ -d "$1" ] || return 1
+	done
+}
+
 mkdir -p build
 missing=$(missing)
 [ -z "$missing" ] || install_packages
-if [ ! -d "$third_party" ]; then
+if ! complete; then
 	unpack_sources || {
 		# Perhaps the lists are older than the mirror, or were never fetched.
 		as_root apt-get update
