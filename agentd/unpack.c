@@ -201,7 +201,7 @@ bool unpack_owner(const struct unpack *u, const struct unpack_meta *m, uid_t *ui
 
 mode_t unpack_mode(const struct unpack *u, const struct unpack_meta *m)
 {
-	return m->mode & (u->place->owner.kind == OWNER_ARCHIVE ? 07777 : 01777);
+	return m->mode & (u->free || u->place->owner.kind == OWNER_ARCHIVE ? 07777 : 01777);
 }
 
 void unpack_times(const struct unpack_meta *m, struct timespec ret[2])
@@ -308,19 +308,36 @@ static int replace_file(struct unpack *u, const char *path, const struct unpack_
 	return unpack_commit(u);
 }
 
-int unpack_file(struct unpack *u, const char *path, const struct unpack_meta *meta,
-	const void *data, size_t len, bool replace)
+/* Opens a new file. The directory used last may have been removed meanwhile: then once more. */
+static int create(struct unpack *u, const char *path, mode_t mode, const char **name)
 {
-	auto_close int fd = -1;
-	const char *name;
-	int r = unpack_enter(u, path, true, &name);
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	int r = unpack_enter(u, path, true, name), fd;
 
 	if (r < 0)
 		return r;
-	fd = openat(u->dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-		meta->mode & 0777);
+	fd = openat(u->dir, *name, flags, mode & 0777);
+	if (fd < 0 && errno == ENOENT) {
+		close_fd(&u->dir);
+		r = unpack_enter(u, path, true, name);
+		if (r < 0)
+			return r;
+		fd = openat(u->dir, *name, flags, mode & 0777);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+int unpack_file(struct unpack *u, const char *path, const struct unpack_meta *meta,
+	const void *data, size_t len, bool replace)
+{
+	const char *name;
+	auto_close int fd = create(u, path, meta->mode, &name);
+	int r;
+
+	if (fd == -EEXIST && replace)
+		return replace_file(u, path, meta, data, len);
 	if (fd < 0)
-		return errno == EEXIST && replace ? replace_file(u, path, meta, data, len) : -errno;
+		return fd;
 	r = unpack_write(fd, data, len);
 	if (r == 0)
 		r = settle(u, fd, meta);

@@ -157,9 +157,13 @@ static int keep_for_later(struct unpack *u, const char *path, const struct unpac
 static int merge_or_replace(struct unpack *u, const char *path, const char *name, mode_t mode)
 {
 	auto_close int fd = unpack_open_dir(u, path);
+	struct stat st;
 
-	if (fd >= 0)
+	if (fd >= 0 && fstat(fd, &st) == 0) {
+		if ((st.st_mode & 0700) != 0700) /* as a new one: it is closed at the end */
+			place_chmod(fd, (st.st_mode & 07777) | 0700);
 		return 0;
+	}
 	if (unlinkat(u->dir, name, 0) < 0)
 		return -errno;
 	return mkdirat(u->dir, name, mode) < 0 ? -errno : 1;

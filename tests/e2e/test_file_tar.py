@@ -367,6 +367,27 @@ def test_as_user(agent, link, tree):
         untar(link, tree / "mine", data, user="nobody")
 
 
+@pytest.mark.own_agent
+def test_agent_without_privileges(start_agent, tree):
+    """As an ordinary user: everything is its own, nothing else differs."""
+    fill(tree / "a")
+    subprocess.run(["chown", "-Rh", f"{NOBODY}:{NOBODY}", tree / "a"], check=True)
+    (tree / "out").mkdir()
+    os.chown(tree / "out", NOBODY, NOBODY)
+    agent = start_agent(user=NOBODY)
+    link = agent.connect()
+    data = tar(link, tree / "a").data
+    want = snapshot(tree / "a")
+    for owner in ("parent", "self", "archive", f"{NOBODY}:{NOBODY}", "0:0"):
+        for _ in range(2):  # into nothing, and over what is there
+            untar(link, tree / "out" / owner[0], data, owner=owner)
+        found = snapshot(tree / "out" / owner[0])
+        assert {**found, b"": want[b""]} == want  # the top was there the second time
+    untar(link, tree / "out" / "dev", archive({"name": "n", "type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 3},
+                                              {"name": "s", "mode": 0o4755, "uid": 0}), owner="archive")
+    assert snapshot(tree / "out" / "dev")[b"s"][1] == 0o755, "set-user of a user that was not meant"
+
+
 def test_replacing(agent, link, tree):
     """What is there gives way; what a link points to is left alone."""
     out = tree / "out"
@@ -586,7 +607,7 @@ def test_client_goes_away_in_the_middle(agent, tree):
     """At any byte of an upload: what has a name is whole, and nothing else is there."""
     sizes = {f"f{i}": size for i, size in enumerate([10, 70000, 65536, 0, 300000, 5000, 65537])}
     data = archive(*[(name, b"x" * size) for name, size in sizes.items()])
-    idle = agent.settled_fds()
+    idle, memory = agent.settled_fds(), agent.memory_kib()
     for seed in range(25):
         link = agent.connect(cut_after=random.Random(seed).randrange(2000, len(data)))
         out = tree / f"out{seed}"
@@ -596,6 +617,7 @@ def test_client_goes_away_in_the_middle(agent, tree):
         eventually(lambda: agent.fds() <= idle, "the operation to end")
         for name in os.listdir(out) if out.exists() else []:
             assert (out / name).stat().st_size == sizes[name], name
+    assert agent.memory_kib() - memory < 4096
 
 
 def test_client_closes(agent, link, tree):
