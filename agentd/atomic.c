@@ -87,7 +87,7 @@ static int find_target(struct atomic *a, const char *given, struct stat *st)
 	return -ELOOP;
 }
 
-static void hidden_name(char name[24])
+void atomic_hidden_name(char name[24])
 {
 	uint64_t v;
 
@@ -104,7 +104,7 @@ static int open_new(struct atomic *a)
 	if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL && errno != ENOENT)
 		return -errno;
 	for (int i = 0; i < NAMES_MAX; i++) {
-		hidden_name(a->temp);
+		atomic_hidden_name(a->temp);
 		a->fd = openat(
 			a->dir, a->temp, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0600);
 		if (a->fd >= 0)
@@ -114,6 +114,17 @@ static int open_new(struct atomic *a)
 	}
 	a->temp[0] = '\0';
 	return -errno;
+}
+
+static void set_mode(struct atomic *a, mode_t mode, const struct stat *st)
+{
+	if (a->exists) {
+		a->uid = st->st_uid;
+		a->gid = st->st_gid;
+	}
+	a->mode = mode & 07777;
+	if (mode == ATOMIC_MODE_KEEP)
+		a->mode = a->exists ? st->st_mode & 07777 : 0644;
 }
 
 int atomic_begin(struct atomic *a, const struct place *p, const char *path, mode_t mode,
@@ -138,13 +149,49 @@ int atomic_begin(struct atomic *a, const struct place *p, const char *path, mode
 		atomic_abort(a);
 		return place_error(e, -r, path);
 	}
-	a->mode = mode & 07777;
-	if (a->exists) {
-		a->uid = st.st_uid;
-		a->gid = st.st_gid;
+	set_mode(a, mode, &st);
+	return 0;
+}
+
+static int find_target_at(struct atomic *a, struct stat *st)
+{
+	if (a->dir < 0)
+		return -errno;
+	if (fstatat(a->dir, a->name, st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (a->how == ATOMIC_NEW)
+		return -EEXIST;
+	if (S_ISDIR(st->st_mode))
+		return -EISDIR;
+	if (!S_ISREG(st->st_mode) && !S_ISLNK(st->st_mode))
+		return -ENOTSUP;
+	a->exists = true;
+	return 0;
+}
+
+int atomic_begin_at(struct atomic *a, const struct place *p, int dir, const char *name, mode_t mode,
+	enum atomic_how how)
+{
+	struct stat st;
+	int r;
+
+	*a = (struct atomic){.place = p, .fd = -1, .how = how};
+	a->dir = fcntl(dir, F_DUPFD_CLOEXEC, 0);
+	if (strlen(name) >= sizeof(a->name)) {
+		atomic_abort(a);
+		return -ENAMETOOLONG;
 	}
-	if (mode == ATOMIC_MODE_KEEP)
-		a->mode = a->exists ? st.st_mode & 07777 : 0644;
+	strcpy(a->name, name);
+	r = find_target_at(a, &st);
+	if (r == 0)
+		r = open_new(a);
+	if (r < 0) {
+		atomic_abort(a);
+		return r;
+	}
+	set_mode(a, mode, &st);
+	if (a->exists && S_ISLNK(st.st_mode) && mode == ATOMIC_MODE_KEEP)
+		a->mode = 0644; /* a link has none of its own */
 	return 0;
 }
 
@@ -180,7 +227,7 @@ static int give_hidden_name(struct atomic *a)
 	int r = -EEXIST;
 
 	for (int i = 0; i < NAMES_MAX && r == -EEXIST; i++) {
-		hidden_name(a->temp);
+		atomic_hidden_name(a->temp);
 		r = give_name(a, a->temp);
 	}
 	if (r < 0)

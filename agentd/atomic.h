@@ -32,7 +32,13 @@ struct atomic {
 /* Parents must be there (place_make_parents). 0, or -errno with the error filled. */
 int atomic_begin(struct atomic *a, const struct place *p, const char *path, mode_t mode,
 	enum atomic_how how, struct error *e);
+/* The same for `name` in `dir` (O_PATH will do; stays the caller's), which is replaced itself
+ * should it be a link. 0 or -errno; ENOTSUP: neither a regular file nor a link. */
+int atomic_begin_at(struct atomic *a, const struct place *p, int dir, const char *name, mode_t mode,
+	enum atomic_how how);
 /* 0: the file is there (sync: and on the disk). -errno: as after an abort. Ends it either way. */
 int atomic_commit(struct atomic *a, bool sync);
 /* Fine after a failed begin, a commit, or on a struct with fd and dir -1. */
 void atomic_abort(struct atomic *a);
+/* Unique enough to be tried with O_EXCL and the like. */
+void atomic_hidden_name(char name[24]);

@@ -213,7 +213,7 @@ static struct file_read *file_read_new(
 	f->want_sha = m->sha256;
 	f->sparse = m->sparse;
 	sha256_init(&f->sha);
-	if (place_init(&f->place, &m->where, config, e) < 0) {
+	if (place_init_lone(&f->place, &m->where, config, e) < 0) {
 		free(f);
 		return NULL;
 	}

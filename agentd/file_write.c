@@ -5,7 +5,8 @@
  * Room that was reserved would fill the holes a client leaves, so they are punched again.
  */
 #include <fcntl.h>
-#include <sys/statvfs.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 
 #include "agentd/atomic.h"
 #include "agentd/file.h"
@@ -126,23 +127,23 @@ static void remove_parents(struct file_write *f)
 
 /* ---- room ---- */
 
-/* Is there room for `size` bytes? Taken at once where that can be done. */
+/* Is there room for `size` bytes? Taken at once, but not on a tmpfs: there it would only be done
+ * twice as slowly, and the file's pages are no better for it. */
 static int reserve(struct file_write *f)
 {
-	struct statvfs v;
+	struct statfs v;
 
 	if (f->size == MSG_SIZE_UNKNOWN || f->size < RESERVE_MIN)
 		return 0;
-	if (f->how != HOW_APPEND &&
-		fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)f->base, (off_t)f->size) == 0) {
-		f->reserved = true;
-		return 0;
-	}
-	if (f->how != HOW_APPEND && errno != EOPNOTSUPP && errno != ENOSYS)
+	if (fstatfs(f->fd, &v) < 0)
 		return -errno;
-	if (fstatvfs(f->fd, &v) == 0 && v.f_blocks > 0 && f->size / v.f_frsize >= v.f_bavail)
-		return -ENOSPC;
-	return 0;
+	if (v.f_type != TMPFS_MAGIC && f->how != HOW_APPEND) {
+		f->reserved =
+			fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)f->base, (off_t)f->size) == 0;
+		if (f->reserved || (errno != EOPNOTSUPP && errno != ENOSYS))
+			return f->reserved ? 0 : -errno;
+	}
+	return v.f_blocks > 0 && f->size / (uint64_t)v.f_bsize >= v.f_bavail ? -ENOSPC : 0;
 }
 
 /* ---- bytes ---- */
@@ -343,7 +344,7 @@ static struct file_write *file_write_new(
 		memcpy(f->digest, m->digest, SHA256_HEX);
 	f->fd = f->atomic.fd = f->atomic.dir = -1;
 	sha256_init(&f->sha);
-	if (place_init(&f->place, &m->where, config, e) < 0) {
+	if (place_init_lone(&f->place, &m->where, config, e) < 0) {
 		free(f);
 		return NULL;
 	}

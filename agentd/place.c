@@ -52,8 +52,8 @@ static const char *home_of(
 	return user_by_uid(geteuid(), tmp) == 0 ? tmp->home : "/";
 }
 
-int place_init(
-	struct place *p, const struct msg_where *w, const struct config *config, struct error *e)
+static int init(struct place *p, const struct msg_where *w, const struct config *config,
+	bool other_names, struct error *e)
 {
 	const char *base = w->root, *sep = "";
 	size_t base_len, size;
@@ -65,7 +65,7 @@ int place_init(
 	if (r < 0)
 		return r;
 	if (!base)
-		base = home_of(p, w->user, config, &tmp);
+		base = other_names || w->path[0] != '/' ? home_of(p, w->user, config, &tmp) : "/";
 	base_len = strlen(base) + 1;
 	size = strlen(w->path) + 1;
 	if (!w->root && w->path[0] != '/') {
@@ -84,6 +84,18 @@ int place_init(
 	p->path = p->mem + base_len;
 	snprintf(p->path, size, "%s%s%s", *sep ? base : "", sep, w->path);
 	return 0;
+}
+
+int place_init(
+	struct place *p, const struct msg_where *w, const struct config *config, struct error *e)
+{
+	return init(p, w, config, true, e);
+}
+
+int place_init_lone(
+	struct place *p, const struct msg_where *w, const struct config *config, struct error *e)
+{
+	return init(p, w, config, false, e);
 }
 
 void place_fini(struct place *p)
@@ -202,16 +214,27 @@ static int refuse_special(struct error *e, const char *path, const struct stat *
 		e, E_SPECIAL_FILE, 0, "%s: a %s", path + (len > 120 ? len - 120 : 0), what);
 }
 
+/* What path leads to, without opening it. */
+static int look_at(const struct place *p, const char *path, struct stat *st)
+{
+	auto_close int fd = -1;
+
+	if (!p->root && path[0] == '/')
+		return stat(path, st) < 0 ? -errno : 0;
+	fd = place_open(p, path, O_PATH, 0);
+	if (fd < 0)
+		return fd;
+	return fstat(fd, st) < 0 ? -errno : 0;
+}
+
 int place_open_file(const struct place *p, const char *path, int flags, bool special,
 	struct stat *ret, struct error *e)
 {
-	auto_close int look = place_open(p, path, O_PATH, 0);
 	auto_close int fd = -1;
+	int r = look_at(p, path, ret);
 
-	if (look < 0)
-		return place_error(e, -look, path);
-	if (fstat(look, ret) < 0)
-		return place_error(e, errno, path);
+	if (r < 0)
+		return place_error(e, -r, path);
 	if (S_ISDIR(ret->st_mode))
 		return place_error(e, EISDIR, path);
 	if (!special && !S_ISREG(ret->st_mode))

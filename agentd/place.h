@@ -28,6 +28,9 @@ struct place {
 /* Copies all it needs. -ENOENT and the like with the error filled: no such user. */
 int place_init(
 	struct place *p, const struct msg_where *w, const struct config *config, struct error *e);
+/* The same for an operation that has no name but `path`: spares it looking for a home. */
+int place_init_lone(
+	struct place *p, const struct msg_where *w, const struct config *config, struct error *e);
 void place_fini(struct place *p);
 
 /* T. This thread acts with the user's rights on files (fsuid, fsgid, groups) until place_leave().

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "agentd/sessions.h"
 #include "agentd/watch_tree.h"
 #include "agentd/workers.h"
@@ -53,6 +55,8 @@ struct request_family {
 		struct error *e);
 };
 
+extern const struct request_family file_family;
+
 /* NULL: there is no such family. */
 const struct request_family *service_family(const char *op_name);
 
@@ -70,6 +74,7 @@ struct reply {
 	struct service_link *link;
 	uint32_t channel;
 	uint64_t id;
+	atomic_bool gone; /* T: the link is; nobody waits for the answer any more */
 };
 
 void reply_init(struct reply *r, struct service_link *l, uint32_t channel, uint64_t id);

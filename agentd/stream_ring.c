@@ -30,6 +30,7 @@ static void move(const struct ring *r, uint8_t *to, size_t size)
 
 		n = min_of(n, r->size - from);
 		n = min_of(n, size - ((size_t)at & (size - 1)));
+		ASSERT(r->mem);
 		memcpy(to + ((size_t)at & (size - 1)), r->mem + from, n);
 		at += n;
 	}

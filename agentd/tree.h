@@ -1,7 +1,8 @@
 /*
  * tree.h - all of a directory tree, for what changes or copies it: each directory is told of before
- * and after what is in it. No recursion; links are never followed, other mounts not entered. Everything is reached by descriptors of its directory, so that a
- * tree that changes meanwhile can at worst be seen half. T.
+ * and after what is in it. No recursion; links are never followed, other mounts not entered.
+ * Everything is reached by descriptors of its directory, so that a tree that changes meanwhile can
+ * at worst be seen half. T.
  */
 #pragma once
 

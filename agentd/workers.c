@@ -1,17 +1,23 @@
 /*
  * One lock around three lists. A thread takes from `queue`, runs, appends to `finished` and pokes
  * the loop; the loop takes all of `finished` at once. What is in `notices` is told before what
- * finished after it; therefore a notice is never in a list when its owner is done. The async handle
- * is unreferenced: it never keeps the loop alive by itself.
+ * finished after it; therefore a notice is never in a list when its owner is done.
+ *
+ * Nobody is woken with the lock held, which is the first thing he would ask for. The poke is an
+ * eventfd of our own: uv_async_send() lets the loop spin when the sender is interrupted in its
+ * middle, as it is by waking the loop on the same CPU. Its handle is unreferenced: it never keeps
+ * the loop alive by itself.
  */
 #include "agentd/workers.h"
 
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <time.h>
 
 #define IDLE_MS    1000
 #define GOODBYE_MS 500
 #define STACK_SIZE (256 * 1024)
+#define ATTEND_NS  60000 /* about what it costs to be woken up on another CPU */
 
 static struct timespec after_ms(unsigned ms)
 {
@@ -50,12 +56,19 @@ static struct work *next(struct workers *ws)
 	return w;
 }
 
-/* Appends; the loop is poked for the first. With the lock held. */
+/* Appends, and tells the loop of the first. Takes the lock and leaves without it. */
 static void give(struct workers *ws, struct list *to, struct list *node)
 {
-	if (list_empty(to) && ws->open)
-		uv_async_send(&ws->async);
-	list_append(to, node);
+	uint64_t one = 1;
+	bool first;
+
+	pthread_mutex_lock(&ws->lock);
+	first = list_empty(to) && ws->open && !ws->attended;
+	if (list_empty(node))
+		list_append(to, node);
+	pthread_mutex_unlock(&ws->lock);
+	if (first && write(ws->poke, &one, sizeof(one)) < 0)
+		ASSERT(errno == EAGAIN); /* it is readable already */
 }
 
 static void *thread(void *arg)
@@ -67,8 +80,8 @@ static void *thread(void *arg)
 	while ((w = next(ws))) {
 		pthread_mutex_unlock(&ws->lock);
 		w->run(w);
-		pthread_mutex_lock(&ws->lock);
 		give(ws, &ws->finished, &w->link);
+		pthread_mutex_lock(&ws->lock);
 	}
 	ws->threads--;
 	pthread_cond_signal(&ws->fewer);
@@ -111,9 +124,9 @@ static void tell_notices(struct workers *ws)
 	}
 }
 
-static void on_async(uv_async_t *h)
+/* What the threads left, on the loop. */
+static void tell_all(struct workers *ws)
 {
-	struct workers *ws = h->data;
 	struct list all;
 
 	list_init(&all);
@@ -131,8 +144,21 @@ static void on_async(uv_async_t *h)
 
 		list_remove(&w->link);
 		ws->pending--;
+		ws->fresh -= ws->fresh > 0;
 		w->done(w);
 	}
+}
+
+static void on_poke(uv_poll_t *h, int status, int events)
+{
+	struct workers *ws = h->data;
+	uint64_t v;
+
+	(void)status;
+	(void)events;
+	if (read(ws->poke, &v, sizeof(v)) < 0)
+		ASSERT(errno == EAGAIN);
+	tell_all(ws);
 }
 
 int workers_init(struct workers *ws, uv_loop_t *loop, unsigned max)
@@ -144,11 +170,17 @@ int workers_init(struct workers *ws, uv_loop_t *loop, unsigned max)
 	list_init(&ws->queue);
 	list_init(&ws->finished);
 	list_init(&ws->notices);
-	r = uv_async_init(loop, &ws->async, on_async);
-	if (r < 0)
+	ws->poke = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (ws->poke < 0)
+		return -errno;
+	r = uv_poll_init(loop, &ws->poll, ws->poke);
+	if (r < 0) {
+		close_fd(&ws->poke);
 		return r;
-	uv_unref((uv_handle_t *)&ws->async);
-	ws->async.data = ws;
+	}
+	uv_poll_start(&ws->poll, UV_READABLE, on_poke);
+	uv_unref((uv_handle_t *)&ws->poll);
+	ws->poll.data = ws;
 	ws->open = true;
 	pthread_mutex_init(&ws->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -177,18 +209,41 @@ int workers_submit(struct workers *ws, struct work *w)
 		list_append(&ws->queue, &w->link);
 		ws->queued++;
 		ws->pending++;
-		pthread_cond_signal(&ws->more);
 	}
 	pthread_mutex_unlock(&ws->lock);
+	ws->fresh += r == 0;
+	if (r == 0) /* not before: who wakes up wants the lock */
+		pthread_cond_signal(&ws->more);
 	return r;
 }
 
 void workers_notify(struct workers *ws, struct notice *n)
 {
+	give(ws, &ws->notices, &n->link);
+}
+
+static void set_attended(struct workers *ws, bool attended)
+{
 	pthread_mutex_lock(&ws->lock);
-	if (list_empty(&n->link))
-		give(ws, &ws->notices, &n->link);
+	ws->attended = attended;
 	pthread_mutex_unlock(&ws->lock);
+}
+
+void workers_attend(struct workers *ws)
+{
+	uint64_t until;
+
+	if (ws->fresh == 0 || !ws->open)
+		return;
+	set_attended(ws, true);
+	until = now_ns() + ATTEND_NS;
+	do {
+		sched_yield();
+		tell_all(ws);
+	} while (ws->fresh > 0 && now_ns() < until);
+	ws->fresh = 0;
+	set_attended(ws, false);
+	tell_all(ws);
 }
 
 void workers_close(struct workers *ws)
@@ -200,8 +255,9 @@ void workers_close(struct workers *ws)
 	ws->open = false;
 	pthread_cond_broadcast(&ws->more);
 	pthread_mutex_unlock(&ws->lock);
-	on_async(&ws->async);
-	uv_close((uv_handle_t *)&ws->async, NULL);
+	tell_all(ws);
+	uv_poll_stop(&ws->poll);
+	uv_close((uv_handle_t *)&ws->poll, NULL);
 }
 
 bool workers_fini(struct workers *ws)
@@ -217,7 +273,8 @@ bool workers_fini(struct workers *ws)
 	pthread_mutex_unlock(&ws->lock);
 	if (!all)
 		return false;
-	on_async(&ws->async);
+	tell_all(ws);
+	close_fd(&ws->poke);
 	pthread_mutex_destroy(&ws->lock);
 	pthread_cond_destroy(&ws->more);
 	pthread_cond_destroy(&ws->fewer);

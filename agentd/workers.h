@@ -38,12 +38,15 @@ struct notice {
 };
 
 struct workers {
-	uv_async_t async;
+	uv_poll_t poll; /* of poke */
+	int poke;       /* an eventfd */
 	pthread_mutex_t lock;
 	pthread_cond_t more, fewer;
 	struct list queue, finished, notices;
 	unsigned threads, idle, queued, max;
 	unsigned pending; /* submitted and not done; the loop's own count */
+	unsigned fresh;   /* of them, those submitted in this turn of the loop */
+	bool attended;    /* the loop looks by itself: no poke */
 	unsigned streams; /* of them, those that may take long (stream.c's count) */
 	bool closing, open;
 };
@@ -54,6 +57,9 @@ int workers_init(struct workers *ws, uv_loop_t *loop, unsigned max);
 int workers_submit(struct workers *ws, struct work *w);
 /* From the thread of the work that owns n. */
 void workers_notify(struct workers *ws, struct notice *n);
+/* At the end of a turn of the loop: what was submitted in it may be done in a moment, and then need
+ * not wake us up. Waits that moment, letting others run. */
+void workers_attend(struct workers *ws);
 /* No more work is taken. What is queued or runs is still done, as long as the loop runs. */
 void workers_close(struct workers *ws);
 /* After the loop. Waits a moment for threads; one that hangs in the kernel is left behind. False:

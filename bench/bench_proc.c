@@ -14,7 +14,7 @@
 #define MAX_AGENTS 8
 #define STOP_MS    8000 /* agentd gives its sessions 3 s */
 
-static char dir[64], shm[64];
+static char dir[64], shm[80];
 static struct agent *agents[MAX_AGENTS];
 static pid_t owner; /* helpers must not clean up after us */
 

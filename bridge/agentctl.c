@@ -15,7 +15,8 @@
 #define TOKEN_MAX      1024
 
 const struct ctl_command *const ctl_commands[] = {&ctl_run, &ctl_start, &ctl_attach, &ctl_list,
-	&ctl_kill, &ctl_remove, &ctl_ping, &ctl_info, &ctl_upgrade, NULL};
+	&ctl_kill, &ctl_remove, &ctl_ls, &ctl_cat, &ctl_cp, &ctl_mv, &ctl_rm, &ctl_mkdir, &ctl_stat,
+	&ctl_du, &ctl_glob, &ctl_grep, &ctl_watch_files, &ctl_ping, &ctl_info, &ctl_upgrade, NULL};
 
 /* ---- words ---- */
 

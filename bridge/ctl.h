@@ -10,6 +10,7 @@
 #include "bridge/guest.h"
 
 /* Exit codes of our own; others are the command's, as a shell would tell them. */
+#define CTL_NOT_DONE  1 /* the agent could not do something to a file, or found nothing */
 #define CTL_TIMED_OUT 124
 #define CTL_FAILED    125 /* agentctl failed, or the link is lost */
 #define CTL_CANNOT    126 /* the command is there and could not be started */
@@ -32,6 +33,9 @@ struct ctl_options {
 	bool since_now;
 	/* list, info */
 	bool json;
+	/* files; `user` as well */
+	bool details, all, recursive, force, parents, quiet, icase, literal, word, ignore;
+	const char *glob, *root;
 	/* kill */
 	enum msg_target to;
 	bool has_grace;
@@ -96,3 +100,8 @@ extern const struct ctl_command ctl_run, ctl_attach;                          /*
 extern const struct ctl_command ctl_start, ctl_kill, ctl_remove, ctl_upgrade; /* ctl_simple.c */
 extern const struct ctl_command ctl_list, ctl_info;                           /* ctl_list.c */
 extern const struct ctl_command ctl_ping;                                     /* ctl_ping.c */
+extern const struct ctl_command ctl_ls;                                       /* ctl_ls.c */
+extern const struct ctl_command ctl_rm, ctl_mkdir, ctl_stat, ctl_du, ctl_mv;  /* ctl_file.c */
+extern const struct ctl_command ctl_cat;                                      /* ctl_cat.c */
+extern const struct ctl_command ctl_glob, ctl_grep, ctl_watch_files;          /* ctl_lines.c */
+extern const struct ctl_command ctl_cp;                                       /* ctl_cp.c */

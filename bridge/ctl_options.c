@@ -1,7 +1,8 @@
 /*
  * One table has every option once: its letter (the key in a command's `options`, and on the command
- * line where `short_too`), its name, its help, and the function that takes its value. The global
- * ones are accepted before and behind the command's name.
+ * line where `short_too`; those of files have digits for keys, because the letters they are known
+ * by mean other things elsewhere), its name, its help, and the function that takes its value. The
+ * global ones are accepted before and behind the command's name.
  */
 #include <getopt.h>
 #include <stdarg.h>
@@ -15,7 +16,7 @@
 
 struct option_def {
 	char letter;
-	bool short_too;
+	char short_too; /* true: the letter; another letter: that one; false: none */
 	const char *name;
 	const char *arg; /* NULL: takes none */
 	const char *help;
@@ -209,6 +210,37 @@ static const char *take_count(struct ctl_options *o, const char *value)
 	return parse_u64(value, 10000000, &o->count) && o->count > 0 ? NULL : "a number from 1 up";
 }
 
+#define FLAG(name, member)                                                                         \
+	static const char *name(struct ctl_options *o, const char *value)                          \
+	{                                                                                          \
+		(void)value;                                                                       \
+		o->member = true;                                                                  \
+		return NULL;                                                                       \
+	}
+
+FLAG(take_long, details)
+FLAG(take_all, all)
+FLAG(take_recursive, recursive)
+FLAG(take_force, force)
+FLAG(take_parents, parents)
+FLAG(take_quiet, quiet)
+FLAG(take_icase, icase)
+FLAG(take_literal, literal)
+FLAG(take_word, word)
+FLAG(take_ignore, ignore)
+
+static const char *take_glob(struct ctl_options *o, const char *value)
+{
+	o->glob = value;
+	return *value ? NULL : "a pattern, e.g. '*.c'";
+}
+
+static const char *take_root(struct ctl_options *o, const char *value)
+{
+	o->root = value;
+	return *value == '/' ? NULL : "an absolute path";
+}
+
 /* ---- the table ---- */
 
 static const struct option_def table[] = {
@@ -225,6 +257,19 @@ static const struct option_def table[] = {
 	{'g', false, "grace", "S", "send KILL after S seconds", take_grace},
 	{'n', true, "count", "N", "how many round trips (100)", take_count},
 	{'j', false, "json", NULL, "print JSON", take_json},
+	{'1', 'l', "long", NULL, "with mode, owner, size and time", take_long},
+	{'2', 'a', "all", NULL, "hidden ones, too", take_all},
+	{'3', 'r', "recursive", NULL, "directories, and all that is in them", take_recursive},
+	{'4', 'f', "force", NULL, "what is not there is not missed", take_force},
+	{'5', 'p', "parents", NULL, "make what is above it; fine if it is there", take_parents},
+	{'6', 'q', "quiet", NULL, "no progress bar", take_quiet},
+	{'7', 'i', "ignore-case", NULL, "small and capital letters are the same", take_icase},
+	{'8', 'F', "fixed", NULL, "the pattern is text, not an expression", take_literal},
+	{'9', 'w', "word", NULL, "whole words only", take_word},
+	{'0', false, "glob", "G", "only files whose name matches", take_glob},
+	{'=', false, "gitignore", NULL, "leave out what .gitignore files say", take_ignore},
+	{'%', false, "root", "DIR", "a directory that no path leads out of", take_root},
+	{'U', false, "as", "U", "with the rights of NAME, UID, NAME:GROUP or UID:GID", take_user},
 	{'C', false, "connect", "TARGET", TARGET_USAGE, take_connect},
 	{'T', false, "token-file", "FILE", "the file with the agent's token", take_token_file},
 	{'R', false, "retry", "S", "give up S seconds after the link broke (30)", take_retry},
@@ -233,18 +278,25 @@ static const struct option_def table[] = {
 	{'V', false, "version", NULL, "print the version", take_version},
 };
 
-static const struct option_def *find_def(int letter)
-{
-	for (size_t i = 0; i < array_size(table); i++) {
-		if (table[i].letter == letter)
-			return &table[i];
-	}
-	return NULL;
-}
-
 static bool allowed(const struct option_def *d, const struct ctl_command *cmd)
 {
 	return strchr(GLOBAL, d->letter) || (cmd && strchr(cmd->options, d->letter));
+}
+
+/* 0: none. */
+static char short_of(const struct option_def *d)
+{
+	return d->short_too == true ? d->letter : d->short_too;
+}
+
+static const struct option_def *find_def(int letter, const struct ctl_command *cmd)
+{
+	for (size_t i = 0; i < array_size(table); i++) {
+		if (allowed(&table[i], cmd) &&
+			(table[i].letter == letter || short_of(&table[i]) == letter))
+			return &table[i];
+	}
+	return NULL;
 }
 
 /* ---- parsing ---- */
@@ -274,7 +326,7 @@ static int parse(struct ctl_options *o, const struct ctl_command *cmd, bool stop
 		longs[n++] = (struct option){
 			.name = d->name, .has_arg = d->arg ? 1 : 0, .val = d->letter};
 		if (d->short_too)
-			*s++ = d->letter;
+			*s++ = short_of(d);
 		if (d->short_too && d->arg)
 			*s++ = ':';
 	}
@@ -282,7 +334,7 @@ static int parse(struct ctl_options *o, const struct ctl_command *cmd, bool stop
 	opterr = 0;
 	optind = 0; /* 0: getopt begins anew */
 	while ((letter = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-		const struct option_def *d = find_def(letter);
+		const struct option_def *d = find_def(letter, cmd);
 		const char *must;
 
 		if (letter == ':' || letter == '?') {
@@ -339,7 +391,7 @@ static void print_options(const char *title, const struct ctl_command *cmd, bool
 			printf("\n%s\n", title);
 		first = false;
 		snprintf(left, sizeof(left), "%c%c --%s %s", d->short_too ? '-' : ' ',
-			d->short_too ? d->letter : ' ', d->name, d->arg ? d->arg : "");
+			d->short_too ? short_of(d) : ' ', d->name, d->arg ? d->arg : "");
 		printf("  %-24s %s\n", left, d->help);
 	}
 }

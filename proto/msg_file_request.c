@@ -216,8 +216,6 @@ static int read_data(struct msg_reader *r, const cJSON *obj, struct msg_file_dat
 	int e;
 
 	d->mode = MSG_FILE_NO_MODE;
-	if (!cJSON_IsObject(obj))
-		return msg_reader_fail(r, "files", "an array of objects");
 	if ((e = need_str(r, obj, "path", &d->path)) < 0 || (e = get_mode(r, obj, &d->mode)) < 0)
 		return e;
 	if (!text)
@@ -238,6 +236,11 @@ static int read_write_many(struct msg_reader *r, const cJSON *obj, struct msg_fi
 
 	if (e < 0)
 		return e;
+	/* Only then is the block of memory surely large enough. */
+	for (const cJSON *f = v; f; f = f->next) {
+		if (!cJSON_IsObject(f) || !msg_has(f, "path") || !msg_has(f, "b64"))
+			return msg_reader_fail(r, "files", "objects with \"path\" and \"b64\"");
+	}
 	m->files = msg_reader_alloc(r, m->n * sizeof(*m->files));
 	for (size_t i = 0; i < m->n && e == 0; i++, v = v->next)
 		e = read_data(r, v, &m->files[i]);

@@ -7,12 +7,12 @@
 
 #include "proto/msg_file.h"
 
-#define MSG_FILE_MANY_MAX  1000  /* paths of a read_many, files of a write_many */
-#define MSG_FILE_LIST_MAX  10000 /* more in `limit` means so many */
-#define MSG_FILE_READ_MAX  48000 /* of one file in a read_many: its base64 fits into a frame */
-#define MSG_FILE_NO_MODE   UINT32_MAX
-#define MSG_FILE_KEEP_ID   UINT32_MAX
-#define MSG_FILE_NOW       INT64_MIN
+#define MSG_FILE_MANY_MAX 1000  /* paths of a read_many, files of a write_many */
+#define MSG_FILE_LIST_MAX 10000 /* more in `limit` means so many */
+#define MSG_FILE_READ_MAX 48000 /* of one file in a read_many: its base64 fits into a frame */
+#define MSG_FILE_NO_MODE  UINT32_MAX
+#define MSG_FILE_KEEP_ID  UINT32_MAX
+#define MSG_FILE_NOW      INT64_MIN
 
 enum msg_file_op {
 	FILE_STAT,
@@ -49,14 +49,15 @@ struct msg_file_data {
 struct msg_file_request {
 	void *mem;
 	enum msg_file_op op;
-	struct msg_where where; /* path "/" in read_many and write_many, where it is not asked for */
+	struct msg_where
+		where; /* path "/" in read_many and write_many, where it is not asked for */
 	bool follow, hidden, parents, recursive, missing_ok, replace, same_fs;
 	const char *after, *to, *target; /* NULL: not given */
 	uint64_t limit, size, offset, length, max;
-	uint32_t mode;              /* or MSG_FILE_NO_MODE */
-	uint32_t uid, gid;          /* or MSG_FILE_KEEP_ID */
-	int64_t atime_ns, mtime_ns; /* or MSG_FILE_NOW */
-	const char **paths;         /* read_many */
+	uint32_t mode;               /* or MSG_FILE_NO_MODE */
+	uint32_t uid, gid;           /* or MSG_FILE_KEEP_ID */
+	int64_t atime_ns, mtime_ns;  /* or MSG_FILE_NOW */
+	const char **paths;          /* read_many */
 	struct msg_file_data *files; /* write_many */
 	size_t n;                    /* of either */
 };

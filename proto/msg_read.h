@@ -57,5 +57,6 @@ int msg_read_end(struct msg_reader *r, const cJSON *obj, struct msg_end *m);
 
 struct msg_where;
 /* `path`, `root`, `user` and `owner` of a file operation. */
-int msg_read_where_if(struct msg_reader *r, const cJSON *obj, struct msg_where *w); /* path: or NULL */
+int msg_read_where_if(
+	struct msg_reader *r, const cJSON *obj, struct msg_where *w); /* path: or NULL */
 int msg_read_where(struct msg_reader *r, const cJSON *obj, struct msg_where *w);

@@ -395,7 +395,7 @@ static void rig_init(struct rig *rig, enum what what, unsigned flags)
 	*rig = (struct rig){.what = what, .flags = flags};
 	uv_loop_init(&rig->loop);
 	assert_int_equal(workers_init(&rig->workers, &rig->loop, WORKERS_MAX), 0);
-	uv_ref((uv_handle_t *)&rig->workers.async); /* the loop has nothing else to wait for */
+	uv_ref((uv_handle_t *)&rig->workers.poll); /* the loop has nothing else to wait for */
 	rig->pair = pair_new(false);
 	rig->link = (struct service_link){
 		.mux = &rig->pair->end[WS_SERVER].mux, .workers = &rig->workers, .wake = wake};

@@ -40,12 +40,12 @@ static void done(struct work *w)
 /* The workers alone do not keep a loop going. */
 static void spin(uv_loop_t *loop, struct workers *ws, unsigned until)
 {
-	uv_ref((uv_handle_t *)&ws->async);
+	uv_ref((uv_handle_t *)&ws->poll);
 	while (total < until) {
 		uv_run(loop, UV_RUN_NOWAIT);
 		usleep(200);
 	}
-	uv_unref((uv_handle_t *)&ws->async);
+	uv_unref((uv_handle_t *)&ws->poll);
 }
 
 static void end(uv_loop_t *loop, struct workers *ws)
