@@ -259,6 +259,29 @@ def test_cp_leaves_no_half_file(agent, here, there):
         assert code == 0 or (here / "d/other").read_text() == "old"
 
 
+def test_cp_r_killed_leaves_nothing_half(agent, here, there):
+    """kill -9 in the middle of a directory, either way: every file that is there is whole."""
+    (here / "d").mkdir()
+    for i in range(300):
+        (here / f"d/{i}").write_bytes(os.urandom(100_000))
+    fds = agent.settled_fds()
+    for i in range(3):
+        tool = Tool(agent.target, "cp", "-r", str(here / "d"), f":{there}/up{i}")
+        eventually(lambda: (there / f"up{i}/5").exists() or tool.proc.poll() is not None, "some files to be there")
+        tool.proc.kill()
+        tool.finish()
+        eventually(lambda: agent.fds() <= fds, "the agent to give it up")
+        for path in (there / f"up{i}").iterdir():
+            assert path.read_bytes() == (here / "d" / path.name).read_bytes(), path
+        tool = Tool(agent.target, "cp", "-r", f":{here}/d", str(there / f"down{i}"))
+        eventually(lambda: (there / f"down{i}/5").exists() or tool.proc.poll() is not None, "some files to be there")
+        tool.proc.kill()
+        tool.finish()
+        eventually(lambda: agent.fds() <= fds, "the agent to give it up")
+        for path in (there / f"down{i}").iterdir():
+            assert path.name.startswith(".agentctl") or path.read_bytes() == (here / "d" / path.name).read_bytes()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
 def test_cp_to_a_full_disk(agent, here, there):
     """The target is as it was, nothing else is there, and it is said."""

@@ -94,15 +94,15 @@ static void test_full(void **state)
 	(void)state;
 	for (; n < FRAME_PAYLOAD_MAX - 8; count++)
 		n += (size_t)sprintf(json + n, ",\"\"");
-	strcpy(json + n, "]}");
+	sprintf(json + n, "]}");
 	assert_int_equal(parse(json), 0);
 	assert_int_equal(m.n_paths, count);
 	n = (size_t)sprintf(json, "{\"path\":\"p\",\"exclude\":[\"\"");
 	for (unsigned i = 1; i < MSG_EXCLUDE_MAX; i++)
 		n += (size_t)sprintf(json + n, ",\"\"");
-	strcpy(json + n, "]}");
+	sprintf(json + n, "]}");
 	assert_int_equal(parse(json), 0);
-	strcpy(json + n, ",\"\"]}");
+	sprintf(json + n, ",\"\"]}");
 	assert_true(parse(json) < 0);
 }
 

@@ -26,6 +26,7 @@ static void add(struct archive *a, const void *data, size_t len)
 		a->data = realloc(a->data, a->room);
 		assert_non_null(a->data);
 	}
+	ASSERT(a->data);
 	if (data)
 		memcpy(a->data + a->len, data, len);
 	else
@@ -87,11 +88,12 @@ static void expect(const struct archive *a, const char *want)
 	struct error e;
 
 	for (size_t i = 0; i < array_size(steps); i++) {
-		auto_free char *text = tell(a, steps[i], &e);
+		char *text = tell(a, steps[i], &e);
 
 		if (!text)
 			fail_msg("%s", e.message);
 		assert_string_equal(text, want);
+		free(text);
 	}
 }
 
@@ -313,7 +315,7 @@ static void test_others(void **state)
 		load(&a, name);
 		snprintf(name, sizeof(name), "%s.txt", names[i]);
 		load(&want, name);
-		want.data[want.len] = '\0';
+		add(&want, "", 1);
 		expect(&a, (const char *)want.data);
 		free(a.data);
 		free(want.data);
@@ -510,11 +512,10 @@ static void test_nul_in_name(void **state)
 
 static void test_limits(void **state)
 {
-	auto_free char *body = calloc(1, TAR_META_MAX + 1);
+	static char body[TAR_META_MAX + 1];
 	struct archive a = {0}, all = {0};
 
 	(void)state;
-	assert_non_null(body);
 	memset(body, 'n', TAR_META_MAX);
 	a = with_meta('L', body, TAR_NAME_MAX + 1);
 	expect_bad(&a, "a name that is too long");

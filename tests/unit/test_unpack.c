@@ -40,7 +40,7 @@ static int setup(void **state)
 
 	(void)state;
 	fds = open_fds();
-	strcpy(top + strlen(top) - 6, "XXXXXX");
+	snprintf(top, sizeof(top), "/tmp/test-unpack-XXXXXX");
 	assert_non_null(mkdtemp(top));
 	snprintf(inner, sizeof(inner), "%s/in", top);
 	assert_int_equal(mkdir(inner, 0755), 0);
@@ -181,9 +181,8 @@ static void test_long_names(void **state)
 	for (size_t i = 0; i < UNPACK_PATH_MAX; i++)
 		path[i] = i % 2 ? '/' : 'n';
 	path[UNPACK_PATH_MAX] = '\0';
-	/* Its directory is one byte under the kernel's limit, and deep: it can be made. */
-	assert_int_equal(unpack_file(&u, path, &plain, "x", 1, true), -EISDIR);
-	path[UNPACK_PATH_MAX - 1] = '\0';
+	path[UNPACK_PATH_MAX - 1] =
+		'\0'; /* two thousand directories, just within the kernel's limit */
 	assert_int_equal(unpack_file(&u, path, &plain, "x", 1, true), 0);
 }
 
