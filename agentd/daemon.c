@@ -14,6 +14,7 @@
 #include "agentd/freeze.h"
 #include "agentd/lag.h"
 #include "agentd/listen.h"
+#include "agentd/stream.h"
 #include "agentd/takeover.h"
 
 #define DROWSY_MS 2
@@ -71,8 +72,11 @@ static void on_before_poll(uv_prepare_t *h)
 
 static void on_after_poll(uv_check_t *h)
 {
+	struct daemon *d = h->data;
+
 	lag_begin();
-	daemon_flush(h->data);
+	workers_attend(&d->workers);
+	daemon_flush(d);
 }
 
 /* ---- what it says of itself ---- */
@@ -95,6 +99,7 @@ void daemon_put_hello(struct daemon *d, struct jsonw *w)
 				.stdin_window = SESSION_STDIN_WINDOW,
 				.viewers = SESSION_VIEWERS,
 				.writers = SESSION_WRITERS,
+				.file_window = STREAM_RING,
 			},
 	};
 
@@ -193,6 +198,7 @@ static void on_closed_all(uv_timer_t *t)
 
 	list_for_each_safe (c, &d->conns, struct conn, link)
 		conn_close(c);
+	watches_close(&d->watches);
 	sessions_close(&d->sessions);
 	workers_close(&d->workers);
 	for (size_t i = 0; i < array_size(d->signals); i++)
@@ -383,6 +389,7 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 			strerror(-r));
 		return r;
 	}
+	watches_init(&d->watches, &d->loop, &d->sessions.poller, &d->workers);
 	d->sessions.on_idle = on_idle;
 	d->sessions.idle_ctx = d;
 	snprintf(d->instance, sizeof(d->instance), "%016llx",

@@ -8,6 +8,7 @@
 #include "agentd/config.h"
 #include "agentd/conn.h"
 #include "agentd/sessions.h"
+#include "agentd/watch_tree.h"
 
 #define DAEMON_READ_SIZE (256 * 1024)
 
@@ -27,6 +28,7 @@ struct daemon {
 	struct sessions sessions;
 	struct workers workers;
 	struct keeper keeper;
+	struct watches watches;
 	struct listener listeners[CONFIG_LISTEN_MAX];
 	unsigned n_listeners;
 	struct list conns, woken, drowsy; /* all; to be flushed now; to be flushed soon */

@@ -12,3 +12,8 @@ struct file_op {
 	int (*open)(struct service_link *l, uint32_t channel, uint64_t window, struct json json,
 		struct error *e);
 };
+
+extern const struct file_op file_read_op, file_write_op;
+extern const struct file_op file_glob_op, file_grep_op, file_watch_op;
+extern const struct file_op file_list_op, file_tar_op, file_untar_op;
+extern const struct file_op file_batch_read_op, file_batch_write_op;

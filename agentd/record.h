@@ -14,7 +14,7 @@
 #define RECORD_CMD_MAX 4096 /* bytes of the command kept for `list` */
 
 /* Where a named viewer stands: survives its link and the agent. */
-struct place {
+struct viewer_place {
 	char name[MSG_VIEWER_MAX + 1]; /* "": free */
 	uint64_t in_off;               /* bytes of input accepted from it */
 	uint64_t pos;        /* position in the store up to which it surely has everything */
@@ -83,7 +83,7 @@ struct record {
 	struct store_state store;
 	struct inq_state in; /* extent 0: no stdin */
 	struct input_note note;
-	struct place places[RECORD_PLACES];
+	struct viewer_place places[RECORD_PLACES];
 
 	bool cmd_cut;
 	uint32_t cmd_len, cwd_len, user_len; /* lengths in text, each with its NUL */

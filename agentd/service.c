@@ -7,6 +7,7 @@ static const struct service *const services[] = {
 
 static const struct request_family *const families[] = {
 	&sys_family,
+	&file_family,
 };
 
 static int open_one(struct service_link *l, uint32_t channel, const struct msg_open *m,
@@ -78,5 +79,6 @@ void service_link_fini(struct service_link *l)
 
 		list_remove(&r->node);
 		r->link = NULL;
+		r->gone = true;
 	}
 }

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "agentd/sessions.h"
 #include "agentd/workers.h"
 #include "proto/mux.h"
@@ -12,6 +14,7 @@
 struct service_figures {
 	uint64_t uptime_ms, connections, accepted, refused, refused_fds, bytes_in, bytes_out;
 };
+struct watches;
 
 /* What only the daemon as a whole can answer. */
 struct service_host {
@@ -30,6 +33,7 @@ struct service_link {
 	struct mux *mux;
 	struct sessions *sessions;
 	struct workers *workers;
+	struct watches *watches;
 	struct list replies; /* of requests that are still being worked on */
 	const struct service_host *host;
 	void *host_ctx;
@@ -62,6 +66,7 @@ struct request_family {
 };
 
 extern const struct request_family sys_family;
+extern const struct request_family file_family;
 
 /* NULL: there is no such family. */
 const struct request_family *service_family(const char *op_name);
@@ -80,6 +85,7 @@ struct reply {
 	struct service_link *link;
 	uint32_t channel;
 	uint64_t id;
+	atomic_bool gone; /* T: the link is; nobody waits for the answer any more */
 };
 
 void reply_init(struct reply *r, struct service_link *l, uint32_t channel, uint64_t id);

@@ -195,7 +195,7 @@ static void adopt_fd(int32_t *fd)
 static void adopt_places(struct record *r, uint64_t now)
 {
 	for (int i = 0; i < RECORD_PLACES; i++) {
-		struct place *p = &r->places[i];
+		struct viewer_place *p = &r->places[i];
 
 		p->name[MSG_VIEWER_MAX] = '\0';
 		if (p->attached && p->lossless && p->hold_ms)

@@ -23,7 +23,7 @@ uint64_t place_expire(struct record *rec, uint64_t now)
 	uint64_t next = 0;
 
 	for (int i = 0; i < RECORD_PLACES; i++) {
-		struct place *p = &rec->places[i];
+		struct viewer_place *p = &rec->places[i];
 
 		if (p->hold_until && p->hold_until <= now)
 			p->hold_until = 0;
@@ -42,7 +42,7 @@ unsigned place_held(const struct record *rec)
 	return n;
 }
 
-static struct place *place_find(struct record *rec, const char *name)
+static struct viewer_place *place_find(struct record *rec, const char *name)
 {
 	for (int i = 0; i < RECORD_PLACES; i++) {
 		if (strcmp(rec->places[i].name, name) == 0)
@@ -53,32 +53,32 @@ static struct place *place_find(struct record *rec, const char *name)
 
 bool place_is_held(struct record *rec, const char *name)
 {
-	const struct place *p = place_find(rec, name);
+	const struct viewer_place *p = place_find(rec, name);
 
 	return p && p->hold_until;
 }
 
 /* The place of that name, else one that nobody will miss; NULL: all are attached or held. */
-static struct place *place_take(struct record *rec, const char *name)
+static struct viewer_place *place_take(struct record *rec, const char *name)
 {
-	struct place *best = place_find(rec, name);
+	struct viewer_place *best = place_find(rec, name);
 
 	if (best)
 		return best;
 	for (int i = 0; i < RECORD_PLACES; i++) {
-		struct place *p = &rec->places[i];
+		struct viewer_place *p = &rec->places[i];
 
 		if (!p->attached && !p->hold_until && (!best || p->last_used < best->last_used))
 			best = p;
 	}
 	if (best) {
-		*best = (struct place){0};
+		*best = (struct viewer_place){0};
 		snprintf(best->name, sizeof(best->name), "%s", name);
 	}
 	return best;
 }
 
-static struct viewer *viewer_at(struct session *s, const struct place *p)
+static struct viewer *viewer_at(struct session *s, const struct viewer_place *p)
 {
 	list_for_each (v, &s->viewers, struct viewer, link) {
 		if (v->place == p)
@@ -133,7 +133,7 @@ static int check_limits(const struct session *s, const struct msg_attach *a,
 int viewer_attach(struct viewer *v, struct session *s, const struct msg_attach *a,
 	const struct viewer_events *events, struct error *e)
 {
-	struct place *place = a->viewer ? place_find(s->rec, a->viewer) : NULL;
+	struct viewer_place *place = a->viewer ? place_find(s->rec, a->viewer) : NULL;
 	bool held = place && place->lossless && (place->hold_until || place->attached);
 	bool back = place && (place->hold_until || place->attached);
 	struct viewer *old = place ? viewer_at(s, place) : NULL;

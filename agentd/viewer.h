@@ -26,10 +26,10 @@ struct viewer {
 	struct session *session; /* NULL when detached */
 	struct list link;
 	struct store_cursor cursor;
-	struct msg_attach attach; /* its strings are not kept */
-	struct place *place;      /* in the session's record, or NULL */
-	uint64_t in_off;          /* unnamed viewers' place->in_off */
-	uint64_t live_pos;        /* head at the attach: from there on it is live */
+	struct msg_attach attach;   /* its strings are not kept */
+	struct viewer_place *place; /* in the session's record, or NULL */
+	uint64_t in_off;            /* unnamed viewers' place->in_off */
+	uint64_t live_pos;          /* head at the attach: from there on it is live */
 	bool live_sent, end_sent, writer;
 	bool owner_news, size_news; /* of the terminal: to be told how it is by then */
 	/* Pinning: payload sent, position minus payload, payload sent when that difference last

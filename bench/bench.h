@@ -61,6 +61,9 @@ void proc_end(void);
 __attribute__((format(printf, 1, 2), noreturn)) void die(const char *fmt, ...);
 void say(const char *what); /* progress, on stderr */
 
+/* A directory on tmpfs, where there is one; it goes with the files that lie in it. */
+const char *proc_shm(void);
+
 /* A program of the dynamic or the static build; NULL when it is not there. */
 const char *program(const char *name);
 const char *static_program(const char *name);
@@ -96,6 +99,7 @@ void bench_rtt(void);
 void bench_stream(void);
 void bench_echo(void);
 void bench_pty(void);
+void bench_file(void);
 void bench_idle(void);
 void bench_start(void);
 void bench_flat(void);

@@ -14,7 +14,7 @@
 #define MAX_AGENTS 8
 #define STOP_MS    8000 /* agentd gives its sessions 3 s */
 
-static char dir[64];
+static char dir[64], shm[80];
 static struct agent *agents[MAX_AGENTS];
 static pid_t owner; /* helpers must not clean up after us */
 
@@ -30,6 +30,19 @@ static void end_agent(pid_t pid)
 	kill(pid, SIGKILL);
 }
 
+static void remove_shm(void)
+{
+	DIR *d = shm[0] ? opendir(shm) : NULL;
+	struct dirent *e;
+
+	while (d && (e = readdir(d)))
+		unlinkat(dirfd(d), e->d_name, 0);
+	if (d)
+		closedir(d);
+	rmdir(shm);
+	shm[0] = '\0';
+}
+
 static void clean_up(void)
 {
 	if (getpid() != owner)
@@ -41,6 +54,7 @@ static void clean_up(void)
 		unlink(agents[i]->path);
 	}
 	floor_cleanup();
+	remove_shm();
 	rmdir(dir);
 }
 
@@ -84,6 +98,16 @@ void proc_begin(unsigned seconds, bool rt)
 	snprintf(dir, sizeof(dir), "%s/bench-XXXXXX", tmp && strlen(tmp) < 32 ? tmp : "/tmp");
 	if (!mkdtemp(dir))
 		die("cannot make %s: %s", dir, strerror(errno));
+}
+
+const char *proc_shm(void)
+{
+	snprintf(shm, sizeof(shm), "/dev/shm/bench-XXXXXX");
+	if (!mkdtemp(shm))
+		snprintf(shm, sizeof(shm), "%s/shm", dir);
+	if (access(shm, W_OK) < 0 && mkdir(shm, 0700) < 0)
+		die("cannot make %s: %s", shm, strerror(errno));
+	return shm;
 }
 
 void proc_end(void)

@@ -10,6 +10,7 @@
 #include "bridge/guest.h"
 
 /* Exit codes of our own; others are the command's, as a shell would tell them. */
+#define CTL_NOT_DONE  1 /* the agent could not do something to a file, or found nothing */
 #define CTL_TIMED_OUT 124
 #define CTL_FAILED    125 /* agentctl failed, or the link is lost */
 #define CTL_CANNOT    126 /* the command is there and could not be started */
@@ -38,6 +39,9 @@ struct ctl_options {
 	int escape; /* key, -1: none */
 	/* list, info */
 	bool json;
+	/* files; `user` as well */
+	bool details, all, recursive, force, parents, quiet, icase, literal, word, ignore;
+	const char *glob, *root;
 	/* kill */
 	enum msg_target to;
 	bool has_grace;
@@ -52,12 +56,62 @@ struct ctl_options {
 	int n_args;
 };
 
+/* Every option there is; a command says which it takes. */
+enum ctl_option {
+	OPT_STDIN,
+	OPT_TIMEOUT,
+	OPT_USER,
+	OPT_CWD,
+	OPT_ENV,
+	OPT_ID,
+	OPT_KEEP,
+	OPT_SINCE,
+	OPT_SHELL,
+	OPT_LOGIN,
+	OPT_OWN,
+	OPT_READ_ONLY,
+	OPT_RECORD,
+	OPT_ESCAPE,
+	OPT_MODEL,
+	OPT_RESUME,
+	OPT_TO,
+	OPT_GRACE,
+	OPT_COUNT,
+	OPT_JSON,
+	OPT_UNSET,
+	OPT_THAW,
+	OPT_NO_SYNC,
+	OPT_JSON_FILE,
+	OPT_LINES,
+	OPT_LONG,
+	OPT_ALL,
+	OPT_RECURSIVE,
+	OPT_FORCE,
+	OPT_PARENTS,
+	OPT_QUIET,
+	OPT_IGNORE_CASE,
+	OPT_FIXED,
+	OPT_WORD,
+	OPT_GLOB,
+	OPT_GITIGNORE,
+	OPT_ROOT,
+	OPT_AS,
+	OPT_CONNECT,
+	OPT_TOKEN_FILE,
+	OPT_RETRY,
+	OPT_VERBOSE,
+	OPT_HELP,
+	OPT_VERSION,
+	OPT_LAST,
+};
+#define OPTION(name) (1ULL << OPT_##name)
+
 struct ctl;
 
 struct ctl_command {
 	const char *name, *args, *summary;
 	const char *about;                    /* the text of --help */
-	const char *options;                  /* their letters in the table of ctl_options.c */
+	uint64_t options;                     /* OPTION(A) | OPTION(B) */
 	int min_args, max_args;               /* max -1: any number, and options end at the first */
 	bool minds_loss;                      /* tells itself when a link that was up is lost */
 	int (*begin)(struct ctl *c);          /* 0, or an exit code */
@@ -105,12 +159,18 @@ int ctl_flush_stdout(void);
 /* What `run` and `start` ask for; borrows from the options. (ctl_run.c) */
 void ctl_fill_start(const struct ctl_options *o, struct msg_start *ret);
 
-extern const struct ctl_command ctl_run, ctl_attach; /* ctl_run.c */
-extern const struct ctl_command ctl_pty;             /* ctl_pty.c */
-extern const struct ctl_command ctl_start, ctl_kill, ctl_remove, ctl_power,
-	ctl_upgrade;                                /* ctl_simple.c */
-extern const struct ctl_command ctl_list, ctl_info; /* ctl_list.c */
-extern const struct ctl_command ctl_ping;           /* ctl_ping.c */
-extern const struct ctl_command ctl_agent;          /* ctl_agent.c */
-extern const struct ctl_command ctl_env, ctl_stats, ctl_log, ctl_prepare,
-	ctl_resume; /* ctl_sys.c */
+/* ctl_run.c */
+extern const struct ctl_command ctl_run, ctl_attach;
+/* ctl_pty.c, ctl_agent.c */
+extern const struct ctl_command ctl_pty, ctl_agent;
+/* ctl_simple.c */
+extern const struct ctl_command ctl_start, ctl_kill, ctl_remove, ctl_power, ctl_upgrade;
+/* ctl_list.c, ctl_ping.c */
+extern const struct ctl_command ctl_list, ctl_info, ctl_ping;
+/* ctl_ls.c, ctl_file.c, ctl_cat.c, ctl_cp.c */
+extern const struct ctl_command ctl_ls, ctl_rm, ctl_mkdir, ctl_stat, ctl_du, ctl_mv, ctl_cat,
+	ctl_cp;
+/* ctl_lines.c */
+extern const struct ctl_command ctl_glob, ctl_grep, ctl_watch_files;
+/* ctl_sys.c */
+extern const struct ctl_command ctl_env, ctl_stats, ctl_log, ctl_prepare, ctl_resume;

@@ -559,7 +559,8 @@ const struct ctl_command ctl_agent = {
 		"Ctrl-C interrupts the turn, a second time leaves. With --id the session goes on\n"
 		"afterwards, and one of that name is joined. It needs credentials in the guest, as in\n"
 		"-e ANTHROPIC_API_KEY=...",
-	.options = "MZudeIkj",
+	.options = OPTION(MODEL) | OPTION(RESUME) | OPTION(USER) | OPTION(CWD) | OPTION(ENV) |
+		   OPTION(ID) | OPTION(KEEP) | OPTION(JSON),
 	.min_args = 0,
 	.max_args = -1,
 	.minds_loss = true,

@@ -5,6 +5,7 @@
 
 #include "bridge/ctl.h"
 #include "bridge/ctl_json.h"
+#include "bridge/ctl_path.h"
 #include "proto/signame.h"
 #include "proto/text.h"
 
@@ -54,23 +55,6 @@ static void put_age(char *out, size_t size, uint64_t started_ms)
 		snprintf(out, size, "%llud", s / 86400);
 }
 
-/* Four figures at most: 1023, 9.9K, 123K, 4.2G. */
-static void put_bytes(char *out, size_t size, uint64_t n)
-{
-	static const char units[] = "KMGTPE";
-	double v = (double)n;
-	int u = -1;
-
-	while (v >= 1024 && units[u + 1]) {
-		v /= 1024;
-		u++;
-	}
-	if (u < 0)
-		snprintf(out, size, "%llu", (unsigned long long)n);
-	else
-		snprintf(out, size, v < 9.95 ? "%.1f%c" : "%.0f%c", v, units[u]);
-}
-
 /* For a terminal: nothing in a command line may move its cursor. */
 static char *printable(const char *s, size_t len)
 {
@@ -95,8 +79,8 @@ static void add_row(struct list_state *l, const struct msg_entry *m)
 	put_state(r->cell[COL_STATE], sizeof(r->cell[0]), &m->end);
 	snprintf(r->cell[COL_PID], sizeof(r->cell[0]), "%lld", (long long)m->pid);
 	put_age(r->cell[COL_AGE], sizeof(r->cell[0]), m->end.started_ms);
-	put_bytes(r->cell[COL_OUT], sizeof(r->cell[0]), m->out.head);
-	put_bytes(r->cell[COL_ERR], sizeof(r->cell[0]), m->err.head);
+	ctl_format_bytes(r->cell[COL_OUT], sizeof(r->cell[0]), m->out.head);
+	ctl_format_bytes(r->cell[COL_ERR], sizeof(r->cell[0]), m->err.head);
 	snprintf(r->cell[COL_VIEWERS], sizeof(r->cell[0]), "%llu", (unsigned long long)m->viewers);
 	r->cmd = printable(m->cmd, m->cmd_len);
 }
@@ -262,7 +246,7 @@ const struct ctl_command ctl_list = {
 	.summary = "list the sessions",
 	.about = "Lists the agent's sessions in the order they were started, those that ended a\n"
 		 "short while ago included. OUT and ERR are bytes of output so far.",
-	.options = "j",
+	.options = OPTION(JSON),
 	.begin = begin_list,
 	.up = up_list,
 	.end = end_list,
@@ -320,7 +304,7 @@ const struct ctl_command ctl_info = {
 	.args = "[--json]",
 	.summary = "show what the agent says of itself",
 	.about = "Shows the agent's version, limits, what it listens on, and its load.",
-	.options = "j",
+	.options = OPTION(JSON),
 	.begin = begin_info,
 	.up = up_info,
 };

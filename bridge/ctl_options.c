@@ -1,6 +1,6 @@
 /*
- * One table has every option once: its letter (the key in a command's `options`, and on the command
- * line where `short_too`), its name, its help, and the function that takes its value. The global
+ * One table has every option once: its letter, if it has one, its name, its help, and the function
+ * that takes its value. The same letter may mean different things to different commands. The global
  * ones are accepted before and behind the command's name.
  */
 #include <getopt.h>
@@ -11,12 +11,13 @@
 #include "bridge/escape.h"
 #include "proto/text.h"
 
-#define GLOBAL      "CTRvhV"
+#define GLOBAL                                                                                     \
+	(OPTION(CONNECT) | OPTION(TOKEN_FILE) | OPTION(RETRY) | OPTION(VERBOSE) | OPTION(HELP) |   \
+		OPTION(VERSION))
 #define OPTIONS_MAX 32
 
 struct option_def {
-	char letter;
-	bool short_too;
+	char letter; /* 0: it has none */
 	const char *name;
 	const char *arg; /* NULL: takes none */
 	const char *help;
@@ -303,57 +304,118 @@ static const char *take_count(struct ctl_options *o, const char *value)
 	return parse_u64(value, 10000000, &o->count) && o->count > 0 ? NULL : "a number from 1 up";
 }
 
+#define FLAG(name, member)                                                                         \
+	static const char *name(struct ctl_options *o, const char *value)                          \
+	{                                                                                          \
+		(void)value;                                                                       \
+		o->member = true;                                                                  \
+		return NULL;                                                                       \
+	}
+
+FLAG(take_long, details)
+FLAG(take_all, all)
+FLAG(take_recursive, recursive)
+FLAG(take_force, force)
+FLAG(take_parents, parents)
+FLAG(take_quiet, quiet)
+FLAG(take_icase, icase)
+FLAG(take_literal, literal)
+FLAG(take_word, word)
+FLAG(take_ignore, ignore)
+
+static const char *take_glob(struct ctl_options *o, const char *value)
+{
+	o->glob = value;
+	return *value ? NULL : "a pattern, e.g. '*.c'";
+}
+
+static const char *take_root(struct ctl_options *o, const char *value)
+{
+	o->root = value;
+	return *value == '/' ? NULL : "an absolute path";
+}
+
 /* ---- the table ---- */
 
 static const struct option_def table[] = {
-	{'i', true, "stdin", NULL, "pass this program's stdin on", take_stdin},
-	{'t', false, "timeout", "S", "end the command after S seconds (TERM, KILL 2 s later)",
-		take_timeout},
-	{'u', false, "user", "U", "run as NAME, UID, NAME:GROUP or UID:GID", take_user},
-	{'d', false, "cwd", "D", "start in directory D (else the user's home)", take_cwd},
-	{'e', true, "env", "K=V", "set a variable; may be repeated", take_env},
-	{'I', false, "id", "ID", "name the session; one of that name is attached to", take_id},
-	{'k', false, "keep", NULL, "do not remove the session at the end", take_keep},
-	{'s', false, "since", "OUT,ERR", "from these byte offsets on, or: now", take_since},
-	{'S', false, "shell", "S", "run shell S (else bash or sh)", take_shell},
-	{'L', false, "login", NULL, "as a login shell", take_login},
-	{'W', false, "own", NULL, "on a terminal: take it over, its size becomes ours", take_own},
-	{'Y', false, "read-only", NULL, "on a terminal: type nothing", take_read_only},
-	{'P', false, "record", "FILE", "on a terminal: keep it as an asciicast v2", take_record},
-	{'X', false, "escape", "K", "on a terminal: the escape key, as ~ (the default), ^] or none",
-		take_escape},
-	{'M', false, "model", "M", "the model to use (else the program's own)", take_model},
-	{'Z', false, "resume", "SID", "go on with this conversation", take_resume},
-	{'o', false, "to", "WHOM", "leader, group (the default) or tree", take_to},
-	{'g', false, "grace", "S", "send KILL after S seconds", take_grace},
-	{'n', true, "count", "N", "how many round trips (100)", take_count},
-	{'j', false, "json", NULL, "print JSON", take_json},
-	{'U', true, "unset", "KEY", "remove a variable; may be repeated", take_unset},
-	{'2', false, "thaw", "S", "thaw after S seconds at the latest (10)", take_thaw},
-	{'3', false, "no-sync", NULL, "do not write out what is cached", take_no_sync},
-	{'4', false, "json-file", "FILE", "a JSON object with what to do; -: stdin",
+	[OPT_STDIN] = {'i', "stdin", NULL, "pass this program's stdin on", take_stdin},
+	[OPT_TIMEOUT] = {0, "timeout", "S",
+		"end the command after S seconds (TERM, KILL 2 s later)", take_timeout},
+	[OPT_USER] = {0, "user", "U", "run as NAME, UID, NAME:GROUP or UID:GID", take_user},
+	[OPT_CWD] = {0, "cwd", "D", "start in directory D (else the user's home)", take_cwd},
+	[OPT_ENV] = {'e', "env", "K=V", "set a variable; may be repeated", take_env},
+	[OPT_ID] = {0, "id", "ID", "name the session; one of that name is attached to", take_id},
+	[OPT_KEEP] = {0, "keep", NULL, "do not remove the session at the end", take_keep},
+	[OPT_SINCE] = {0, "since", "OUT,ERR", "from these byte offsets on, or: now", take_since},
+	[OPT_SHELL] = {0, "shell", "S", "run shell S (else bash or sh)", take_shell},
+	[OPT_LOGIN] = {0, "login", NULL, "as a login shell", take_login},
+	[OPT_OWN] = {0, "own", NULL, "on a terminal: take it over, its size becomes ours",
+		take_own},
+	[OPT_READ_ONLY] = {0, "read-only", NULL, "on a terminal: type nothing", take_read_only},
+	[OPT_RECORD] = {0, "record", "FILE", "on a terminal: keep it as an asciicast v2",
+		take_record},
+	[OPT_ESCAPE] = {0, "escape", "K",
+		"on a terminal: the escape key, as ~ (the default), ^] or none", take_escape},
+	[OPT_MODEL] = {0, "model", "M", "the model to use (else the program's own)", take_model},
+	[OPT_RESUME] = {0, "resume", "SID", "go on with this conversation", take_resume},
+	[OPT_TO] = {0, "to", "WHOM", "leader, group (the default) or tree", take_to},
+	[OPT_GRACE] = {0, "grace", "S", "send KILL after S seconds", take_grace},
+	[OPT_COUNT] = {'n', "count", "N", "how many round trips (100)", take_count},
+	[OPT_JSON] = {0, "json", NULL, "print JSON", take_json},
+	[OPT_UNSET] = {'U', "unset", "KEY", "remove a variable; may be repeated", take_unset},
+	[OPT_THAW] = {0, "thaw", "S", "thaw after S seconds at the latest (10)", take_thaw},
+	[OPT_NO_SYNC] = {0, "no-sync", NULL, "do not write out what is cached", take_no_sync},
+	[OPT_JSON_FILE] = {0, "json-file", "FILE", "a JSON object with what to do; -: stdin",
 		take_json_file},
-	{'5', false, "lines", "N", "how many lines (100)", take_lines},
-	{'C', false, "connect", "TARGET", TARGET_USAGE, take_connect},
-	{'T', false, "token-file", "FILE", "the file with the agent's token", take_token_file},
-	{'R', false, "retry", "S", "give up S seconds after the link broke (30)", take_retry},
-	{'v', true, "verbose", NULL, "say what the link does", take_verbose},
-	{'h', true, "help", NULL, "print this", take_help},
-	{'V', false, "version", NULL, "print the version", take_version},
+	[OPT_LINES] = {0, "lines", "N", "how many lines (100)", take_lines},
+	[OPT_LONG] = {'l', "long", NULL, "with mode, owner, size and time", take_long},
+	[OPT_ALL] = {'a', "all", NULL, "hidden ones, too", take_all},
+	[OPT_RECURSIVE] = {'r', "recursive", NULL, "directories, and all that is in them",
+		take_recursive},
+	[OPT_FORCE] = {'f', "force", NULL, "what is not there is not missed", take_force},
+	[OPT_PARENTS] = {'p', "parents", NULL, "make what is above it; fine if it is there",
+		take_parents},
+	[OPT_QUIET] = {'q', "quiet", NULL, "no progress bar", take_quiet},
+	[OPT_IGNORE_CASE] = {'i', "ignore-case", NULL, "small and capital letters are the same",
+		take_icase},
+	[OPT_FIXED] = {'F', "fixed", NULL, "the pattern is text, not an expression", take_literal},
+	[OPT_WORD] = {'w', "word", NULL, "whole words only", take_word},
+	[OPT_GLOB] = {0, "glob", "G", "only files whose name matches", take_glob},
+	[OPT_GITIGNORE] = {0, "gitignore", NULL, "leave out what .gitignore files say",
+		take_ignore},
+	[OPT_ROOT] = {0, "root", "DIR", "a directory that no path leads out of", take_root},
+	[OPT_AS] = {0, "as", "U", "with the rights of NAME, UID, NAME:GROUP or UID:GID", take_user},
+	[OPT_CONNECT] = {0, "connect", "TARGET", TARGET_USAGE, take_connect},
+	[OPT_TOKEN_FILE] = {0, "token-file", "FILE", "the file with the agent's token",
+		take_token_file},
+	[OPT_RETRY] = {0, "retry", "S", "give up S seconds after the link broke (30)", take_retry},
+	[OPT_VERBOSE] = {'v', "verbose", NULL, "say what the link does", take_verbose},
+	[OPT_HELP] = {'h', "help", NULL, "print this", take_help},
+	[OPT_VERSION] = {0, "version", NULL, "print the version", take_version},
 };
 
-static const struct option_def *find_def(int letter)
+static bool is_global(const struct option_def *d)
 {
-	for (size_t i = 0; i < array_size(table); i++) {
-		if (table[i].letter == letter)
-			return &table[i];
-	}
-	return NULL;
+	return GLOBAL >> (d - table) & 1;
 }
 
 static bool allowed(const struct option_def *d, const struct ctl_command *cmd)
 {
-	return strchr(GLOBAL, d->letter) || (cmd && strchr(cmd->options, d->letter));
+	return is_global(d) || (cmd && (cmd->options >> (d - table) & 1));
+}
+
+/* What getopt_long() gives back: a letter, or, for a long name, LONG and the place in the table. */
+#define LONG 256
+
+static const struct option_def *find_def(int key, const struct ctl_command *cmd)
+{
+	if (key >= LONG)
+		return &table[key - LONG];
+	for (size_t i = 0; i < array_size(table); i++) {
+		if (allowed(&table[i], cmd) && table[i].letter == key)
+			return &table[i];
+	}
+	return NULL;
 }
 
 /* ---- parsing ---- */
@@ -381,17 +443,17 @@ static int parse(struct ctl_options *o, const struct ctl_command *cmd, bool stop
 		if (!allowed(d, cmd))
 			continue;
 		longs[n++] = (struct option){
-			.name = d->name, .has_arg = d->arg ? 1 : 0, .val = d->letter};
-		if (d->short_too)
+			.name = d->name, .has_arg = d->arg ? 1 : 0, .val = LONG + (int)i};
+		if (d->letter)
 			*s++ = d->letter;
-		if (d->short_too && d->arg)
+		if (d->letter && d->arg)
 			*s++ = ':';
 	}
 	*s = '\0';
 	opterr = 0;
 	optind = 0; /* 0: getopt begins anew */
 	while ((letter = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-		const struct option_def *d = find_def(letter);
+		const struct option_def *d = find_def(letter, cmd);
 		const char *must;
 
 		if (letter == ':' || letter == '?') {
@@ -439,16 +501,15 @@ static void print_options(const char *title, const struct ctl_command *cmd, bool
 
 	for (size_t i = 0; i < array_size(table); i++) {
 		const struct option_def *d = &table[i];
-		bool is_global = strchr(GLOBAL, d->letter);
 		char left[40];
 
-		if (is_global != global || !allowed(d, cmd))
+		if (is_global(d) != global || !allowed(d, cmd))
 			continue;
 		if (first)
 			printf("\n%s\n", title);
 		first = false;
-		snprintf(left, sizeof(left), "%c%c --%s %s", d->short_too ? '-' : ' ',
-			d->short_too ? d->letter : ' ', d->name, d->arg ? d->arg : "");
+		snprintf(left, sizeof(left), "%c%c --%s %s", d->letter ? '-' : ' ',
+			d->letter ? d->letter : ' ', d->name, d->arg ? d->arg : "");
 		printf("  %-24s %s\n", left, d->help);
 	}
 }

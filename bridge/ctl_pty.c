@@ -247,7 +247,8 @@ const struct ctl_command ctl_pty = {
 		"(agentctl attach comes back to it), ~? tells of the others, ~~ types a ~. Without a\n"
 		"terminal here, stdin is typed and its end is typed as Ctrl-D.\n"
 		"The session is removed at its end, unless --keep or --id is given.",
-	.options = "SLudeIkPX",
+	.options = OPTION(SHELL) | OPTION(LOGIN) | OPTION(USER) | OPTION(CWD) | OPTION(ENV) |
+		   OPTION(ID) | OPTION(KEEP) | OPTION(RECORD) | OPTION(ESCAPE),
 	.min_args = 0,
 	.max_args = -1,
 	.minds_loss = true,

@@ -456,7 +456,8 @@ const struct ctl_command ctl_run = {
 		 "agentctl failed or the link is lost, 126 or 127 when CMD could not be started.\n"
 		 "SIGINT, SIGTERM and SIGHUP are passed on to it; a third SIGINT leaves it alone.\n"
 		 "The session is removed at the end, unless --keep or --id is given.",
-	.options = "itudeIk",
+	.options = OPTION(STDIN) | OPTION(TIMEOUT) | OPTION(USER) | OPTION(CWD) | OPTION(ENV) |
+		   OPTION(ID) | OPTION(KEEP),
 	.min_args = 1,
 	.max_args = -1,
 	.minds_loss = true,
@@ -474,7 +475,8 @@ const struct ctl_command ctl_attach = {
 		"the exit code that `run` would have. Without -i it only watches, and a signal\n"
 		"ends only agentctl. A session on a terminal is typed on as with `pty` if stdin is\n"
 		"one (or with -i); its size follows ours if nobody else owns it.",
-	.options = "isWYPX",
+	.options = OPTION(STDIN) | OPTION(SINCE) | OPTION(OWN) | OPTION(READ_ONLY) |
+		   OPTION(RECORD) | OPTION(ESCAPE),
 	.min_args = 1,
 	.max_args = 1,
 	.minds_loss = true,

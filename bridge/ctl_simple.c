@@ -84,7 +84,8 @@ const struct ctl_command ctl_start = {
 	.summary = "start a command in the background and print its session's id",
 	.about = "Starts CMD and leaves it to itself; prints the id for attach, kill and remove.\n"
 		 "With -i its stdin stays open for `attach -i`, else it is empty.",
-	.options = "itudeI",
+	.options = OPTION(STDIN) | OPTION(TIMEOUT) | OPTION(USER) | OPTION(CWD) | OPTION(ENV) |
+		   OPTION(ID),
 	.min_args = 1,
 	.max_args = -1,
 	.begin = begin_start,
@@ -145,7 +146,7 @@ const struct ctl_command ctl_kill = {
 	.summary = "send a signal to a session",
 	.about = "Sends SIGNAL (a name or number; TERM) to session ID: to its first process, its\n"
 		 "process group, or everything it started.",
-	.options = "og",
+	.options = OPTION(TO) | OPTION(GRACE),
 	.min_args = 1,
 	.max_args = 2,
 	.begin = begin_kill,
@@ -176,7 +177,7 @@ const struct ctl_command ctl_remove = {
 	.summary = "forget a session that has ended",
 	.about = "Removes session ID and its output at once; otherwise the agent keeps them for\n"
 		 "some minutes after the end. A session that runs is not removed: kill it first.",
-	.options = "",
+	.options = 0,
 	.min_args = 1,
 	.max_args = 1,
 	.begin = check_id,
@@ -210,7 +211,7 @@ const struct ctl_command ctl_power = {
 	.about =
 		"Asks PID 1 of the VM to end all sessions and power off, or reboot. Only where PID 1\n"
 		"is agentd-init.",
-	.options = "",
+	.options = 0,
 	.min_args = 1,
 	.max_args = 1,
 	.begin = begin_power,
@@ -285,7 +286,7 @@ const struct ctl_command ctl_upgrade = {
 	.summary = "replace the running agent by the program at PATH",
 	.about = "Makes the agent hand everything over to the program at PATH (in the guest, an\n"
 		 "absolute path). Sessions go on, links come back by themselves.",
-	.options = "",
+	.options = 0,
 	.min_args = 1,
 	.max_args = 1,
 	.begin = begin_upgrade,

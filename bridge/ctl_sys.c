@@ -138,7 +138,7 @@ const struct ctl_command ctl_env = {
 	.summary = "set variables of all commands to come, list their names",
 	.about = "Sets and removes variables that every command finds in its environment from now\n"
 		 "on, and prints the names of those that are set. Values are never shown.",
-	.options = "Uj",
+	.options = OPTION(UNSET) | OPTION(JSON),
 	.max_args = -1,
 	.begin = begin_env,
 	.up = up_env,
@@ -260,7 +260,7 @@ const struct ctl_command ctl_stats = {
 	.about =
 		"Shows CPU, memory, disk, network and pressure where the agent is, what the agent\n"
 		"itself uses, and what the sessions ID use.",
-	.options = "j",
+	.options = OPTION(JSON),
 	.max_args = 256,
 	.begin = begin_nothing,
 	.up = up_stats,
@@ -301,7 +301,7 @@ const struct ctl_command ctl_log = {
 	.args = "[--lines N]",
 	.summary = "show the last lines of the agent's log",
 	.about = "Shows the last lines of the agent's own log, as far as it keeps them in memory.",
-	.options = "5",
+	.options = OPTION(LINES),
 	.begin = begin_nothing,
 	.up = up_log,
 };
@@ -385,7 +385,7 @@ const struct ctl_command ctl_prepare = {
 	.about =
 		"Writes out what is cached, freezes the file systems at the MOUNT-POINTs, and has\n"
 		"the agent close all links. They are thawed by `resume`, or after a while.",
-	.options = "23j",
+	.options = OPTION(THAW) | OPTION(NO_SYNC) | OPTION(JSON),
 	.max_args = 16,
 	.begin = begin_nothing,
 	.up = up_prepare,
@@ -473,7 +473,7 @@ const struct ctl_command ctl_resume = {
 	.about =
 		"Tells the agent that its machine was asleep. Without a file its clock is set to this\n"
 		"machine's, its random numbers are seeded anew, and what is frozen is thawed.",
-	.options = "4j",
+	.options = OPTION(JSON_FILE) | OPTION(JSON),
 	.begin = begin_resume,
 	.up = up_resume,
 };

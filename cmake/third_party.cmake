@@ -1,4 +1,4 @@
-# dep_uv, dep_cjson, dep_llhttp: the only libraries our programs link. No third-party source is
+# dep_uv, dep_cjson, dep_llhttp, dep_pcre2: the only libraries our programs link. No third-party source is
 # copied into this repository: they come from Debian packages, and for the static build (musl) from
 # Debian's source packages, which `./dev setup` unpacks into build/third-party.
 
@@ -16,20 +16,24 @@ endif()
 add_library(dep_uv INTERFACE)
 add_library(dep_cjson INTERFACE)
 add_library(dep_llhttp INTERFACE)
+add_library(dep_pcre2 INTERFACE)
 target_link_libraries(dep_llhttp INTERFACE ${LLHTTP_LIBRARY})
 
 if(NOT AGENTD_STATIC)
   find_package(PkgConfig REQUIRED)
   pkg_check_modules(UV REQUIRED libuv)
   pkg_check_modules(CJSON REQUIRED libcjson)
+  pkg_check_modules(PCRE2 REQUIRED libpcre2-8)
   target_link_libraries(dep_uv INTERFACE uv Threads::Threads)
   target_link_libraries(dep_cjson INTERFACE cjson)
+  target_link_libraries(dep_pcre2 INTERFACE pcre2-8)
   return()
 endif()
 
 file(GLOB uv_source ${PROJECT_SOURCE_DIR}/build/third-party/libuv1-*/CMakeLists.txt)
 file(GLOB cjson_source ${PROJECT_SOURCE_DIR}/build/third-party/cjson-*/cJSON.c)
-if(NOT uv_source OR NOT cjson_source)
+file(GLOB pcre2_source ${PROJECT_SOURCE_DIR}/build/third-party/pcre2-*/src/pcre2_compile.c)
+if(NOT uv_source OR NOT cjson_source OR NOT pcre2_source)
   message(FATAL_ERROR "build/third-party is not complete: run ./dev setup")
 endif()
 
@@ -57,6 +61,29 @@ target_link_libraries(dep_uv INTERFACE uv_a)
 add_library(third_party_cjson STATIC EXCLUDE_FROM_ALL ${cjson_source})
 target_link_libraries(dep_cjson INTERFACE third_party_cjson)
 
-foreach(lib uv_a third_party_cjson)
+# Its own CMake file builds far more than the one library. For size (-Os), not speed: matching is
+# machine code of its own making.
+option(AGENTD_JIT "regular expressions become machine code; 130 KiB of program" ON)
+cmake_path(GET pcre2_source PARENT_PATH pcre2_dir)
+set(pcre2_build ${PROJECT_BINARY_DIR}/third-party/pcre2)
+configure_file(${pcre2_dir}/config.h.generic ${pcre2_build}/config.h COPYONLY)
+configure_file(${pcre2_dir}/pcre2.h.generic ${pcre2_build}/pcre2.h COPYONLY)
+configure_file(${pcre2_dir}/pcre2_chartables.c.dist ${pcre2_build}/pcre2_chartables.c COPYONLY)
+set(pcre2_sources ${pcre2_build}/pcre2_chartables.c)
+foreach(part auto_possess chkdint compile config context error extuni find_bracket jit_compile
+             maketables match match_data newline ord2utf pattern_info script_run string_utils study
+             substring tables ucd valid_utf xclass)
+  if(EXISTS ${pcre2_dir}/pcre2_${part}.c) # chkdint is newer than Debian 12
+    list(APPEND pcre2_sources ${pcre2_dir}/pcre2_${part}.c)
+  endif()
+endforeach()
+add_library(third_party_pcre2 STATIC EXCLUDE_FROM_ALL ${pcre2_sources})
+target_include_directories(third_party_pcre2 SYSTEM PUBLIC ${pcre2_build} PRIVATE ${pcre2_dir})
+target_compile_definitions(third_party_pcre2 PUBLIC PCRE2_STATIC
+  PRIVATE HAVE_CONFIG_H PCRE2_CODE_UNIT_WIDTH=8 SUPPORT_UNICODE $<$<BOOL:${AGENTD_JIT}>:SUPPORT_JIT>)
+target_compile_options(third_party_pcre2 PRIVATE -Os)
+target_link_libraries(dep_pcre2 INTERFACE third_party_pcre2)
+
+foreach(lib uv_a third_party_cjson third_party_pcre2)
   target_compile_options(${lib} PRIVATE -w) # their warnings are their authors' to judge
 endforeach()

@@ -6,11 +6,11 @@
 set -eu
 
 packages="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev musl-tools
-	libuv1-dev libcjson-dev libllhttp-dev libcmocka-dev libwslay-dev busybox-static
+	libuv1-dev libcjson-dev libpcre2-dev libllhttp-dev libcmocka-dev libwslay-dev busybox-static
 	qemu-system-x86 qemu-utils mmdebstrap e2fsprogs kmod cpio zstd xz-utils
 	clang clang-format clang-tidy libclang-rt-dev python3 python3-pytest
-	bash less tmux vim-tiny iproute2 util-linux"
-sources="libuv1 cjson" # compiled into the static build, see cmake/third_party.cmake
+	bash less tmux vim-tiny iproute2 util-linux git curl"
+sources="libuv1 cjson pcre2" # compiled into the static build, see cmake/third_party.cmake
 third_party=build/third-party
 claude=tests/claude/package.json # the exact version; installed into build/claude
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -132,11 +132,20 @@ install_claude()
 	mv build/claude.new build/claude
 }
 
+# Whether every source is there.
+complete()
+{
+	for s in $sources; do
+		set -- "$third_party/$s"-*/
+		[ -d "$1" ] || return 1
+	done
+}
+
 mkdir -p build
 command -v npm >/dev/null || packages="$packages nodejs npm"
 missing=$(missing)
 [ -z "$missing" ] || install_packages
-if [ ! -d "$third_party" ]; then
+if ! complete; then
 	unpack_sources || {
 		# Perhaps the lists are older than the mirror, or were never fetched.
 		as_root apt-get update

@@ -79,18 +79,23 @@ int error_set(struct error *e, enum error_code code, int err, const char *fmt, .
 	return err > 0 ? -err : -EINVAL;
 }
 
+void error_put(struct jsonw *w, const struct error *e)
+{
+	jsonw_open(w, "error", '{');
+	jsonw_str(w, "code", error_code_str(e->code));
+	jsonw_str(w, "message", e->message);
+	if (e->err)
+		jsonw_int(w, "errno", e->err);
+	jsonw_close(w, '}');
+}
+
 size_t error_json(const struct error *e, char out[ERROR_JSON_MAX])
 {
 	struct jsonw w;
 
 	jsonw_init(&w, out, ERROR_JSON_MAX);
 	jsonw_open(&w, NULL, '{');
-	jsonw_open(&w, "error", '{');
-	jsonw_str(&w, "code", error_code_str(e->code));
-	jsonw_str(&w, "message", e->message);
-	if (e->err)
-		jsonw_int(&w, "errno", e->err);
-	jsonw_close(&w, '}');
+	error_put(&w, e);
 	jsonw_close(&w, '}');
 	ASSERT(!w.overflow);
 	return w.len;

@@ -47,6 +47,9 @@ enum error_code error_code_parse(const char *word);
 int error_set(struct error *e, enum error_code code, int err, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
+struct jsonw;
+/* The member "error":{...} of the object under writing. */
+void error_put(struct jsonw *w, const struct error *e);
 /* {"error":{...}} into out; returns its length. ERROR_JSON_MAX is always enough. */
 #define ERROR_JSON_MAX 1600
 size_t error_json(const struct error *e, char out[ERROR_JSON_MAX]);

@@ -96,6 +96,12 @@ void jsonw_bytes(struct jsonw *w, const char *name, const void *data, size_t len
 	put(w, "\"}", 2);
 }
 
+void jsonw_raw(struct jsonw *w, const char *name, const char *json, size_t len)
+{
+	begin(w, name);
+	put(w, json, len);
+}
+
 static void put_u64_dec(struct jsonw *w, uint64_t v)
 {
 	char digits[20];

@@ -23,6 +23,8 @@ void jsonw_close(struct jsonw *w, char bracket);
 void jsonw_str(struct jsonw *w, const char *name, const char *s);
 /* Any bytes: a string when they are UTF-8 without NUL, else {"b64":"..."}. */
 void jsonw_bytes(struct jsonw *w, const char *name, const void *data, size_t len);
+/* A value that is JSON already. */
+void jsonw_raw(struct jsonw *w, const char *name, const char *json, size_t len);
 void jsonw_u64(struct jsonw *w, const char *name, uint64_t v);
 void jsonw_int(struct jsonw *w, const char *name, int64_t v);
 /* v / 1000, with up to three places. */

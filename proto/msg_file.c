@@ -36,7 +36,7 @@ bad:
 	return msg_reader_fail(r, "owner", "\"parent\", \"self\" or \"UID:GID\"");
 }
 
-int msg_read_where(struct msg_reader *r, const cJSON *obj, struct msg_where *w)
+int msg_read_where_if(struct msg_reader *r, const cJSON *obj, struct msg_where *w)
 {
 	const char *owner = NULL;
 	int e;
@@ -47,11 +47,18 @@ int msg_read_where(struct msg_reader *r, const cJSON *obj, struct msg_where *w)
 		(e = msg_get_str(r, obj, "user", &w->user)) < 0 ||
 		(e = msg_get_str(r, obj, "owner", &owner)) < 0)
 		return e;
-	if (!w->path || !*w->path)
-		return msg_reader_fail(r, "path", "there, and not empty");
+	if (w->path && !*w->path)
+		return msg_reader_fail(r, "path", "not empty");
 	if (w->root && w->root[0] != '/')
 		return msg_reader_fail(r, "root", "an absolute path");
 	return owner ? read_owner(r, owner, &w->owner) : 0;
+}
+
+int msg_read_where(struct msg_reader *r, const cJSON *obj, struct msg_where *w)
+{
+	int e = msg_read_where_if(r, obj, w);
+
+	return e == 0 && !w->path ? msg_reader_fail(r, "path", "there, and not empty") : e;
 }
 
 int msg_parse_file_op(const uint8_t *json, size_t len, char ret[MSG_FILE_OP_MAX], struct error *e)

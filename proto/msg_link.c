@@ -20,6 +20,7 @@ static int read_limits(struct msg_reader *r, const cJSON *obj, struct msg_limits
 		{"stdin_window", &l->stdin_window},
 		{"viewers", &l->viewers},
 		{"writers", &l->writers},
+		{"file_window", &l->file_window},
 	};
 
 	for (size_t i = 0; i < array_size(numbers); i++) {
@@ -101,6 +102,9 @@ void msg_put_hello_agent(struct jsonw *w, const struct msg_hello *m)
 	jsonw_str(w, NULL, "log");
 	jsonw_str(w, NULL, "snapshot");
 	jsonw_str(w, NULL, "pty");
+	jsonw_str(w, NULL, "file");
+	jsonw_str(w, NULL, "watch");
+	jsonw_str(w, NULL, "search");
 	jsonw_close(w, ']');
 	jsonw_open(w, "limits", '{');
 	jsonw_u64(w, "frame", m->limits.frame);
@@ -110,6 +114,7 @@ void msg_put_hello_agent(struct jsonw *w, const struct msg_hello *m)
 	jsonw_u64(w, "stdin_window", m->limits.stdin_window);
 	jsonw_u64(w, "viewers", m->limits.viewers);
 	jsonw_u64(w, "writers", m->limits.writers);
+	jsonw_u64(w, "file_window", m->limits.file_window);
 	jsonw_close(w, '}');
 	jsonw_str(w, "boot_id", m->boot_id);
 	jsonw_str(w, "instance", m->instance);

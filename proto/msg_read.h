@@ -69,4 +69,6 @@ void msg_put_attach_pty(struct jsonw *w, const struct msg_attach *a);
 
 struct msg_where;
 /* `path`, `root`, `user` and `owner` of a file operation. */
+int msg_read_where_if(
+	struct msg_reader *r, const cJSON *obj, struct msg_where *w); /* path: or NULL */
 int msg_read_where(struct msg_reader *r, const cJSON *obj, struct msg_where *w);

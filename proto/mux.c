@@ -211,6 +211,13 @@ int mux_open(struct mux *m, struct channel *c, const struct channel_ops *ops, ui
 	return 0;
 }
 
+void channel_presume(struct channel *c, uint64_t window)
+{
+	c->early = true;
+	c->send_limit = max_of(c->send_limit, window);
+	channel_ready(c);
+}
+
 void channel_close(struct channel *c, const void *error, size_t len)
 {
 	struct mux *m = c->mux;
@@ -291,7 +298,7 @@ void mux_flush_due(struct mux *m)
 void channel_ready(struct channel *c)
 {
 	c->mux->urgent = true;
-	if (c->opened && !c->closing && list_empty(&c->ready) && c->mux->linked)
+	if ((c->opened || c->early) && !c->closing && list_empty(&c->ready) && c->mux->linked)
 		list_append(&c->mux->ready, &c->ready);
 }
 

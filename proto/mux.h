@@ -61,6 +61,7 @@ struct channel {
 	const struct channel_ops *ops;
 	uint32_t id;
 	bool opened;               /* client end: OPENED has come */
+	bool early;                /* client end: may send before that */
 	bool closing;              /* FRAME_CLOSE was pulled; the peer's answer is awaited */
 	struct list ready;         /* in mux->ready, or unlinked */
 	struct list due;           /* in mux->due: WINDOW or ACK to send */
@@ -159,6 +160,9 @@ void mux_refuse(struct mux *m, uint32_t id, const void *error, size_t len);
  * many. -ENOMEM. */
 int mux_open(struct mux *m, struct channel *c, const struct channel_ops *ops, uint64_t window,
 	const void *json, size_t len);
+/* Client, after mux_open(): the agent's HELLO promised such a first window for a channel of this
+ * kind (limits.file_window), so DATA may follow OPEN without waiting for OPENED. */
+void channel_presume(struct channel *c, uint64_t window);
 
 /* Has in-stream frames to give. Cheap, idempotent. */
 void channel_ready(struct channel *c);

@@ -29,6 +29,7 @@ MAY_INCLUDE = {
 ONLY_IN = {
     r"cjson/.*": r"proto/msg[^/]*\.c|proto/msg_read\.h",
     r"llhttp\.h": r"proto/http\.c",
+    r"pcre2\.h": r"agentd/regex\.c",
     r"uv\.h": r"(agentd|bridge)/.*",
     r"libwebsockets\.h": r"bridge/front\.c",
     # Sans-I/O: the protocol knows bytes and no descriptors.

@@ -1,0 +1,591 @@
+/*
+ * The order of things is what makes it gapless. A directory is first watched and then listed: what
+ * comes into being in between is told twice rather than never. Nothing is read from the kernel
+ * before every directory that is known of has been listed.
+ *
+ * What the kernel tells is about the past, and names may mean something else by now. So whenever a
+ * watch turns out to be of another directory than thought (two names, one number), the directory
+ * that lost it is looked at again.
+ */
+#include "agentd/watch_feed.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
+
+#define EVENTS                                                                                     \
+	(IN_CREATE | IN_DELETE | IN_MODIFY | IN_ATTRIB | IN_MOVED_FROM | IN_MOVED_TO |             \
+		IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_EXCL_UNLINK)
+#define READ_SIZE (64 * 1024)
+
+void watch_feed_init(struct watch_feed *f)
+{
+	*f = (struct watch_feed){.fd = -1, .top_fd = -1};
+	f->tail = &f->out;
+	list_init(&f->todo);
+}
+
+static void free_events(struct watch_feed *f)
+{
+	struct watch_event *next;
+
+	for (struct watch_event *e = f->out; e; e = next) {
+		next = e->next;
+		free(e);
+	}
+	f->out = NULL;
+	f->tail = &f->out;
+}
+
+void watch_feed_fini(struct watch_feed *f)
+{
+	close_fd(&f->fd);
+	free_events(f);
+	watch_dirs_fini(&f->dirs);
+	for (size_t i = 0; i < WATCH_PAIRS; i++)
+		free(take_ptr(&f->halves[i].path));
+	free(take_ptr(&f->top));
+	free(take_ptr(&f->only));
+	ignore_unref(take_ptr(&f->exclude));
+	place_fini(&f->place);
+}
+
+/* ---- telling ---- */
+
+/* True: the same was the last that was said of this path, in this batch. */
+static bool said_already(struct watch_feed *f, enum watch_kind kind, const char *path, size_t len)
+{
+	uint64_t h = 0xcbf29ce484222325u;
+	unsigned i;
+	bool same;
+
+	for (size_t k = 0; k < len; k++)
+		h = (h ^ (uint8_t)path[k]) * 0x100000001b3u;
+	h |= 1; /* 0: nothing was said */
+	i = (unsigned)(h >> 32) % array_size(f->recent);
+	same = f->recent[i].path == h && f->recent[i].kind == kind;
+	f->recent[i].path = h;
+	f->recent[i].kind = kind;
+	return same && kind != WATCH_RENAME && kind != WATCH_OVERFLOW;
+}
+
+static struct watch_event *tell_of(struct watch_feed *f, enum watch_kind kind, const char *path,
+	size_t len, const char *from, size_t from_len, bool dir)
+{
+	struct watch_event *e = NULL;
+
+	if (said_already(f, kind, path, len))
+		return NULL;
+	if (from_len > 0)
+		said_already(f, kind, from, from_len);
+	if (f->n_out < WATCH_BATCH_MAX)
+		e = watch_event_new(kind, path, len, from, from_len);
+	else if (f->n_out == WATCH_BATCH_MAX)
+		e = watch_event_new(WATCH_OVERFLOW, "", 0, "", 0);
+	f->n_out++;
+	if (!e)
+		return NULL;
+	e->dir = dir;
+	*f->tail = e;
+	f->tail = &e->next;
+	return e;
+}
+
+static void tell(struct watch_feed *f, enum watch_kind kind, const char *path, size_t len, bool dir)
+{
+	tell_of(f, kind, path, len, "", 0, dir);
+}
+
+/* What is below this directory is not watched. */
+static void tell_blind(struct watch_feed *f, const char *path, int err)
+{
+	struct watch_event *e = tell_of(f, WATCH_OVERFLOW, path, strlen(path), "", 0, true);
+
+	if (e)
+		e->err = err;
+}
+
+static bool excluded(struct watch_feed *f, const char *path, size_t len, bool dir)
+{
+	return f->exclude && ignore_match(f->exclude, path, len, dir) == 1;
+}
+
+/* ---- directories ---- */
+
+static void drop_watch(void *ctx, int wd)
+{
+	struct watch_feed *f = ctx;
+
+	inotify_rm_watch(f->fd, wd);
+}
+
+static void forget(struct watch_feed *f, struct watch_dir *d)
+{
+	watch_dirs_remove(&f->dirs, d, drop_watch, f);
+}
+
+static void look_at(struct watch_feed *f, struct watch_dir *d, bool quiet)
+{
+	d->quiet = quiet;
+	list_remove(&d->todo);
+	list_append(&f->todo, &d->todo);
+}
+
+/* Known from now on, and to be looked at. -ENOSPC: there are too many. */
+static int add_dir(struct watch_feed *f, struct watch_dir *parent, const char *name, bool quiet)
+{
+	struct watch_dir *d;
+
+	if (f->dirs.n >= WATCH_DIRS_MAX)
+		return -ENOSPC;
+	d = watch_dirs_add(&f->dirs, parent, name, strlen(name));
+	if (!d)
+		return -ENOMEM;
+	look_at(f, d, quiet);
+	return 0;
+}
+
+static int open_dir(const struct watch_feed *f, const char *path)
+{
+	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+	int fd = (int)syscall(SYS_openat2, f->top_fd, *path ? path : ".", &how, sizeof(how));
+
+	if (fd < 0 && errno == ENOSYS && !f->place.root)
+		fd = openat(f->top_fd, *path ? path : ".", (int)how.flags);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Watches what is open at fd as d. */
+static int watch_dir(struct watch_feed *f, struct watch_dir *d, int fd)
+{
+	struct watch_dir *holder;
+	char proc[40];
+	int wd;
+
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+	wd = inotify_add_watch(f->fd, proc, EVENTS);
+	if (wd < 0)
+		return -errno;
+	holder = watch_dirs_by_wd(&f->dirs, wd);
+	if (holder && holder != d) {
+		watch_dirs_set_wd(&f->dirs, holder, -1);
+		look_at(f, holder, false);
+	}
+	watch_dirs_set_wd(&f->dirs, d, wd);
+	return 0;
+}
+
+static bool is_dir(int dir, const struct dirent *e)
+{
+	struct stat st;
+
+	if (e->d_type != DT_UNKNOWN)
+		return e->d_type == DT_DIR;
+	return fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* One name found in d. */
+static int found(struct watch_feed *f, struct watch_dir *d, const char *name, bool dir)
+{
+	ssize_t len = watch_dirs_path(d, name, f->path);
+	int r = 0;
+
+	if (len < 0 || excluded(f, f->path, (size_t)len, dir))
+		return 0;
+	if (!d->quiet)
+		tell(f, WATCH_CREATE, f->path, (size_t)len, dir);
+	if (dir && f->recursive && !watch_dirs_child(&f->dirs, d, name, strlen(name)))
+		r = add_dir(f, d, name, d->quiet);
+	return r;
+}
+
+static int list_dir(struct watch_feed *f, struct watch_dir *d, int fd)
+{
+	DIR *stream = fdopendir(fd);
+	struct dirent *e;
+	int r = 0;
+
+	if (!stream) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while (r == 0 && !atomic_load(&f->stop) && (e = readdir(stream))) {
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			r = found(f, d, e->d_name, is_dir(fd, e));
+	}
+	closedir(stream);
+	return r;
+}
+
+/* 0; -errno when it, or something in it, cannot be watched though it is there. */
+static int scan_dir(struct watch_feed *f, struct watch_dir *d)
+{
+	ssize_t len = watch_dirs_path(d, NULL, f->path);
+	int fd, r;
+
+	fd = len < 0 ? (int)len : f->top_fd < 0 ? -ENOENT : open_dir(f, f->path);
+	if (fd < 0) {
+		r = fd;
+	} else {
+		r = watch_dir(f, d, fd);
+		if (r == 0 && (f->recursive || !d->quiet))
+			return list_dir(f, d, fd);
+		close(fd);
+	}
+	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -EACCES) {
+		/* It has gone or become something else, which we will be told of. */
+		if (d->parent)
+			forget(f, d);
+		return 0;
+	}
+	return r;
+}
+
+/* All that is to be looked at; the first failure that was not told as an event. */
+static int scan(struct watch_feed *f)
+{
+	int first = 0;
+
+	while (!list_empty(&f->todo) && !atomic_load(&f->stop)) {
+		struct watch_dir *d = list_first(&f->todo, struct watch_dir, todo);
+		bool news = !d->quiet;
+		char path[WATCH_PATH_MAX];
+		int r;
+
+		list_remove(&d->todo);
+		if (watch_dirs_path(d, NULL, path) < 0)
+			path[0] = '\0';
+		r = scan_dir(f, d);
+		if (r < 0 && (news || r == -ENAMETOOLONG))
+			tell_blind(f, path, -r);
+		else if (first == 0)
+			first = r;
+	}
+	return first;
+}
+
+/* ---- renames ---- */
+
+static void clear_half(struct watch_feed *f, struct watch_half *h)
+{
+	free(take_ptr(&h->path));
+	f->waiting--;
+}
+
+/* It was moved to where we do not look. */
+static void give_up_half(struct watch_feed *f, struct watch_half *h)
+{
+	struct watch_dir *d = h->dir ? watch_dirs_by_path(&f->dirs, h->path, h->len) : NULL;
+
+	tell(f, WATCH_REMOVE, h->path, h->len, h->dir);
+	if (d && d->parent)
+		forget(f, d);
+	clear_half(f, h);
+}
+
+/* Those that waited long enough. */
+static void expire_halves(struct watch_feed *f, uint64_t before)
+{
+	for (size_t i = 0; i < WATCH_PAIRS; i++) {
+		if (f->halves[i].path && f->halves[i].since <= before)
+			give_up_half(f, &f->halves[i]);
+	}
+}
+
+/* Something else happens to f->path: the other half cannot come any more of what was there. below:
+ * nor of what was below. */
+static void settle_halves(struct watch_feed *f, size_t len, uint32_t cookie, bool below)
+{
+	for (size_t i = 0; i < WATCH_PAIRS; i++) {
+		struct watch_half *h = &f->halves[i];
+
+		if (!h->path || h->len < len || (cookie && h->cookie == cookie))
+			continue;
+		if (memcmp(h->path, f->path, len) == 0 &&
+			(h->len == len || (below && h->path[len] == '/')))
+			give_up_half(f, h);
+	}
+}
+
+static void keep_half(struct watch_feed *f, const struct inotify_event *ev, size_t len)
+{
+	struct watch_half *free_one = NULL, *oldest = &f->halves[0];
+
+	for (size_t i = 0; i < WATCH_PAIRS; i++) {
+		struct watch_half *h = &f->halves[i];
+
+		if (!h->path)
+			free_one = h;
+		else if (h->since < oldest->since)
+			oldest = h;
+	}
+	if (!free_one) {
+		give_up_half(f, oldest);
+		free_one = oldest;
+	}
+	*free_one = (struct watch_half){
+		strndup(f->path, len), len, ev->cookie, ev->mask & IN_ISDIR, now_ms()};
+	if (free_one->path)
+		f->waiting++;
+	else
+		tell_blind(f, "", ENOMEM);
+}
+
+static struct watch_half *find_half(struct watch_feed *f, uint32_t cookie)
+{
+	for (size_t i = 0; i < WATCH_PAIRS; i++) {
+		if (f->halves[i].path && f->halves[i].cookie == cookie)
+			return &f->halves[i];
+	}
+	return NULL;
+}
+
+/* The kernel has lost events, or what it tells does not fit what was found: nobody knows what is
+ * there now. Look at everything once more; the client does the same. */
+static void start_anew(struct watch_feed *f)
+{
+	expire_halves(f, UINT64_MAX);
+	tell(f, WATCH_OVERFLOW, "", 0, false);
+	while (!list_empty(&f->dirs.top->children))
+		forget(f, list_first(&f->dirs.top->children, struct watch_dir, siblings));
+	look_at(f, f->dirs.top, true);
+}
+
+static bool is_below(const struct watch_dir *d, const struct watch_dir *up)
+{
+	while (d && d != up)
+		d = d->parent;
+	return d;
+}
+
+/* A directory of which no more is known than that it is called so now. */
+static void came(struct watch_feed *f, struct watch_dir *d, const char *name)
+{
+	struct watch_dir *there = watch_dirs_child(&f->dirs, d, name, strlen(name));
+
+	if (!f->recursive)
+		return;
+	if (there)
+		look_at(f, there, false);
+	else if (add_dir(f, d, name, false) < 0)
+		tell_blind(f, f->path, ENOSPC);
+}
+
+/* The directory that was at h->path is now `name` in `to`. */
+static void move_dir(
+	struct watch_feed *f, const struct watch_half *h, struct watch_dir *to, const char *name)
+{
+	struct watch_dir *d = watch_dirs_by_path(&f->dirs, h->path, h->len);
+	struct watch_dir *there = watch_dirs_child(&f->dirs, to, name, strlen(name));
+
+	if (!d || !d->parent) {
+		came(f, to, name);
+	} else if (is_below(to, d) || (there && there != d && is_below(d, there))) {
+		start_anew(f);
+	} else {
+		if (there && there != d)
+			forget(f, there);
+		if (watch_dirs_move(&f->dirs, d, to, name, strlen(name)) < 0)
+			tell_blind(f, f->path, ENOMEM);
+	}
+}
+
+static void moved_to(
+	struct watch_feed *f, struct watch_dir *d, const struct inotify_event *ev, size_t len)
+{
+	struct watch_half *h = find_half(f, ev->cookie), half;
+	bool dir = ev->mask & IN_ISDIR;
+
+	if (!h) {
+		tell(f, WATCH_CREATE, f->path, len, dir);
+		if (dir)
+			came(f, d, ev->name);
+		return;
+	}
+	tell_of(f, WATCH_RENAME, f->path, len, h->path, h->len, dir);
+	half = *h;
+	h->path = NULL;
+	f->waiting--;
+	if (dir)
+		move_dir(f, &half, d, ev->name);
+	free(half.path);
+}
+
+/* ---- what the kernel tells ---- */
+
+static void on_top_event(struct watch_feed *f, const struct inotify_event *ev)
+{
+	if (ev->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED)) {
+		expire_halves(f, UINT64_MAX);
+		tell(f, WATCH_REMOVE, "", 0, true);
+		f->over = true;
+	} else if (ev->mask & IN_ATTRIB && !f->only) {
+		tell(f, WATCH_ATTRIB, "", 0, true);
+	}
+}
+
+static void on_name(struct watch_feed *f, struct watch_dir *d, const struct inotify_event *ev)
+{
+	ssize_t n = watch_dirs_path(d, ev->name, f->path);
+	size_t len = (size_t)n;
+	bool dir = ev->mask & IN_ISDIR;
+	struct watch_dir *child;
+
+	if (n < 0 || (f->only && strcmp(ev->name, f->only) != 0) || excluded(f, f->path, len, dir))
+		return;
+	if (f->waiting > 0)
+		settle_halves(f, len, ev->cookie, ev->mask & (IN_DELETE | IN_MOVED_FROM));
+	child = dir ? watch_dirs_child(&f->dirs, d, ev->name, strlen(ev->name)) : NULL;
+	if (ev->mask & IN_CREATE) {
+		tell(f, WATCH_CREATE, f->path, len, dir);
+		if (dir && !child) /* else it was found before we came to read of it */
+			came(f, d, ev->name);
+	} else if (ev->mask & IN_DELETE) {
+		tell(f, WATCH_REMOVE, f->path, len, dir);
+		if (child)
+			forget(f, child);
+	} else if (ev->mask & IN_MOVED_FROM) {
+		keep_half(f, ev, len);
+	} else if (ev->mask & IN_MOVED_TO) {
+		moved_to(f, d, ev, len);
+	} else if (ev->mask & (IN_MODIFY | IN_ATTRIB)) {
+		tell(f, ev->mask & IN_MODIFY ? WATCH_MODIFY : WATCH_ATTRIB, f->path, len, dir);
+	}
+}
+
+static void on_event(struct watch_feed *f, const struct inotify_event *ev)
+{
+	struct watch_dir *d;
+
+	if (ev->mask & IN_Q_OVERFLOW) {
+		start_anew(f);
+		return;
+	}
+	d = watch_dirs_by_wd(&f->dirs, ev->wd);
+	if (!d)
+		return;
+	if (ev->len > 0)
+		on_name(f, d, ev);
+	else if (d == f->dirs.top)
+		on_top_event(f, ev);
+	else if (ev->mask & IN_IGNORED)
+		watch_dirs_set_wd(&f->dirs, d, -1);
+}
+
+static void read_events(struct watch_feed *f)
+{
+	uint64_t words[READ_SIZE / 8]; /* aligned, as the events are */
+	char *buf = (char *)words;
+	ssize_t n;
+
+	do {
+		n = read(f->fd, buf, READ_SIZE);
+	} while (n < 0 && errno == EINTR);
+	for (ssize_t at = 0; at < n && !f->over && !atomic_load(&f->stop);) {
+		const struct inotify_event *ev = (const void *)(buf + at);
+
+		on_event(f, ev);
+		scan(f);
+		at += (ssize_t)sizeof(*ev) + ev->len;
+	}
+}
+
+/* ---- calls ---- */
+
+/* The top, if it is what it was. Only held during a call: an open directory is not deleted. */
+static int open_top(struct watch_feed *f)
+{
+	struct stat st;
+
+	f->top_fd = open(f->top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (f->top_fd < 0)
+		return -errno;
+	if (fstat(f->top_fd, &st) < 0 || st.st_ino != f->top_ino || st.st_dev != f->top_dev) {
+		close_fd(&f->top_fd);
+		return -ENOENT;
+	}
+	return 0;
+}
+
+/* What the path leads to: its real name, and of a file the directory it is in. */
+static int find_top(struct watch_feed *f)
+{
+	auto_close int fd = place_open(&f->place, f->place.path, O_PATH, 0);
+	char proc[40], real[PATH_MAX], *slash;
+	struct stat st;
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+	n = readlink(proc, real, sizeof(real) - 1);
+	if (n < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	real[n] = '\0';
+	if (!S_ISDIR(st.st_mode)) {
+		slash = strrchr(real, '/');
+		if (!slash)
+			return -ENOENT;
+		f->recursive = false;
+		f->only = strdup(slash + 1);
+		slash[slash == real] = '\0';
+		if (!f->only || stat(real, &st) < 0)
+			return f->only ? -errno : -ENOMEM;
+	}
+	f->top_dev = st.st_dev;
+	f->top_ino = st.st_ino;
+	f->top = strdup(real);
+	return f->top ? 0 : -ENOMEM;
+}
+
+static int start(struct watch_feed *f)
+{
+	int r = find_top(f);
+
+	if (r == 0)
+		r = open_top(f);
+	if (r < 0)
+		return r;
+	f->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (f->fd < 0)
+		return -errno;
+	r = watch_dirs_init(&f->dirs);
+	if (r < 0)
+		return r;
+	look_at(f, f->dirs.top, true);
+	r = scan(f);
+	return r == 0 && f->dirs.top->wd < 0 ? -EACCES : r;
+}
+
+int watch_feed_start(struct watch_feed *f)
+{
+	int r = place_enter(&f->place);
+
+	if (r < 0)
+		return r;
+	r = start(f);
+	close_fd(&f->top_fd);
+	place_leave(&f->place);
+	return r;
+}
+
+void watch_feed_read(struct watch_feed *f)
+{
+	bool entered = place_enter(&f->place) == 0;
+
+	f->n_out = 0;
+	memset(f->recent, 0, sizeof(f->recent));
+	/* When it is gone the kernel's own last words follow. */
+	if (entered)
+		open_top(f);
+	read_events(f);
+	if (!f->over)
+		expire_halves(f, now_ms() - WATCH_PAIR_MS);
+	close_fd(&f->top_fd);
+	if (entered)
+		place_leave(&f->place);
+}

@@ -1,0 +1,777 @@
+"""Archives of directories in and out (docs/protocol.md section 13: list, tar, untar), checked with GNU tar, Python's
+tarfile and git; attacks, faults and clients that go away.
+
+ctest: timeout=600
+"""
+import contextlib
+import errno
+import io
+import os
+import pathlib
+import random
+import shutil
+import socket
+import stat
+import subprocess
+import tarfile
+import tempfile
+import threading
+
+import pytest
+
+from archives import hidden, listing, paths, snapshot, tar, untar
+from file_channel import FileChannel
+from files import Files, exchange, from_wire, mounted, refused, wire_name
+from harness import eventually
+from wire import AgentError, LinkClosed
+
+MIB = 1 << 20
+NOBODY = 65534
+LONG = "long-" + "n" * 250
+LATIN = b"caf\xe9 \xff\n\t"
+
+
+@pytest.fixture
+def tree():
+    """A directory on tmpfs, where there is one."""
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    path = pathlib.Path(tempfile.mkdtemp(prefix="tar-", dir=base))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(tree, agent):
+    """No operation leaves a descriptor or a temporary name behind, however it ends."""
+    before = agent.settled_fds()
+    yield
+    for link in agent.links:
+        link.cut()
+    eventually(lambda: agent.fds() <= before, "descriptors to be closed")
+    assert hidden(tree) == []
+
+
+def fill(top):
+    """A tree with something of everything."""
+    top.mkdir()
+    (top / "plain").write_bytes(b"plain\n")
+    (top / "empty").write_bytes(b"")
+    (top / "large").write_bytes(random.Random(1).randbytes(3 * MIB + 17))
+    (top / "exact").write_bytes(b"x" * 65536)
+    (top / "block").write_bytes(b"y" * 512)
+    (top / LONG).write_bytes(b"long\n")
+    pathlib.Path(os.fsdecode(os.fsencode(top) + b"/" + LATIN)).write_bytes(b"latin\n")
+    deep = top
+    for _ in range(14):
+        deep = deep / ("d" * 240)
+    deep.mkdir(parents=True)
+    (deep / "bottom").write_bytes(b"deep\n")
+    (top / "run.sh").write_bytes(b"#!/bin/sh\n")
+    (top / "run.sh").chmod(0o755)
+    (top / "secret").write_bytes(b"s")
+    (top / "secret").chmod(0o400)
+    (top / "empty dir").mkdir()
+    (top / "closed").mkdir()
+    (top / "closed" / "inside").write_bytes(b"i")
+    os.link(top / "plain", top / "closed" / "same")
+    os.link(top / "plain", top / "zz-same")
+    os.symlink("plain", top / "link")
+    os.symlink("/nowhere/at/all", top / "lost")
+    os.symlink("closed", top / "dirlink")
+    os.symlink("t/" * 1500, top / "longlink")
+    with open(top / "sparse", "wb") as file:
+        file.truncate(2 * MIB)
+        file.seek(MIB)
+        file.write(b"middle")
+    for i, path in enumerate(sorted(top.rglob("*"))):
+        os.utime(path, ns=(10 ** 18 + i, 1500000000123456789 + i * 1000003), follow_symlinks=False)
+    os.utime(top / "block", ns=(0, 0))
+    os.chmod(top / "closed", 0o555)
+    os.utime(top, ns=(0, 1234567890 * 10 ** 9 + 5))
+
+
+def archive(*members, **how):
+    """An archive of TarInfo members: (name, data), or keyword arguments for one."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", errors="surrogateescape", **how) as file:
+        for member in members:
+            if isinstance(member, tuple):
+                member = {"name": member[0], "data": member[1]}
+            data = member.pop("data", b"")
+            info = tarfile.TarInfo(member.pop("name"))
+            info.size = len(data)
+            for key, value in member.items():
+                setattr(info, key, value)
+            file.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+# -------------------------------------------------------------------------------------------------- round trips
+
+def test_round_trip(agent, link, tree):
+    """All of a tree comes back as it was: bytes, modes, times to the nanosecond, links of both kinds, any name."""
+    fill(tree / "a")
+    os.utime(tree / "a" / "empty", ns=(0, -1500000000))  # before 1970, which GNU tar finds odd
+    channel = tar(link, tree / "a")
+    assert channel.done["failed"] == channel.done["changed"] == channel.done["skipped"] == 0
+    done = untar(link, tree / "b", channel.data)
+    assert done["skipped"] == 0
+    assert snapshot(tree / "b") == snapshot(tree / "a")
+    assert done["files"] == channel.done["files"] and done["dirs"] == channel.done["dirs"]
+    assert done["bytes"] == channel.done["bytes"]
+
+
+def test_gnu_tar_reads_ours(agent, link, tree):
+    """GNU tar finds nothing to complain about, and makes the same tree."""
+    fill(tree / "a")
+    data = tar(link, tree / "a").data
+    (tree / "b").mkdir()
+    result = subprocess.run(["tar", "-xpf", "-", "-C", tree / "b"], input=data, capture_output=True, check=True)
+    assert result.stderr == b""
+    assert snapshot(tree / "b") == snapshot(tree / "a")
+
+
+def test_python_reads_ours(agent, link, tree):
+    fill(tree / "a")
+    with tarfile.open(fileobj=io.BytesIO(tar(link, tree / "a").data), errors="surrogateescape") as file:
+        names = {os.fsencode(member.name).removeprefix(b"./") for member in file}
+        assert names == {name or b"." for name in snapshot(tree / "a")}
+        assert file.extractfile("plain").read() == b"plain\n"
+        (deep,) = [member for member in file if member.name.endswith("/bottom")]
+        assert file.extractfile(deep).read() == b"deep\n"
+
+
+@pytest.mark.parametrize("form", ["gnu", "oldgnu", "posix"])
+def test_gnu_tar_written(agent, link, tree, form):
+    """The formats GNU tar writes."""
+    fill(tree / "a")
+    data = subprocess.run(["tar", f"--format={form}", "-cf", "-", "-C", tree / "a", "."], capture_output=True,
+                          check=True).stdout
+    done = untar(link, tree / "b", data)
+    assert done["skipped"] == 0
+    times = form == "posix"
+    assert snapshot(tree / "b", times=times) == snapshot(tree / "a", times=times)
+
+
+@pytest.mark.parametrize("form", ["ustar", "v7"])
+def test_old_formats(agent, link, tree, form):
+    (tree / "a" / "sub").mkdir(parents=True)
+    (tree / "a" / "sub" / "file").write_bytes(b"old")
+    os.symlink("file", tree / "a" / "sub" / "link")
+    data = subprocess.run(["tar", f"--format={form}", "-cf", "-", "-C", tree / "a", "."], capture_output=True,
+                          check=True).stdout
+    untar(link, tree / "b", data)
+    assert snapshot(tree / "b", times=False) == snapshot(tree / "a", times=False)
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_python_written(agent, link, tree, form):
+    fill(tree / "a")
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=form, errors="surrogateescape") as file:
+        file.add(tree / "a", ".")
+    untar(link, tree / "b", out.getvalue())
+    assert snapshot(tree / "b", times=False) == snapshot(tree / "a", times=False)
+
+
+def test_git_repository(agent, link, tree):
+    """A repository that was carried over is sound, and its work tree clean."""
+    def git(where, *args):
+        return subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", "-C", where, *args],
+                              capture_output=True, check=True).stdout
+    repository = tree / "repo"
+    repository.mkdir()
+    git(repository, "init", "-q")
+    for i in range(40):
+        path = repository / f"dir{i % 7}" / f"file{i}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"line {i}\n" * i)
+        git(repository, "add", ".")
+        if i % 4 == 0:
+            git(repository, "commit", "-qm", f"commit {i}")
+    os.symlink("file1", repository / "link")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "last")
+    git(repository, "gc", "-q")
+    git(repository, "branch", "other")
+    untar(link, tree / "copy", tar(link, repository).data)
+    git(tree / "copy", "fsck", "--full", "--strict")
+    assert git(tree / "copy", "status", "--porcelain") == b""
+    assert git(tree / "copy", "log", "--format=%H") == git(repository, "log", "--format=%H")
+
+
+@pytest.mark.seconds(120)
+def test_many_small_files(agent, link, tree):
+    """10 000 files, both ways, checked by GNU tar."""
+    for i in range(100):
+        where = tree / "a" / f"{i:02}"
+        where.mkdir(parents=True)
+        for j in range(100):
+            (where / f"{j:02}.txt").write_bytes(b"%d\n" % (i * j))
+    channel = tar(link, tree / "a")
+    assert channel.done["files"] == 10000 and channel.done["dirs"] == 101
+    assert untar(link, tree / "b", channel.data)["files"] == 10000
+    result = subprocess.run(["tar", "-dpf", "-", "-C", tree / "b"], input=channel.data, capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr[:500]
+
+
+# ---------------------------------------------------------------------------------------------------------- tar
+
+def names_in(data):
+    with tarfile.open(fileobj=io.BytesIO(data), errors="surrogateescape") as file:
+        return sorted(file.getnames())
+
+
+def test_one_file(agent, link, tree):
+    (tree / "one").write_bytes(b"1" * 1000)
+    os.symlink("one", tree / "to-one")
+    with tarfile.open(fileobj=io.BytesIO(tar(link, tree / "one").data)) as file:
+        assert file.getnames() == ["one"] and file.extractfile("one").read() == b"1" * 1000
+    assert names_in(tar(link, tree / "to-one").data) == ["to-one"]
+
+
+def test_exclude(agent, link, tree):
+    for name in ("a.o", "a.c", "sub/b.o", "sub/b.c", "sub/keep/x", "node_modules/deep/file", "sub/node_modules/f"):
+        (tree / "t" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / "t" / name).write_bytes(b"")
+    data = tar(link, tree / "t", exclude=["*.o", "node_modules", "sub/keep"]).data
+    assert names_in(data) == [".", "a.c", "sub", "sub/b.c"]
+    assert names_in(tar(link, tree / "t", exclude=["/a.c", "s?b/*"]).data) == [
+        ".", "a.o", "node_modules", "node_modules/deep", "node_modules/deep/file", "sub"]
+    assert names_in(tar(link, tree / "t", exclude=["**/*.o", "{a.c,node_modules}", "sub/**/f"]).data) == [
+        ".", "sub", "sub/b.c", "sub/keep", "sub/keep/x"]
+    for bad in (["x"] * 65, ["[a"], ["x" * 5000]):
+        with refused(code="bad_message"):
+            tar(link, tree / "t", exclude=bad)
+
+
+def test_sockets_are_skipped(agent, link, tree):
+    (tree / "t").mkdir()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tree / "t" / "sock"))
+        os.mkfifo(tree / "t" / "fifo")
+        channel = tar(link, tree / "t")
+    assert channel.done["skipped"] == 1
+    assert names_in(channel.data) == [".", "fifo"]
+
+
+def test_what_cannot_be_read_is_told(agent, link, tree):
+    """As another user: the rest is there, and `done` names the first that is not."""
+    (tree / "t" / "locked").mkdir(parents=True)
+    (tree / "t" / "fine").write_bytes(b"fine")
+    (tree / "t" / "secret").write_bytes(b"secret")
+    os.chmod(tree / "t" / "secret", 0o600)
+    os.chmod(tree / "t" / "locked", 0o700)
+    channel = tar(link, tree / "t", user="nobody")
+    assert channel.done["failed"] == 2
+    assert channel.done["first_failed"]["errno"] == errno.EACCES
+    assert channel.done["first_failed"]["path"] in ("secret", "locked")
+    assert names_in(channel.data) == [".", "fine", "locked"]
+
+
+@pytest.mark.parametrize("grow", [False, True])
+def test_file_that_changes(agent, link, tree, grow):
+    """It is filled up, or cut, so that the archive stays sound; and `changed` says so."""
+    (tree / "t").mkdir()
+    (tree / "t" / "file").write_bytes(b"x" * 4 * MIB)
+    channel = FileChannel(link, "tar", path=str(tree / "t"), auto=False, window=65536).open()
+    channel.wait_opened()
+    link.wait(lambda: channel.received == 65536, "the first bytes")
+    os.truncate(tree / "t" / "file", 5 * MIB if grow else 2 * MIB)
+    channel.auto = True
+    channel.grant(1 << 40)
+    channel.finish()
+    assert channel.done["changed"] == 1
+    with tarfile.open(fileobj=io.BytesIO(channel.data)) as file:
+        content = file.extractfile("file").read()
+    assert len(content) == 4 * MIB
+    assert content == b"x" * 4 * MIB if grow else content == b"x" * 2 * MIB + bytes(2 * MIB)
+
+
+def test_tree_that_vanishes(agent, link, tree):
+    """Files and directories that go while the archive is made: it stays sound."""
+    for i in range(200):
+        (tree / "t" / f"{i}" / "sub").mkdir(parents=True)
+        (tree / "t" / f"{i}" / "sub" / "file").write_bytes(b"x" * 20000)
+    channel = FileChannel(link, "tar", path=str(tree / "t"), auto=False, window=65536).open()
+    link.wait(lambda: channel.received == 65536, "the first bytes")
+    for i in range(0, 200, 2):
+        shutil.rmtree(tree / "t" / f"{i}")
+    channel.auto = True
+    channel.grant(1 << 40)
+    channel.finish()
+    assert len(names_in(channel.data)) > 300
+
+
+def test_special_and_missing(agent, link, tree):
+    os.mkfifo(tree / "fifo")
+    with refused(code="special_file"):
+        tar(link, tree / "fifo")
+    with refused(errno.ENOENT):
+        tar(link, tree / "none")
+    with refused(code="bad_message"):
+        tar(link, tree, owner="archive")
+
+
+# -------------------------------------------------------------------------------------------------------- untar
+
+def test_strip(agent, link, tree):
+    data = archive({"name": "top", "type": tarfile.DIRTYPE, "mode": 0o700}, ("top/a", b"a"), ("top/sub/b", b"b"),
+                   ("loose", b"l"), {"name": "top/hard", "type": tarfile.LNKTYPE, "linkname": "top/a"})
+    done = untar(link, tree / "out", data, strip=1)
+    assert sorted(os.listdir(tree / "out")) == ["a", "hard", "sub"]
+    assert os.path.samefile(tree / "out" / "a", tree / "out" / "hard")
+    assert (tree / "out" / "sub" / "b").read_bytes() == b"b"
+    assert done["skipped"] == 1
+    assert untar(link, tree / "two", data, strip=2)["files"] == 1
+    assert (tree / "two" / "b").read_bytes() == b"b"
+
+
+def test_owners(agent, link, tree):
+    """To whom the directory belongs, by default; the archive's only on demand."""
+    members = [{"name": "d", "type": tarfile.DIRTYPE, "uid": 1, "gid": 2, "mode": 0o755},
+               {"name": "d/f", "data": b"x", "uid": 1, "gid": 2, "mode": 0o6755},
+               {"name": "d/big", "data": b"x" * 100000, "uid": 1, "gid": 2, "mode": 0o4755},
+               {"name": "d/l", "type": tarfile.SYMTYPE, "linkname": "f", "uid": 1, "gid": 2},
+               {"name": "implied/f", "data": b"y", "uid": 1, "gid": 2}]
+    data = archive(*members)
+
+    def owned(**how):
+        out = tree / f"out{len(os.listdir(tree))}"
+        out.mkdir()
+        os.chown(out, NOBODY, 12345)
+        untar(link, out, data, **how)
+        found = snapshot(out)
+        return {path: entry[3] for path, entry in found.items() if path}, found[b"d/f"][1], found[b"d/big"][1]
+    every = [b"d", b"d/f", b"d/big", b"d/l", b"implied", b"implied/f"]
+    assert owned() == ({path: (NOBODY, 12345) for path in every}, 0o755, 0o755)
+    assert owned(owner="self") == ({path: (0, 0) for path in every}, 0o755, 0o755)
+    assert owned(owner="77:88") == ({path: (77, 88) for path in every}, 0o755, 0o755)
+    assert owned(owner="archive") == ({**{path: (1, 2) for path in every}, b"implied": (0, 0)}, 0o6755, 0o4755)
+
+
+def test_as_user(agent, link, tree):
+    """With the rights of a user, also into directories that end up closed to it."""
+    (tree / "out").mkdir()
+    os.chown(tree / "out", NOBODY, NOBODY)
+    data = archive({"name": "d", "type": tarfile.DIRTYPE, "mode": 0o555, "mtime": 1000},
+                   {"name": "d/e", "type": tarfile.DIRTYPE, "mode": 0o500, "mtime": 2000}, ("d/e/f", b"x"), ("d/g", b"y"))
+    untar(link, tree / "out", data, user="nobody")
+    found = snapshot(tree / "out")
+    assert found[b"d"][1] == 0o555 and found[b"d/e"][1] == 0o500
+    assert found[b"d"][4] == 1000 * 10 ** 9 and found[b"d/e"][4] == 2000 * 10 ** 9
+    assert {entry[3] for entry in found.values()} == {(NOBODY, NOBODY)}
+    (tree / "mine").mkdir(mode=0o755)
+    with refused(errno.EACCES):
+        untar(link, tree / "mine", data, user="nobody")
+
+
+@pytest.mark.own_agent
+def test_agent_without_privileges(start_agent, tree):
+    """As an ordinary user: everything is its own, nothing else differs."""
+    fill(tree / "a")
+    subprocess.run(["chown", "-Rh", f"{NOBODY}:{NOBODY}", tree / "a"], check=True)
+    (tree / "out").mkdir()
+    os.chown(tree / "out", NOBODY, NOBODY)
+    agent = start_agent(user=NOBODY)
+    link = agent.connect()
+    data = tar(link, tree / "a").data
+    want = snapshot(tree / "a")
+    for owner in ("parent", "self", "archive", f"{NOBODY}:{NOBODY}", "0:0"):
+        for _ in range(2):  # into nothing, and over what is there
+            untar(link, tree / "out" / owner[0], data, owner=owner)
+        found = snapshot(tree / "out" / owner[0])
+        assert {**found, b"": want[b""]} == want  # the top was there the second time
+    untar(link, tree / "out" / "dev", archive({"name": "n", "type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 3},
+                                              {"name": "s", "mode": 0o4755, "uid": 0}), owner="archive")
+    assert snapshot(tree / "out" / "dev")[b"s"][1] == 0o755, "set-user of a user that was not meant"
+
+
+def test_replacing(agent, link, tree):
+    """What is there gives way; what a link points to is left alone."""
+    out = tree / "out"
+    (out / "dir").mkdir(parents=True)
+    (out / "emptydir").mkdir()
+    (out / "file").write_bytes(b"old")
+    (out / "file2").write_bytes(b"old")
+    (out / "dir" / "kept").write_bytes(b"kept")
+    (tree / "outside").write_bytes(b"outside")
+    os.symlink(tree / "outside", out / "link")
+    os.symlink("dir", out / "dirlink")
+    os.mkfifo(out / "fifo")
+    os.link(out / "file", out / "other-name")
+    os.chmod(out / "file", 0o600)
+    data = archive({"name": "file", "data": b"new", "mode": 0o644}, ("link", b"new"), ("fifo", b"new"), ("emptydir", b"new"),
+                   {"name": "dir", "type": tarfile.DIRTYPE, "mode": 0o755}, ("dir/added", b"new"),
+                   ("dirlink/through", b"new"), {"name": "file2", "type": tarfile.SYMTYPE, "linkname": "x"},
+                   {"name": "hard", "type": tarfile.LNKTYPE, "linkname": "file"})
+    for _ in range(2):  # the second time everything is there
+        untar(link, out, data)
+        found = snapshot(out)
+        new = found[b"dir/added"][2]
+        assert {found[name][2] for name in (b"file", b"link", b"fifo", b"emptydir", b"dir/through", b"hard")} == {new}
+        assert found[b"file"][1] == 0o644 and found[b"file"][5] == (b"file", b"hard")
+        assert (out / "dir" / "kept").read_bytes() == b"kept"
+        assert (out / "other-name").read_bytes() == b"old", "a file is replaced, not written to"
+        assert os.readlink(out / "file2") == "x"
+        assert (tree / "outside").read_bytes() == b"outside"
+    with refused(errno.EISDIR):
+        untar(link, out, archive(("dir", b"file")))
+    with refused(errno.EISDIR):
+        untar(link, out, archive({"name": "dir", "type": tarfile.SYMTYPE, "linkname": "y"}))
+    with refused(errno.ENOTDIR):
+        untar(link, out, archive(("file/below", b"x")))
+    untar(link, out, archive({"name": "file", "type": tarfile.DIRTYPE, "mode": 0o755}, ("file/below", b"x")))
+    assert (out / "file" / "below").read_bytes() == b"x"
+
+
+def test_top_directory(agent, link, tree):
+    """"./" concerns a directory that was made, and not one that was there."""
+    data = archive({"name": "./", "type": tarfile.DIRTYPE, "mode": 0o711, "mtime": 12345}, ("./a", b""))
+    untar(link, tree / "new", data)
+    assert snapshot(tree / "new")[b""][1] == 0o711 and os.stat(tree / "new").st_mtime == 12345
+    (tree / "old").mkdir(mode=0o755)
+    untar(link, tree / "old", data)
+    assert snapshot(tree / "old")[b""][1] == 0o755 and os.stat(tree / "old").st_mtime != 12345
+
+
+def test_devices(agent, link, tree):
+    """Only as root, and only when the archive's owners are wanted."""
+    data = archive({"name": "null", "type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 3, "mode": 0o666},
+                   {"name": "fifo", "type": tarfile.FIFOTYPE, "mode": 0o622}, ("file", b""))
+    assert untar(link, tree / "a", data)["skipped"] == 2
+    assert os.listdir(tree / "a") == ["file"]
+    assert untar(link, tree / "b", data, owner="archive")["skipped"] == 0
+    found = snapshot(tree / "b")
+    assert found[b"null"][:3] == [stat.S_IFCHR, 0o666, os.makedev(1, 3)]
+    assert found[b"fifo"][:2] == [stat.S_IFIFO, 0o622]
+    (tree / "c").mkdir()
+    os.chown(tree / "c", NOBODY, NOBODY)
+    assert untar(link, tree / "c", data, owner="archive", user="nobody")["skipped"] == 2
+
+
+@pytest.mark.parametrize("broken, number, words", [
+    (lambda data: data[:-1500], errno.EBADMSG, "cut"),
+    (lambda data: data[:700], errno.EBADMSG, "cut"),
+    (lambda data: b"", errno.EBADMSG, "cut, after 0 bytes"),
+    (lambda data: data[:1024] + b"x" + data[1025:], errno.EBADMSG, "byte 1024"),
+    (lambda data: b"\x1f\x8b" + data[2:], errno.EBADMSG, "compressed"),
+    (lambda data: os.urandom(4096), errno.EBADMSG, "byte 0"),
+])
+def test_broken(agent, link, tree, broken, number, words):
+    """What is wrong is said, with its place; what came before it is there."""
+    data = archive(("first", b"1" * 500), ("second", b"2" * 5000), format=tarfile.USTAR_FORMAT)
+    data = data[:1024 + 512 + 5120] + bytes(1024)
+    with pytest.raises(AgentError) as caught:
+        untar(link, tree / "out", broken(data))
+    assert caught.value.errno == number and words in str(caught.value), caught.value
+    for name in os.listdir(tree / "out"):
+        assert (tree / "out" / name).stat().st_size in (500, 5000)
+
+
+def test_sparse_is_refused(agent, link, tree):
+    (tree / "a").mkdir()
+    with open(tree / "a" / "f", "wb") as file:
+        file.truncate(10 * MIB)
+    for form in ("gnu", "posix"):
+        data = subprocess.run(["tar", "-S", f"--format={form}", "-cf", "-", "-C", tree / "a", "."], check=True,
+                              capture_output=True).stdout
+        with pytest.raises(AgentError, match="sparse"):
+            untar(link, tree / "out", data)
+
+
+# ------------------------------------------------------------------------------------------------------ attacks
+
+def test_names_that_lead_out(agent, link, tree):
+    """Absolute names are relative, ".." ends it."""
+    untar(link, tree / "out", archive(("/etc/passwd", b"x"), ("//abs//file", b"y")))
+    assert (tree / "out" / "etc" / "passwd").read_bytes() == b"x"
+    assert (tree / "out" / "abs" / "file").read_bytes() == b"y"
+    for name in ("../evil", "a/../../evil", "..", "/../evil", "sub/.."):
+        with refused(errno.EXDEV):
+            untar(link, tree / "out", archive((name, b"x")))
+    with refused(errno.EXDEV):
+        untar(link, tree / "out", archive({"name": "h", "type": tarfile.LNKTYPE, "linkname": "../victim"}))
+    assert sorted(os.listdir(tree)) == ["out"]
+
+
+def test_links_that_lead_out(agent, link, tree):
+    """A link of the archive, then a file through it."""
+    (tree / "victim").mkdir()
+    (tree / "victim" / "file").write_bytes(b"mine")
+    for target in (str(tree / "victim"), "../victim", "sub/../../victim"):
+        def attack(*members):
+            shutil.rmtree(tree / "out", ignore_errors=True)
+            with refused(errno.EXDEV):
+                untar(link, tree / "out", archive(
+                    {"name": "sub", "type": tarfile.DIRTYPE, "mode": 0o755},
+                    {"name": "l", "type": tarfile.SYMTYPE, "linkname": target}, *members))
+            assert os.listdir(tree / "victim") == ["file"]
+            assert (tree / "victim" / "file").read_bytes() == b"mine"
+        attack(("l/new", b"evil"))
+        attack(("l/file", b"evil"))
+        attack({"name": "l/dir/deep", "type": tarfile.DIRTYPE})
+        attack({"name": "l/sym", "type": tarfile.SYMTYPE, "linkname": "x"})
+        attack({"name": "hard", "type": tarfile.LNKTYPE, "linkname": "l/file"})
+        shutil.rmtree(tree / "out", ignore_errors=True)
+        # A directory of the name of the link replaces it, and its mode and time are its own.
+        before = os.stat(tree / "victim")
+        untar(link, tree / "out", archive(
+            {"name": "sub", "type": tarfile.DIRTYPE, "mode": 0o755},
+            {"name": "l", "type": tarfile.SYMTYPE, "linkname": target},
+            {"name": "l", "type": tarfile.DIRTYPE, "mode": 0o777, "mtime": 1}, ("l/new", b"fine")))
+        assert (tree / "out" / "l" / "new").read_bytes() == b"fine"
+        assert os.stat(tree / "victim") == before
+        # A file written over the link replaces the link.
+        untar(link, tree / "out2", archive(
+            {"name": "l", "type": tarfile.SYMTYPE, "linkname": str(tree / "victim" / "file")}, ("l", b"evil")))
+        assert (tree / "victim" / "file").read_bytes() == b"mine"
+        shutil.rmtree(tree / "out2")
+
+
+def test_directory_mode_through_late_link(agent, link, tree):
+    """A directory that becomes a link before its mode and time are set at the end."""
+    (tree / "victim").mkdir(mode=0o700)
+    before = os.stat(tree / "victim")
+    untar(link, tree / "out", archive(
+        {"name": "d", "type": tarfile.DIRTYPE, "mode": 0o777, "mtime": 1},
+        {"name": "d", "type": tarfile.SYMTYPE, "linkname": "../victim"}))
+    assert os.stat(tree / "victim") == before
+
+
+def test_link_within(agent, link, tree):
+    """A link that stays below the directory may be gone through."""
+    untar(link, tree / "out", archive(
+        {"name": "usr/lib", "type": tarfile.DIRTYPE, "mode": 0o755},
+        {"name": "lib", "type": tarfile.SYMTYPE, "linkname": "usr/lib"}, ("lib/a.so", b"so"),
+        {"name": "lib", "type": tarfile.DIRTYPE, "mode": 0o755}, ("lib/b.so", b"so")))
+    assert sorted(os.listdir(tree / "out" / "usr" / "lib")) == ["a.so", "b.so"]
+    assert os.path.islink(tree / "out" / "lib")
+
+
+@pytest.mark.seconds(120)
+def test_race_of_links(agent, link, tree):
+    """Somebody swaps a directory for a link to elsewhere, all the time: nothing is ever made there."""
+    out, victim = tree / "out", tree / "victim"
+    (out / "d").mkdir(parents=True)
+    victim.mkdir()
+    os.symlink(victim, out / "swap")
+    members = []
+    for i in range(300):
+        members += [(f"d/{i}/f", b"x" * 100), ("e/f", b"z"), (f"d/{i}.txt", b"y")]
+    data = archive(*members)
+    stop = threading.Event()
+
+    def swap():
+        while not stop.is_set():
+            exchange(out / "d", out / "swap")
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        refusals = 0
+        for _ in range(25):
+            try:
+                untar(link, out, data)
+            except AgentError as error:
+                assert error.errno in (errno.EXDEV, errno.ENOTDIR, errno.ELOOP, errno.ENOENT, errno.EAGAIN), error
+                refusals += 1
+    finally:
+        stop.set()
+        thread.join()
+    assert os.listdir(victim) == []
+    assert refusals > 0, "the race was not on"
+
+
+def test_root(agent, link, tree):
+    """With a root neither the directory nor what is in it leads out."""
+    (tree / "r" / "in").mkdir(parents=True)
+    (tree / "out").mkdir()
+    os.symlink(tree / "out", tree / "r" / "bad")
+    data = archive(("f", b"x"))
+    untar(link, "in/new", data, root=str(tree / "r"))
+    assert (tree / "r" / "in" / "new" / "f").read_bytes() == b"x"
+    for path in ("bad", "../out", "in/../../out"):
+        with refused(errno.EXDEV):
+            untar(link, path, data, root=str(tree / "r"))
+        with refused(errno.EXDEV):
+            tar(link, path, root=str(tree / "r"))
+        with refused(errno.EXDEV):
+            listing(link, path, root=str(tree / "r"))
+    assert os.listdir(tree / "out") == []
+
+
+# ------------------------------------------------------------------------------------------------------- faults
+
+def test_client_goes_away_in_the_middle(agent, tree):
+    """At any byte of an upload: what has a name is whole, and nothing else is there."""
+    sizes = {f"f{i}": size for i, size in enumerate([10, 70000, 65536, 0, 300000, 5000, 65537])}
+    data = archive(*[(name, b"x" * size) for name, size in sizes.items()])
+    idle, memory = agent.settled_fds(), agent.memory_kib()
+    for seed in range(25):
+        link = agent.connect(cut_after=random.Random(seed).randrange(2000, len(data)))
+        out = tree / f"out{seed}"
+        with contextlib.suppress(LinkClosed):
+            untar(link, out, data)
+        link.cut()
+        eventually(lambda: agent.fds() <= idle, "the operation to end")
+        for name in os.listdir(out) if out.exists() else []:
+            assert (out / name).stat().st_size == sizes[name], name
+    assert agent.memory_kib() - memory < 4096
+
+
+def test_client_closes(agent, link, tree):
+    """CLOSE in the middle of an entry."""
+    idle = agent.settled_fds()
+    channel = FileChannel(link, "untar", path=str(tree / "out")).open()
+    channel.write(archive(("a", b"a" * 1000), ("b", b"b" * 200000))[:100000])
+    eventually((tree / "out" / "a").exists, "the first file")
+    channel.close()
+    eventually(lambda: agent.fds() <= idle, "the operation to end")
+    assert os.listdir(tree / "out") == ["a"]
+
+
+@pytest.mark.own_agent
+def test_agent_stops_meanwhile(start_agent, tree):
+    """SIGTERM with archives under way in both directions: an orderly end, and nothing half."""
+    agent = start_agent()
+    link = agent.connect()
+    (tree / "a").mkdir()
+    (tree / "a" / "large").write_bytes(b"x" * 8 * MIB)
+    down = FileChannel(link, "tar", path=str(tree / "a"), auto=False, window=65536).open()
+    link.wait(lambda: down.received == 65536, "the first bytes")
+    up = FileChannel(link, "untar", path=str(tree / "out")).open()
+    up.write(archive(("a", b"a" * 1000), ("b", b"b" * 200000))[:100000])
+    eventually((tree / "out" / "a").exists, "the first file")
+    agent.terminate()
+    assert agent.proc.wait(15) == 0
+    assert os.listdir(tree / "out") == ["a"]
+
+
+def test_many_at_once(agent, link, tree):
+    """On one link, next to each other, each with little credit at a time."""
+    (tree / "a").mkdir()
+    for i in range(50):
+        (tree / "a" / f"{i}").write_bytes(random.Random(i).randbytes(i * 997))
+    want = snapshot(tree / "a")
+    channels = [FileChannel(link, "tar", path=str(tree / "a"), window=4096 + 1000 * i).open() for i in range(16)]
+    for i, channel in enumerate(channels):
+        channel.finish()
+        assert channel.data == channels[0].data
+    ups = [FileChannel(link, "untar", path=str(tree / f"out{i}")).open() for i in range(16)]
+    data = channels[0].data
+    for at in range(0, len(data), 70000):
+        for up in ups:
+            up.write(data[at:at + 70000], fin=at + 70000 >= len(data))
+    for i, up in enumerate(ups):
+        up.finish()
+        assert snapshot(tree / f"out{i}") == want
+
+
+def test_download_cut(agent, tree):
+    fill(tree / "a")
+    for seed in range(6):
+        link = agent.connect(cut_after=random.Random(seed).randrange(2000, 3 * MIB))
+        with contextlib.suppress(LinkClosed):
+            tar(link, tree / "a")
+
+
+def test_disk_full(agent, link, tree):
+    """ENOSPC as such; what is there is whole."""
+    disk = tree / "disk"
+    disk.mkdir()
+    with mounted(disk, "tmpfs", "size=1m"):
+        for size in (30000, 200000):
+            with refused(errno.ENOSPC):
+                untar(link, disk / "out", archive(*[(f"f{i}", b"x" * size) for i in range(100)]))
+            assert {(disk / "out" / name).stat().st_size for name in os.listdir(disk / "out")} == {size}
+            shutil.rmtree(disk / "out")
+        assert hidden(disk) == []
+        assert os.statvfs(disk).f_bfree == os.statvfs(disk).f_blocks
+
+
+def test_read_only(agent, link, tree):
+    disk = tree / "disk"
+    disk.mkdir()
+    with mounted(disk, "tmpfs", "ro"):
+        with refused(errno.EROFS):
+            untar(link, disk / "out", archive(("f", b"x")))
+
+
+# --------------------------------------------------------------------------------------------------------- list
+
+def test_list(agent, link, tree):
+    """The entries of stat, for one directory or all below it."""
+    fill(tree / "a")
+    lines, done = listing(link, tree / "a")
+    assert done["entries"] == len(lines) == len(os.listdir(tree / "a")) and done["failed"] == 0
+    assert all("path" not in line for line in lines)
+    for line in lines:
+        line.pop("atime_ns")
+        same = Files(link).stat(os.fsencode(tree / "a") + b"/" + from_wire(line["name"]), follow=False)
+        same.pop("atime_ns")
+        assert line == same
+    lines, done = listing(link, tree / "a", recursive=True)
+    assert paths(lines) == sorted(path for path in snapshot(tree / "a") if path)
+    assert listing(link, tree / "a", depth=2)[1]["entries"] == len(
+        [path for path in snapshot(tree / "a") if path and path.count(b"/") < 2])
+
+
+def test_list_hidden(agent, link, tree):
+    (tree / "a" / ".git").mkdir(parents=True)
+    (tree / "a" / ".git" / "x").write_bytes(b"")
+    (tree / "a" / "y").write_bytes(b"")
+    assert paths(listing(link, tree / "a", recursive=True, hidden=False)[0]) == [b"y"]
+    assert paths(listing(link, tree / "a", recursive=True)[0]) == [b".git", b".git/x", b"y"]
+
+
+def test_list_follow(agent, link, tree):
+    """Links followed, and never in a circle."""
+    (tree / "a" / "b").mkdir(parents=True)
+    (tree / "a" / "b" / "f").write_bytes(b"123")
+    os.symlink("..", tree / "a" / "b" / "up")
+    os.symlink("b", tree / "a" / "again")
+    os.symlink("none", tree / "a" / "lost")
+    lines, done = listing(link, tree / "a", recursive=True, follow=True)
+    by_path = {line["path"]: line for line in lines if "errno" not in line}
+    assert sorted(by_path) == ["again", "again/f", "again/up", "b", "b/f", "b/up", "lost"]
+    assert by_path["again"]["type"] == "dir" and by_path["again/f"]["size"] == 3 and by_path["lost"]["type"] == "link"
+    assert {line["path"]: line["errno"] for line in lines if "errno" in line} == {
+        "b/up": errno.ELOOP, "again/up": errno.ELOOP}
+    assert done == {"event": "done", "entries": 7, "failed": 2}
+
+
+def test_list_errors(agent, link, tree):
+    (tree / "a" / "locked").mkdir(parents=True, mode=0o755)
+    os.chmod(tree / "a" / "locked", 0o700)
+    lines, done = listing(link, tree / "a", recursive=True, user="nobody")
+    assert done["failed"] == 1 and {"path": "locked", "errno": errno.EACCES} in lines
+    (tree / "file").write_bytes(b"")
+    with refused(errno.ENOTDIR):
+        listing(link, tree / "file")
+    with refused(errno.ENOENT):
+        listing(link, tree / "none")
+
+
+def test_list_any_name(agent, link, tree):
+    (tree / "a").mkdir()
+    os.mkdir(os.fsencode(tree) + b"/a/" + LATIN)
+    open(os.fsencode(tree) + b"/a/" + LATIN + b"/\xfe", "wb").close()
+    lines, _ = listing(link, os.fsencode(tree) + b"/a", recursive=True)
+    assert paths(lines) == [LATIN, LATIN + b"/\xfe"]
+    assert paths(listing(link, os.fsencode(tree) + b"/a/" + LATIN)[0]) == [b"\xfe"]
+
+
+def test_list_large_directory(agent, link, tree):
+    """Slowly read, in little memory: what waits is not collected."""
+    (tree / "a").mkdir()
+    for i in range(20000):
+        (tree / "a" / f"a file with a name of some length {i}").write_bytes(b"")
+    before = agent.memory_kib()
+    channel = FileChannel(link, "list", path=str(tree / "a"), auto=False, keep=False, window=65536).open()
+    link.wait(lambda: channel.received == 65536, "the first lines")
+    assert agent.memory_kib() - before < 4096
+    channel.auto = True
+    channel.grant(1 << 40)
+    channel.finish()
+    assert channel.done["entries"] == 20000
