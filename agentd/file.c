@@ -5,14 +5,14 @@
 static const struct file_op *const ops[] = {
 	&file_read_op,
 	&file_write_op,
+	&file_glob_op,
+	&file_grep_op,
+	&file_watch_op,
 	&file_list_op,
 	&file_tar_op,
 	&file_untar_op,
 	&file_batch_read_op,
 	&file_batch_write_op,
-	&file_glob_op,
-	&file_grep_op,
-	&file_watch_op,
 };
 
 static int file_open(struct service_link *l, uint32_t channel, const struct msg_open *m,

@@ -14,6 +14,6 @@ struct file_op {
 };
 
 extern const struct file_op file_read_op, file_write_op;
+extern const struct file_op file_glob_op, file_grep_op, file_watch_op;
 extern const struct file_op file_list_op, file_tar_op, file_untar_op;
 extern const struct file_op file_batch_read_op, file_batch_write_op;
-extern const struct file_op file_glob_op, file_grep_op, file_watch_op;

@@ -293,7 +293,10 @@ static void set_reach(const struct glob *g, uint64_t *set, size_t from)
 			continue;
 		set[i / 64] |= 1ULL << i % 64;
 		switch ((enum kind)s->kind) {
-		case FORK: todo[n++] = s->to; /* fall through */
+		case FORK:
+			todo[n++] = s->to;
+			todo[n++] = (uint16_t)(i + 1);
+			break;
 		case STAR:
 		case ALL: todo[n++] = (uint16_t)(i + 1); break;
 		case JUMP: todo[n++] = s->to; break;

@@ -344,44 +344,75 @@ static struct watch_half *find_half(struct watch_feed *f, uint32_t cookie)
 	return NULL;
 }
 
-/* The directory that was at `from` is now `name` in `to`. */
-static bool move_dir(
+/* The kernel has lost events, or what it tells does not fit what was found: nobody knows what is
+ * there now. Look at everything once more; the client does the same. */
+static void start_anew(struct watch_feed *f)
+{
+	expire_halves(f, UINT64_MAX);
+	tell(f, WATCH_OVERFLOW, "", 0, false);
+	while (!list_empty(&f->dirs.top->children))
+		forget(f, list_first(&f->dirs.top->children, struct watch_dir, siblings));
+	look_at(f, f->dirs.top, true);
+}
+
+static bool is_below(const struct watch_dir *d, const struct watch_dir *up)
+{
+	while (d && d != up)
+		d = d->parent;
+	return d;
+}
+
+/* A directory of which no more is known than that it is called so now. */
+static void came(struct watch_feed *f, struct watch_dir *d, const char *name)
+{
+	struct watch_dir *there = watch_dirs_child(&f->dirs, d, name, strlen(name));
+
+	if (!f->recursive)
+		return;
+	if (there)
+		look_at(f, there, false);
+	else if (add_dir(f, d, name, false) < 0)
+		tell_blind(f, f->path, ENOSPC);
+}
+
+/* The directory that was at h->path is now `name` in `to`. */
+static void move_dir(
 	struct watch_feed *f, const struct watch_half *h, struct watch_dir *to, const char *name)
 {
 	struct watch_dir *d = watch_dirs_by_path(&f->dirs, h->path, h->len);
 	struct watch_dir *there = watch_dirs_child(&f->dirs, to, name, strlen(name));
 
-	if (!d || !d->parent)
-		return there;
-	for (const struct watch_dir *up = to; up; up = up->parent) {
-		if (up == d)
-			return false; /* names of the past: it cannot be below itself */
+	if (!d || !d->parent) {
+		came(f, to, name);
+	} else if (is_below(to, d) || (there && there != d && is_below(d, there))) {
+		start_anew(f);
+	} else {
+		if (there && there != d)
+			forget(f, there);
+		if (watch_dirs_move(&f->dirs, d, to, name, strlen(name)) < 0)
+			tell_blind(f, f->path, ENOMEM);
 	}
-	if (there && there != d)
-		forget(f, there);
-	return watch_dirs_move(&f->dirs, d, to, name, strlen(name)) == 0;
 }
 
 static void moved_to(
 	struct watch_feed *f, struct watch_dir *d, const struct inotify_event *ev, size_t len)
 {
-	struct watch_half *h = find_half(f, ev->cookie);
-	bool dir = ev->mask & IN_ISDIR, known = false;
+	struct watch_half *h = find_half(f, ev->cookie), half;
+	bool dir = ev->mask & IN_ISDIR;
 
-	if (h) {
-		tell_of(f, WATCH_RENAME, f->path, len, h->path, h->len, dir);
-		known = dir && move_dir(f, h, d, ev->name);
-		clear_half(f, h);
-	} else {
-		struct watch_dir *there = watch_dirs_child(&f->dirs, d, ev->name, strlen(ev->name));
-
+	if (!h) {
 		tell(f, WATCH_CREATE, f->path, len, dir);
-		if (there && dir)
-			look_at(f, there, false);
-		known = there;
+		if (dir)
+			came(f, d, ev->name);
+		return;
 	}
-	if (dir && f->recursive && !known && add_dir(f, d, ev->name, false) < 0)
-		tell_blind(f, f->path, ENOSPC);
+	tell_of(f, WATCH_RENAME, f->path, len, h->path, h->len, dir);
+	half = *h;
+	h->path = NULL;
+	f->waiting--;
+	if (dir)
+		move_dir(f, &half, d, ev->name);
+	free(half.path);
 }
 
 /* ---- what the kernel tells ---- */
@@ -411,8 +442,8 @@ static void on_name(struct watch_feed *f, struct watch_dir *d, const struct inot
 	child = dir ? watch_dirs_child(&f->dirs, d, ev->name, strlen(ev->name)) : NULL;
 	if (ev->mask & IN_CREATE) {
 		tell(f, WATCH_CREATE, f->path, len, dir);
-		if (dir && f->recursive && !child && add_dir(f, d, ev->name, false) < 0)
-			tell_blind(f, f->path, ENOSPC);
+		if (dir && !child) /* else it was found before we came to read of it */
+			came(f, d, ev->name);
 	} else if (ev->mask & IN_DELETE) {
 		tell(f, WATCH_REMOVE, f->path, len, dir);
 		if (child)
@@ -426,23 +457,12 @@ static void on_name(struct watch_feed *f, struct watch_dir *d, const struct inot
 	}
 }
 
-/* The kernel has lost events: nobody knows what is there now. Look at everything once more; the
- * client does the same. */
-static void on_overflow(struct watch_feed *f)
-{
-	expire_halves(f, UINT64_MAX);
-	tell(f, WATCH_OVERFLOW, "", 0, false);
-	while (!list_empty(&f->dirs.top->children))
-		forget(f, list_first(&f->dirs.top->children, struct watch_dir, siblings));
-	look_at(f, f->dirs.top, true);
-}
-
 static void on_event(struct watch_feed *f, const struct inotify_event *ev)
 {
 	struct watch_dir *d;
 
 	if (ev->mask & IN_Q_OVERFLOW) {
-		on_overflow(f);
+		start_anew(f);
 		return;
 	}
 	d = watch_dirs_by_wd(&f->dirs, ev->wd);

@@ -190,7 +190,7 @@ def test_out_and_anew_under_the_same_name(link, tmp_path):
     assert watch.picture() == {b"f"}
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("SEEDS", 6))))
 def test_random_changes(link, tmp_path, seed):
     """Whatever is done, at any pace: the picture by events is the tree."""
     rng = random.Random(seed)
