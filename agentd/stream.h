@@ -75,6 +75,15 @@ struct stream {
 	int cancel_fd;
 };
 
+#define STREAM_ROOM  (STREAM_RING / 4) /* a thread that waits for room waits for so much */
+#define STREAM_MARKS 64                /* holes and events that wait to be sent */
+
+/* With the lock held: there is nothing to do any more. */
+static inline bool stream_stopped(const struct stream *s)
+{
+	return s->cancelled || s->end != STREAM_GOES_ON;
+}
+
 /* Answers OPEN. flags: of stream_flags (so `true` is plain input); 0: the client only receives.
  * 0, or -errno with the error filled: nothing was begun, the caller frees. */
 int stream_open(struct stream *s, struct service_link *l, uint32_t channel, uint64_t window,

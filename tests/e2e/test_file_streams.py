@@ -318,10 +318,10 @@ def test_other_ways(link, tree):
             write_file(link, path, b"", **members)
 
 
-def test_holes(link, tree):
-    """A jump leaves a hole, also one at the end; also in room that was reserved."""
-    for size in ({}, {"size": 30 * MIB}):
-        path = tree / f"f{len(size)}"
+def test_holes(link, tree, tmp_path):
+    """A jump leaves a hole, also one at the end; also in room that was reserved, as it is on a disk."""
+    for base, size in ((tree, {}), (tree, {"size": 30 * MIB}), (tmp_path, {}), (tmp_path, {"size": 30 * MIB})):
+        path = base / f"f{len(size)}"
         channel = FileChannel(link, "write", path=str(path), sha256=True, **size).open()
         channel.write(b"a" * 5000)
         channel.write(b"b" * 5000, at=10 * MIB)
@@ -335,6 +335,16 @@ def test_holes(link, tree):
         FileChannel(link, "write", path=f"{tree}/f", how="append").open().write(b"x", at=1).finish()
     with fails(None, "bad_offset"):
         FileChannel(link, "write", path=f"{tree}/f").open().write(b"abc").write(b"x", at=1).finish()
+
+
+def test_room_given_back(link, tmp_path):
+    """A file that is written where it lies, and given up, keeps what came and not what was reserved for it."""
+    (tmp_path / "f").write_bytes(b"old")
+    channel = FileChannel(link, "write", path=f"{tmp_path}/f", how="in_place", size=30 * MIB).open().write(b"x" * 1000)
+    eventually(lambda: (tmp_path / "f").stat().st_size == 1000, "the first of it")
+    channel.close()
+    eventually(lambda: (tmp_path / "f").stat().st_blocks * 512 < MIB, "the room")
+    assert (tmp_path / "f").read_bytes() == b"x" * 1000
 
 
 def test_digest(link, tree):
