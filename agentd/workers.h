@@ -43,10 +43,15 @@ struct workers {
 	pthread_mutex_t lock;
 	pthread_cond_t more, fewer;
 	struct list queue, finished, notices;
-	unsigned threads, idle, queued, max;
+	unsigned threads, idle, max;
+	unsigned queued;  /* atomic, to be looked at without the lock */
 	unsigned pending; /* submitted and not done; the loop's own count */
 	unsigned fresh;   /* of them, those submitted in this turn of the loop */
 	bool attended;    /* the loop looks by itself: no poke */
+	bool spins;       /* a thread does: no signal */
+	bool hot;         /* work came soon after there was none */
+	bool several;     /* CPUs */
+	bool news;        /* atomic: in finished or notices */
 	unsigned streams; /* of them, those that may take long (stream.c's count) */
 	bool closing, open;
 };

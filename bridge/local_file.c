@@ -59,7 +59,7 @@ int local_file_begin(struct local_file *f, int dir, const char *name, mode_t mod
 	*f = LOCAL_FILE_NULL;
 	if (strlen(name) >= sizeof(f->name))
 		return -ENAMETOOLONG;
-	strcpy(f->name, name);
+	memcpy(f->name, name, strlen(name) + 1);
 	f->mode = mode & 0777 & ~our_umask();
 	f->dir = fcntl(dir, F_DUPFD_CLOEXEC, 0);
 	r = f->dir < 0 ? -errno : look_at_target(f);

@@ -247,7 +247,7 @@ int local_unpack_end(struct local_unpack *u, struct error *e)
 	for (size_t i = u->n_later; i > 0; i--) {
 		const struct later *l = &u->later[i - 1];
 		const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, l->mtime};
-		const char *name = NULL;
+		const char *name = "";
 		auto_close int dir = open_parent(u, l->path, &name);
 		auto_close int fd =
 			dir < 0 ? -1

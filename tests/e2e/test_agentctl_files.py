@@ -259,6 +259,29 @@ def test_cp_leaves_no_half_file(agent, here, there):
         assert code == 0 or (here / "d/other").read_text() == "old"
 
 
+def test_cp_r_killed_leaves_nothing_half(agent, here, there):
+    """kill -9 in the middle of a directory, either way: every file that is there is whole."""
+    (here / "d").mkdir()
+    for i in range(300):
+        (here / f"d/{i}").write_bytes(os.urandom(100_000))
+    fds = agent.settled_fds()
+    for i in range(3):
+        tool = Tool(agent.target, "cp", "-r", str(here / "d"), f":{there}/up{i}")
+        eventually(lambda: (there / f"up{i}/5").exists() or tool.proc.poll() is not None, "some files to be there")
+        tool.proc.kill()
+        tool.finish()
+        eventually(lambda: agent.fds() <= fds, "the agent to give it up")
+        for path in (there / f"up{i}").iterdir():
+            assert path.read_bytes() == (here / "d" / path.name).read_bytes(), path
+        tool = Tool(agent.target, "cp", "-r", f":{here}/d", str(there / f"down{i}"))
+        eventually(lambda: (there / f"down{i}/5").exists() or tool.proc.poll() is not None, "some files to be there")
+        tool.proc.kill()
+        tool.finish()
+        eventually(lambda: agent.fds() <= fds, "the agent to give it up")
+        for path in (there / f"down{i}").iterdir():
+            assert path.name.startswith(".agentctl") or path.read_bytes() == (here / "d" / path.name).read_bytes()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
 def test_cp_to_a_full_disk(agent, here, there):
     """The target is as it was, nothing else is there, and it is said."""
@@ -450,3 +473,86 @@ def test_a_link_that_breaks_is_said(agent, there, relay):
     assert code == 125 and b"link broke" in err and len(out) < 8 << 20
     code, _, err = Tool(f"unix:{broken.path}", "cp", f":{there}/f", str(there / "copy")).finish()
     assert code == 125 and b"link broke" in err and os.listdir(there) == ["f"]
+
+
+def lines_of(tool):
+    """Its stdout, line by line, each of which must come in time."""
+    return iter(tool.proc.stdout.readline, b"")
+
+
+def test_watch(agent, there):
+    tool = Tool(agent.target, "watch", "--json", str(there))
+    lines = lines_of(tool)
+    assert json.loads(next(lines))["event"] == "watching"
+    (there / "new").write_text("x")
+    first = json.loads(next(lines))
+    assert (first["kind"], first["path"]) == ("create", "new")
+    tool.proc.terminate()
+    tool.finish()
+
+
+def test_watch_for_people(agent, there):
+    tool = Tool(agent.target, "watch", str(there))
+    fds = [tool.proc.stdout.fileno()]
+    count = 0
+    while not select.select(fds, [], [], 0.2)[0]:  # it says nothing when it stands
+        (there / f"f{count}").touch()
+        count += 1
+        assert count < 100
+    assert re.match(rb"create +f\d+\n", tool.proc.stdout.readline())
+    tool.proc.kill()
+    tool.finish()
+
+
+def test_watch_goes_on_after_a_break(agent, there, relay):
+    """What changed while there was no link is told when there is one again."""
+    broken = relay(agent.target, budgets=[1200])
+    tool = Tool(f"unix:{broken.path}", "watch", "--json", str(there))
+    lines = lines_of(tool)
+    assert json.loads(next(lines))["event"] == "watching"
+    seen, made = set(), 0
+    while broken.cuts == 0 or len(seen) < made:
+        if broken.cuts == 0 or made % 5:
+            (there / f"f{made}").mkdir()
+            made += 1
+        line = json.loads(next(lines))
+        if line.get("kind") == "create":
+            assert line["path"] not in seen
+            seen.add(line["path"])
+    assert seen == {f"f{i}" for i in range(made)}
+    tool.proc.kill()
+    tool.finish()
+
+
+# completion
+
+def complete(*words):
+    script = ("source packaging/agentctl.bash; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); "
+              "_agentctl agentctl \"${@: -1}\" \"${@: -2:1}\"; printf '%s\\n' \"${COMPREPLY[@]}\"")
+    env = {**os.environ, "PATH": os.path.dirname(binary("agentctl")) + ":" + os.environ["PATH"]}
+    out = subprocess.run(["bash", "-c", script, "bash", *words], cwd=harness.ROOT, env=env, capture_output=True,
+                         check=True, text=True)
+    assert out.stderr == ""
+    return set(out.stdout.split("\n")) - {""}
+
+
+def test_completion_knows_all_commands_and_options(agent):
+    """What --help says is what can be completed: a command or option that is new must be in both."""
+    commands = set(re.findall(r"^  (\w+) +\S", fine(agent, "--help").decode().split("Options")[0], re.M))
+    assert {"run", "cp", "watch"} < commands and complete("agentctl", "") == commands
+    for command in commands:
+        options = set(re.findall(r"^ +(?:-\w )?(--[\w-]+)", fine(agent, command, "--help").decode(), re.M))
+        assert complete("agentctl", command, "--") == options, command
+        assert re.search(rf"^\.(It )?Cm {command}\b|Cm stat \| du", (harness.ROOT / "docs/man/agentctl.1").read_text(),
+                         re.M)
+
+
+def test_completion_of_names(agent, there, here):
+    (there / "file").touch()
+    (there / "other").touch()
+    words = ("agentctl", "--connect", agent.target, "cat")
+    assert complete(*words, f"{there}/f") == {f"{there}/file"}
+    assert complete(*words, f"{there}/") == {f"{there}/file", f"{there}/other"}
+    assert complete("agentctl", "cp", f"{here.parent}/he") == {str(here)}
+    session = agent.connect().request("start", start={"cmd": ["true"]})["id"]
+    assert complete("agentctl", "--connect", agent.target, "kill", session[:2]) == {session}

@@ -146,11 +146,11 @@ static size_t put_entry(
 {
 	struct tar_entry e = {
 		.type = type, .path = path, .link = link, .mode = 0644, .size = strlen(text)};
-	size_t n = tar_head(&e, out);
+	size_t n = tar_head(&e, out), len = strlen(text);
 
-	memcpy(out + n, text, strlen(text));
-	memset(out + n + strlen(text), 0, tar_padding(e.size));
-	return n + strlen(text) + tar_padding(e.size);
+	memset(out + n, 0, len + tar_padding(len));
+	snprintf((char *)out + n, len + 1, "%s", text);
+	return n + len + tar_padding(len);
 }
 
 /* What a hostile guest would send. */
