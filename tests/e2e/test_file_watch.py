@@ -200,8 +200,9 @@ def test_random_changes(link, tmp_path, seed):
     watch = Watch(link, tree)
 
     def place(base):
-        dirs = [path for path, _, _ in os.walk(base)]
-        return pathlib.Path(rng.choice(dirs))
+        while rng.random() < 0.75 and (names := sorted(e.name for e in os.scandir(base) if e.is_dir(follow_symlinks=False))):
+            base = base / rng.choice(names)
+        return base
     for step in range(1500):
         act, name = rng.random(), f"n{rng.randrange(12)}"
         base, to = place(tree), place(tree if rng.random() < 0.8 else outside)
