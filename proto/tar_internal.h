@@ -21,7 +21,6 @@
 #define FIELD_PREFIX   345, 155
 
 #define MAGIC_POSIX "ustar" /* and its NUL */
-#define MAGIC_GNU   "ustar  "
 
 enum pax_set {
 	SET_PATH = 1,

@@ -788,6 +788,23 @@ def test_list_any_name(agent, link, tree):
     assert paths(listing(link, os.fsencode(tree) + b"/a/" + LATIN)[0]) == [b"\xfe"]
 
 
+def test_list_longest_paths(agent, link, tree):
+    """Names of control characters take six times their room in JSON, and paths may be long."""
+    where = os.open(tree, os.O_PATH)
+    for _ in range(40):
+        os.mkdir(b"\1" * 255, dir_fd=where)
+        deeper = os.open(b"\1" * 255, os.O_PATH, dir_fd=where)
+        os.close(where)
+        where = deeper
+    os.close(where)
+    lines, done = listing(link, tree, recursive=True)
+    assert done == {"event": "done", "entries": 33, "failed": 1}
+    (failed,) = [line for line in lines if "errno" in line]
+    assert failed["errno"] == errno.ENAMETOOLONG and failed["path"] == "/".join(["\1" * 255] * 33)
+    channel = tar(link, tree)
+    assert channel.done["dirs"] == 17 and channel.done["first_failed"]["errno"] == errno.ENAMETOOLONG
+
+
 def test_list_large_directory(agent, link, tree):
     """Slowly read, in little memory: what waits is not collected."""
     (tree / "a").mkdir()
