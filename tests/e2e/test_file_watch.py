@@ -229,6 +229,32 @@ def test_random_changes(link, tmp_path, seed):
     assert watch.picture() == listing(tree)
 
 
+def test_git_at_work(link, tmp_path):
+    """Branches that differ in hundreds of files and directories, switched to and fro."""
+    def git(*args):
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *args], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, timeout=30)
+    git("init", "-q", "-b", "one")
+    for branch in ("one", "two"):
+        for number in range(300):
+            path = tmp_path / f"{branch}{number % 7}/sub{number % 13}/f{number}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(branch)
+        git("add", "-A")
+        git("commit", "-qm", branch)
+        if branch == "one":
+            git("checkout", "-qb", "two")
+            git("rm", "-rq", ".")
+    watch = Watch(link, tmp_path, exclude=".git/")
+    watch.seen = {path for path in listing(tmp_path) if not path.startswith(b".git")}
+    for branch in ("one", "two", "one", "two", "one"):
+        git("checkout", "-q", branch)
+        link.request("ping")
+    watch.settle(tmp_path)
+    assert watch.picture() == {path for path in listing(tmp_path) if not path.startswith(b".git")}
+    assert watch.overflows == 0
+
+
 def test_names_of_any_bytes(link, tmp_path):
     watch = Watch(link, tmp_path)
     name = b"\xff\xfe\n\"\\"
