@@ -91,12 +91,14 @@ static void put_hit(void *ctx, struct jsonw *w)
 static int on_hit(void *ctx, const struct grep_hit *h)
 {
 	struct file_grep *g = ctx;
+	int r;
 
 	if (!search_lines_count(&g->out))
 		return -ECANCELED;
 	g->hit = h;
-	if (search_lines_put(&g->out, put_hit, g) < 0)
-		return -ECANCELED;
+	r = search_lines_put(&g->out, put_hit, g);
+	if (r < 0)
+		return r;
 	return ++g->hits == g->m.max_per_file ? GREP_ENOUGH : 0;
 }
 

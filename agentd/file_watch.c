@@ -248,6 +248,23 @@ static int attach(struct file_watch *f, const struct msg_watch *m, struct error 
 	return r;
 }
 
+static struct file_watch *file_watch_new(
+	struct service_link *l, const struct msg_watch *m, struct error *e)
+{
+	struct file_watch *f = calloc(1, sizeof(*f));
+
+	if (!f) {
+		error_set(e, E_FAILED, ENOMEM, "out of memory");
+		return NULL;
+	}
+	f->link = l;
+	f->watcher = (struct watcher){.on_ready = on_ready, .on_failed = on_failed};
+	if (attach(f, m, e) == 0)
+		return f;
+	free(f);
+	return NULL;
+}
+
 static int open_watch(struct service_link *l, uint32_t channel, uint64_t window, struct json json,
 	struct error *e)
 {
@@ -258,19 +275,10 @@ static int open_watch(struct service_link *l, uint32_t channel, uint64_t window,
 
 	if (r < 0)
 		return r;
-	f = calloc(1, sizeof(*f));
-	if (f) {
-		f->link = l;
-		f->watcher = (struct watcher){.on_ready = on_ready, .on_failed = on_failed};
-		r = attach(f, &m, e);
-	} else {
-		r = error_set(e, E_FAILED, ENOMEM, "out of memory");
-	}
+	f = file_watch_new(l, &m, e);
 	msg_watch_fini(&m);
-	if (r < 0) {
-		free(f);
-		return r;
-	}
+	if (!f)
+		return -EINVAL;
 	mux_accept(l->mux, channel, &f->channel, &channel_ops, 0, window, true, opened,
 		sizeof(opened) - 1);
 	if (has_lines(f))

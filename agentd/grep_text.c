@@ -174,7 +174,7 @@ int grep_text_file(struct grep_text *g, int fd, uint64_t *ret_line)
 	while (r == 0) {
 		size_t end;
 
-		r = fill(g, fd);
+		r = g->regex->cancelled(g->regex->ctx) ? -ECANCELED : fill(g, fd);
 		if (r < 0 || (first && !g->binary && memchr(g->buf, 0, g->fill)))
 			break;
 		first = false;

@@ -139,22 +139,11 @@ static char *quoted(const char *literal, size_t *len)
 	return out;
 }
 
-int regex_init(struct regex *r, const char *pattern, size_t len, unsigned flags,
-	bool (*cancelled)(void *ctx), void *ctx, struct error *e)
+static int init_all(
+	struct regex *r, const char *pattern, size_t len, unsigned flags, struct error *e)
 {
-	auto_free char *owned = NULL;
-	int err;
+	int err = compile_parts(r, pattern, len, flags, e);
 
-	*r = (struct regex){.slice = SLICE_FIRST, .cancelled = cancelled, .ctx = ctx};
-	if (memchr(pattern, '\n', len) || memchr(pattern, 0, len))
-		return error_set(e, E_BAD_MESSAGE, 0, "pattern: a newline or NUL is in no line");
-	if (flags & REGEX_LITERAL) {
-		owned = quoted(pattern, &len);
-		if (!owned)
-			return error_set(e, E_FAILED, ENOMEM, "out of memory");
-		pattern = owned;
-	}
-	err = compile_parts(r, pattern, len, flags, e);
 	if (err == 0) {
 		err = init_needle(r, pattern, len, flags);
 		if (err < 0)
@@ -162,6 +151,25 @@ int regex_init(struct regex *r, const char *pattern, size_t len, unsigned flags,
 	}
 	if (err < 0)
 		regex_fini(r);
+	return err;
+}
+
+int regex_init(struct regex *r, const char *pattern, size_t len, unsigned flags,
+	bool (*cancelled)(void *ctx), void *ctx, struct error *e)
+{
+	char *as_pattern;
+	int err;
+
+	*r = (struct regex){.slice = SLICE_FIRST, .cancelled = cancelled, .ctx = ctx};
+	if (memchr(pattern, '\n', len) || memchr(pattern, 0, len))
+		return error_set(e, E_BAD_MESSAGE, 0, "pattern: a newline or NUL is in no line");
+	if (!(flags & REGEX_LITERAL))
+		return init_all(r, pattern, len, flags, e);
+	as_pattern = quoted(pattern, &len);
+	if (!as_pattern)
+		return error_set(e, E_FAILED, ENOMEM, "out of memory");
+	err = init_all(r, as_pattern, len, flags, e);
+	free(as_pattern);
 	return err;
 }
 
@@ -227,8 +235,10 @@ static int match_line(struct regex *r, const uint8_t *text, struct regex_hit *hi
 	struct regex_hit in;
 	int n = match(r, text + hit->line, hit->line_end - hit->line, 0, &in);
 
-	hit->from = hit->line + in.from;
-	hit->to = hit->line + in.to;
+	if (n == 1) {
+		hit->from = hit->line + in.from;
+		hit->to = hit->line + in.to;
+	}
 	return n;
 }
 

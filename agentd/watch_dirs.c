@@ -235,6 +235,15 @@ void watch_dirs_remove(
 	} while (!last);
 }
 
+struct watch_dir *watch_dirs_next(const struct watch_dir *d, const struct watch_dir *within)
+{
+	if (!list_empty(&d->children))
+		return list_first(&d->children, struct watch_dir, siblings);
+	while (d != within && d->siblings.next == &d->parent->children)
+		d = d->parent;
+	return d == within ? NULL : list_first(&d->siblings, struct watch_dir, siblings);
+}
+
 ssize_t watch_dirs_path(const struct watch_dir *d, const char *name, char out[WATCH_PATH_MAX])
 {
 	size_t name_len = name ? strlen(name) : 0, len = name_len;

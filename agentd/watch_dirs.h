@@ -16,7 +16,8 @@ struct watch_dir {
 	struct watch_dir *parent; /* NULL: the top */
 	struct list siblings, children;
 	struct list todo; /* still to be looked at, or unlinked */
-	bool quiet;       /* what is found in it is no news */
+	unsigned how;     /* to be looked at; the feed's business */
+	uint64_t round;   /* when it was looked at */
 	int wd;           /* -1: none */
 	uint32_t hash;    /* of parent and name */
 	struct watch_dir *next_wd, *next_name;
@@ -49,6 +50,9 @@ int watch_dirs_move(struct watch_dirs *ds, struct watch_dir *d, struct watch_dir
 /* Forgets it and all below; the number of each goes to drop(). */
 void watch_dirs_remove(
 	struct watch_dirs *ds, struct watch_dir *d, void (*drop)(void *ctx, int wd), void *ctx);
+
+/* The next one of all below `within`, parents first; NULL behind the last. */
+struct watch_dir *watch_dirs_next(const struct watch_dir *d, const struct watch_dir *within);
 
 /* The path of `name` (NULL: of itself) in d, relative to the top; its length, or -ENAMETOOLONG. */
 ssize_t watch_dirs_path(const struct watch_dir *d, const char *name, char out[WATCH_PATH_MAX]);

@@ -3,9 +3,12 @@
  * comes into being in between is told twice rather than never. Nothing is read from the kernel
  * before every directory that is known of has been listed.
  *
- * What the kernel tells is about the past, and names may mean something else by now. So whenever a
- * watch turns out to be of another directory than thought (two names, one number), the directory
- * that lost it is looked at again.
+ * What the kernel tells is about the past, and a name may mean another directory by now, or none,
+ * when one above it was renamed since. So a directory that is not found stays known, and is looked
+ * for again when it or one above it turns out to be renamed; and so is every one that was looked at
+ * so lately that the rename may have been under way. Which directory it is the kernel's number
+ * tells: two names with one number mean that one of them was wrong, and then all that was said of
+ * its content is taken back.
  */
 #include "agentd/watch_feed.h"
 
@@ -23,7 +26,7 @@
 
 void watch_feed_init(struct watch_feed *f)
 {
-	*f = (struct watch_feed){.fd = -1, .top_fd = -1};
+	*f = (struct watch_feed){.fd = -1, .top_fd = -1, .round = 1};
 	f->tail = &f->out;
 	list_init(&f->todo);
 }
@@ -127,15 +130,35 @@ static void forget(struct watch_feed *f, struct watch_dir *d)
 	watch_dirs_remove(&f->dirs, d, drop_watch, f);
 }
 
-static void look_at(struct watch_feed *f, struct watch_dir *d, bool quiet)
+enum how {
+	QUIET, /* what is found in it is no news */
+	CHECK, /* is it still the same? */
+	NEWS
+};
+
+static void look_at(struct watch_feed *f, struct watch_dir *d, enum how how)
 {
-	d->quiet = quiet;
+	d->how = list_empty(&d->todo) ? how : max_of(d->how, how);
 	list_remove(&d->todo);
 	list_append(&f->todo, &d->todo);
 }
 
+/* All that was found in it was found in another. */
+static void take_back(struct watch_feed *f, struct watch_dir *d)
+{
+	char path[WATCH_PATH_MAX];
+	ssize_t len = watch_dirs_path(d, NULL, path);
+
+	while (!list_empty(&d->children))
+		forget(f, list_first(&d->children, struct watch_dir, siblings));
+	if (len <= 0)
+		return;
+	tell(f, WATCH_REMOVE, path, (size_t)len, true);
+	tell(f, WATCH_CREATE, path, (size_t)len, true);
+}
+
 /* Known from now on, and to be looked at. -ENOSPC: there are too many. */
-static int add_dir(struct watch_feed *f, struct watch_dir *parent, const char *name, bool quiet)
+static int add_dir(struct watch_feed *f, struct watch_dir *parent, const char *name, enum how how)
 {
 	struct watch_dir *d;
 
@@ -144,7 +167,7 @@ static int add_dir(struct watch_feed *f, struct watch_dir *parent, const char *n
 	d = watch_dirs_add(&f->dirs, parent, name, strlen(name));
 	if (!d)
 		return -ENOMEM;
-	look_at(f, d, quiet);
+	look_at(f, d, how);
 	return 0;
 }
 
@@ -159,7 +182,15 @@ static int open_dir(const struct watch_feed *f, const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Watches what is open at fd as d. */
+static bool is_below(const struct watch_dir *d, const struct watch_dir *up)
+{
+	while (d && d != up)
+		d = d->parent;
+	return d;
+}
+
+/* Watches what is open at fd as d. 1: it is the one that was watched already. -ESTALE: nothing fits
+ * together any more. */
 static int watch_dir(struct watch_feed *f, struct watch_dir *d, int fd)
 {
 	struct watch_dir *holder;
@@ -170,11 +201,19 @@ static int watch_dir(struct watch_feed *f, struct watch_dir *d, int fd)
 	wd = inotify_add_watch(f->fd, proc, EVENTS);
 	if (wd < 0)
 		return -errno;
+	d->round = f->round;
+	if (wd == d->wd)
+		return 1;
 	holder = watch_dirs_by_wd(&f->dirs, wd);
-	if (holder && holder != d) {
+	if (holder) {
+		if (is_below(d, holder))
+			return -ESTALE;
 		watch_dirs_set_wd(&f->dirs, holder, -1);
-		look_at(f, holder, false);
+		take_back(f, holder);
+		look_at(f, holder, NEWS);
 	}
+	if (d->wd >= 0)
+		take_back(f, d);
 	watch_dirs_set_wd(&f->dirs, d, wd);
 	return 0;
 }
@@ -192,15 +231,20 @@ static bool is_dir(int dir, const struct dirent *e)
 static int found(struct watch_feed *f, struct watch_dir *d, const char *name, bool dir)
 {
 	ssize_t len = watch_dirs_path(d, name, f->path);
-	int r = 0;
+	struct watch_dir *child;
 
 	if (len < 0 || excluded(f, f->path, (size_t)len, dir))
 		return 0;
-	if (!d->quiet)
+	if (d->how != QUIET)
 		tell(f, WATCH_CREATE, f->path, (size_t)len, dir);
-	if (dir && f->recursive && !watch_dirs_child(&f->dirs, d, name, strlen(name)))
-		r = add_dir(f, d, name, d->quiet);
-	return r;
+	if (!dir || !f->recursive)
+		return 0;
+	child = watch_dirs_child(&f->dirs, d, name, strlen(name));
+	if (!child)
+		return add_dir(f, d, name, d->how == QUIET ? QUIET : NEWS);
+	if (child->wd < 0)
+		look_at(f, child, NEWS);
+	return 0;
 }
 
 static int list_dir(struct watch_feed *f, struct watch_dir *d, int fd)
@@ -232,17 +276,30 @@ static int scan_dir(struct watch_feed *f, struct watch_dir *d)
 		r = fd;
 	} else {
 		r = watch_dir(f, d, fd);
-		if (r == 0 && (f->recursive || !d->quiet))
+		if (r == 0 && (f->recursive || d->how != QUIET))
 			return list_dir(f, d, fd);
 		close(fd);
 	}
-	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -EACCES) {
-		/* It has gone or become something else, which we will be told of. */
-		if (d->parent)
-			forget(f, d);
-		return 0;
+	if (r == -EACCES && d->parent)
+		forget(f, d);
+	/* Where it has gone to we will be told. */
+	return r == 1 || r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -EACCES ? 0 : r;
+}
+
+/* The kernel has lost events, or what it tells does not fit what was found: nobody knows what is
+ * there now. Look at everything once more; the client does the same. */
+static void start_anew(struct watch_feed *f)
+{
+	for (size_t i = 0; i < WATCH_PAIRS; i++) {
+		if (f->halves[i].path)
+			f->waiting--;
+		free(take_ptr(&f->halves[i].path));
 	}
-	return r;
+	tell(f, WATCH_OVERFLOW, "", 0, false);
+	while (!list_empty(&f->dirs.top->children))
+		forget(f, list_first(&f->dirs.top->children, struct watch_dir, siblings));
+	watch_dirs_set_wd(&f->dirs, f->dirs.top, -1);
+	look_at(f, f->dirs.top, QUIET);
 }
 
 /* All that is to be looked at; the first failure that was not told as an event. */
@@ -252,7 +309,7 @@ static int scan(struct watch_feed *f)
 
 	while (!list_empty(&f->todo) && !atomic_load(&f->stop)) {
 		struct watch_dir *d = list_first(&f->todo, struct watch_dir, todo);
-		bool news = !d->quiet;
+		bool news = d->how != QUIET;
 		char path[WATCH_PATH_MAX];
 		int r;
 
@@ -260,7 +317,9 @@ static int scan(struct watch_feed *f)
 		if (watch_dirs_path(d, NULL, path) < 0)
 			path[0] = '\0';
 		r = scan_dir(f, d);
-		if (r < 0 && (news || r == -ENAMETOOLONG))
+		if (r == -ESTALE)
+			start_anew(f);
+		else if (r < 0 && (news || r == -ENAMETOOLONG))
 			tell_blind(f, path, -r);
 		else if (first == 0)
 			first = r;
@@ -344,24 +403,6 @@ static struct watch_half *find_half(struct watch_feed *f, uint32_t cookie)
 	return NULL;
 }
 
-/* The kernel has lost events, or what it tells does not fit what was found: nobody knows what is
- * there now. Look at everything once more; the client does the same. */
-static void start_anew(struct watch_feed *f)
-{
-	expire_halves(f, UINT64_MAX);
-	tell(f, WATCH_OVERFLOW, "", 0, false);
-	while (!list_empty(&f->dirs.top->children))
-		forget(f, list_first(&f->dirs.top->children, struct watch_dir, siblings));
-	look_at(f, f->dirs.top, true);
-}
-
-static bool is_below(const struct watch_dir *d, const struct watch_dir *up)
-{
-	while (d && d != up)
-		d = d->parent;
-	return d;
-}
-
 /* A directory of which no more is known than that it is called so now. */
 static void came(struct watch_feed *f, struct watch_dir *d, const char *name)
 {
@@ -370,9 +411,21 @@ static void came(struct watch_feed *f, struct watch_dir *d, const char *name)
 	if (!f->recursive)
 		return;
 	if (there)
-		look_at(f, there, false);
-	else if (add_dir(f, d, name, false) < 0)
+		look_at(f, there, NEWS);
+	else if (add_dir(f, d, name, NEWS) < 0)
 		tell_blind(f, f->path, ENOSPC);
+}
+
+/* It was renamed: what was not found in it is to be looked for at its new place, and what was found
+ * may have been somebody else's. */
+static void look_again(struct watch_feed *f, struct watch_dir *top)
+{
+	for (struct watch_dir *d = top; d; d = watch_dirs_next(d, top)) {
+		if (d->wd < 0)
+			look_at(f, d, NEWS);
+		else if (d->round > f->sure)
+			look_at(f, d, CHECK);
+	}
 }
 
 /* The directory that was at h->path is now `name` in `to`. */
@@ -391,6 +444,7 @@ static void move_dir(
 			forget(f, there);
 		if (watch_dirs_move(&f->dirs, d, to, name, strlen(name)) < 0)
 			tell_blind(f, f->path, ENOMEM);
+		look_again(f, d);
 	}
 }
 
@@ -482,6 +536,7 @@ static void read_events(struct watch_feed *f)
 	char *buf = (char *)words;
 	ssize_t n;
 
+	f->round++;
 	do {
 		n = read(f->fd, buf, READ_SIZE);
 	} while (n < 0 && errno == EINTR);
@@ -492,6 +547,9 @@ static void read_events(struct watch_feed *f)
 		scan(f);
 		at += (ssize_t)sizeof(*ev) + ev->len;
 	}
+	/* That was all there was: what comes is younger than what earlier rounds looked at. */
+	if (n < READ_SIZE - (ssize_t)sizeof(struct inotify_event) - NAME_MAX - 1)
+		f->sure = f->round - 1;
 }
 
 /* ---- calls ---- */
@@ -556,7 +614,7 @@ static int start(struct watch_feed *f)
 	r = watch_dirs_init(&f->dirs);
 	if (r < 0)
 		return r;
-	look_at(f, f->dirs.top, true);
+	look_at(f, f->dirs.top, QUIET);
 	r = scan(f);
 	return r == 0 && f->dirs.top->wd < 0 ? -EACCES : r;
 }

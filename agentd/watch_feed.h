@@ -44,6 +44,8 @@ struct watch_feed {
 	uint64_t top_dev, top_ino;
 	int top_fd; /* during a call */
 	struct list todo;
+	uint64_t round; /* of reading */
+	uint64_t sure;  /* what was looked at in this round or before is what we think it is */
 	struct watch_half halves[WATCH_PAIRS];
 	unsigned n_out;
 	struct {

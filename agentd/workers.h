@@ -22,7 +22,8 @@
 
 #include "base/list.h"
 
-#define WORKERS_MAX   256  /* threads */
+/* Threads: more than a client can have hang (STREAM_MAX and FILE_REQUESTS_MAX). */
+#define WORKERS_MAX   512
 #define WORKERS_QUEUE 4096 /* waiting for one */
 
 struct work {

@@ -98,6 +98,7 @@ void bench_rtt(void);
 void bench_stream(void);
 void bench_echo(void);
 void bench_file(void);
+void bench_grep(void);
 void bench_idle(void);
 void bench_start(void);
 void bench_flat(void);

@@ -77,22 +77,32 @@ static const char *apply(struct tar_reader *r, struct tar_pax *o, const struct r
 		{"uid", SET_UID},
 		{"gid", SET_GID},
 		{"mtime", SET_MTIME},
+		{"GNU.sparse.major", SET_SPARSE_MAJOR},
+		{"GNU.sparse.minor", SET_SPARSE_MINOR},
+		{"GNU.sparse.name", SET_SPARSE_NAME},
+		{"GNU.sparse.realsize", SET_REAL_SIZE},
 	};
 	bool ok = true;
 	unsigned bit = 0;
 
 	for (size_t i = 0; i < array_size(keys) && bit == 0; i++)
 		bit = key_is(k, keys[i].key) ? keys[i].bit : 0;
-	if (k->key_len > 11 && memcmp(k->key, "GNU.sparse.", 11) == 0)
-		bit = SET_SPARSE;
+	if (bit == 0 && k->key_len > 11 && memcmp(k->key, "GNU.sparse.", 11) == 0)
+		bit = SET_SPARSE_OLD;
 	if (o == &r->global && (bit & (SET_PATH | SET_LINK | SET_SIZE | SET_SPARSE)))
 		return "a global header with a path or size";
 	if (k->value_len == 0) {
 		o->set &= ~bit;
 		return NULL;
 	}
-	if (bit == SET_PATH)
+	if (bit == SET_SPARSE_NAME || (bit == SET_PATH && !(o->set & SET_SPARSE_NAME)))
 		ok = keep_name(r->path, k->value, k->value_len);
+	else if (bit == SET_SPARSE_MAJOR)
+		ok = decimal(k->value, k->value_len, &o->sparse_major);
+	else if (bit == SET_SPARSE_MINOR)
+		ok = decimal(k->value, k->value_len, &o->sparse_minor);
+	else if (bit == SET_REAL_SIZE)
+		ok = decimal(k->value, k->value_len, &o->real_size);
 	else if (bit == SET_LINK)
 		ok = keep_name(r->link, k->value, k->value_len);
 	else if (bit == SET_SIZE)
@@ -104,8 +114,9 @@ static const char *apply(struct tar_reader *r, struct tar_pax *o, const struct r
 	else if (bit == SET_MTIME)
 		ok = decimal_time(k->value, k->value_len, o);
 	if (!ok)
-		return bit & (SET_PATH | SET_LINK) ? "a name that is too long, or has a NUL"
-						   : "a number in a pax header";
+		return bit & (SET_PATH | SET_LINK | SET_SPARSE_NAME)
+			       ? "a name that is too long, or has a NUL"
+			       : "a number in a pax header";
 	o->set |= bit;
 	return NULL;
 }

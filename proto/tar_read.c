@@ -32,7 +32,7 @@ static bool base256(const uint8_t *p, size_t size, int64_t *ret)
 	return true;
 }
 
-static bool number(const uint8_t *block, size_t at, size_t size, int64_t *ret)
+bool tar_number(const uint8_t *block, size_t at, size_t size, int64_t *ret)
 {
 	const uint8_t *p = block + at, *end = p + size;
 	uint64_t v = 0;
@@ -53,7 +53,7 @@ static bool number_u32(const uint8_t *block, size_t at, size_t size, uint32_t *r
 {
 	int64_t v;
 
-	if (!number(block, at, size, &v) || v < 0 || v > UINT32_MAX)
+	if (!tar_number(block, at, size, &v) || v < 0 || v > UINT32_MAX)
 		return false;
 	*ret = (uint32_t)v;
 	return true;
@@ -96,7 +96,7 @@ static bool checksum_fits(const uint8_t *block)
 {
 	int64_t told, plain = 8 * ' ', odd = 8 * ' ';
 
-	if (!number(block, FIELD_CHECKSUM, &told))
+	if (!tar_number(block, FIELD_CHECKSUM, &told))
 		return false;
 	for (size_t i = 0; i < TAR_BLOCK; i++) {
 		if (i >= 148 && i < 156)
@@ -143,7 +143,8 @@ static enum tar_type type_of(uint8_t flag)
 	switch (flag) {
 	case '\0':
 	case '0':
-	case '7': return TAR_FILE;
+	case '7':
+	case 'S': return TAR_FILE;
 	case '1': return TAR_HARDLINK;
 	case '2': return TAR_SYMLINK;
 	case '3': return TAR_CHAR;
@@ -175,13 +176,13 @@ static const char *parse_numbers(const uint8_t *block, struct tar_entry *t)
 	int64_t size, mode;
 	bool devices = t->type == TAR_CHAR || t->type == TAR_BLOCKDEV;
 
-	if (!number(block, FIELD_SIZE, &size) || size < 0)
+	if (!tar_number(block, FIELD_SIZE, &size) || size < 0)
 		return "its size cannot be read";
-	if (!number(block, FIELD_MODE, &mode))
+	if (!tar_number(block, FIELD_MODE, &mode))
 		return "its mode cannot be read";
 	if (!number_u32(block, FIELD_UID, &t->uid) || !number_u32(block, FIELD_GID, &t->gid))
 		return "its owner cannot be read";
-	if (!number(block, FIELD_MTIME, &t->mtime))
+	if (!tar_number(block, FIELD_MTIME, &t->mtime))
 		return "its time cannot be read";
 	if (devices && (!number_u32(block, FIELD_MAJOR, &t->dev_major) ||
 			       !number_u32(block, FIELD_MINOR, &t->dev_minor)))
@@ -202,13 +203,11 @@ static const char *parse_entry(struct tar_reader *r)
 	wrong = parse_numbers(r->block, t);
 	if (wrong)
 		return wrong;
-	if (flag == 'S' || (r->pax.set & SET_SPARSE))
-		return "a sparse file, which is not supported; make the archive without --sparse";
 	if (flag == 'M')
 		return "the rest of a file of another volume, which is not supported";
 	override(t, &r->global);
 	override(t, &r->pax);
-	if (!(r->pax.set & (SET_PATH | LONG_PATH)))
+	if (!(r->pax.set & (SET_PATH | SET_SPARSE_NAME | LONG_PATH)))
 		header_path(r->path, r->block);
 	if (!(r->pax.set & (SET_LINK | LONG_LINK)))
 		copy_field(r->link, r->block, FIELD_LINK);
@@ -244,18 +243,23 @@ static int end_head(struct tar_reader *r, struct error *e)
 		return fail(
 			r, e, "this is no tar archive, or it is damaged: the checksum is wrong");
 	if (r->block[FIELD_TYPE] && strchr("xXgLK", r->block[FIELD_TYPE])) {
-		if (!number(r->block, FIELD_SIZE, &size) || size < 0)
+		if (!tar_number(r->block, FIELD_SIZE, &size) || size < 0)
 			return fail(r, e, "its size cannot be read");
 		return begin_meta(r, (uint64_t)size, e);
 	}
 	wrong = parse_entry(r);
 	if (wrong)
 		return fail(r, e, wrong);
-	r->pax = (struct tar_pax){0};
-	r->meta_total = 0;
 	r->left = r->entry.size;
 	r->padding = tar_padding(r->entry.size);
 	r->state = TAR_IN_DATA;
+	tar_map_fini(&r->map);
+	if (r->block[FIELD_TYPE] == 'S' || (r->pax.set & SET_SPARSE))
+		wrong = tar_map_begin(r, r->block[FIELD_TYPE] == 'S');
+	if (wrong)
+		return fail(r, e, wrong);
+	r->pax = (struct tar_pax){0};
+	r->meta_total = 0;
 	return TAR_ENTRY;
 }
 
@@ -269,6 +273,7 @@ void tar_reader_init(struct tar_reader *r)
 void tar_reader_fini(struct tar_reader *r)
 {
 	free(take_ptr(&r->meta));
+	tar_map_fini(&r->map);
 }
 
 static const uint8_t *take(
@@ -280,6 +285,29 @@ static const uint8_t *take(
 	*data += *n;
 	*len -= *n;
 	r->at += *n;
+	return p;
+}
+
+/* Up to the end of a piece that belongs together; *ret_len is 0 behind the last. */
+static const uint8_t *take_data(
+	struct tar_reader *r, const uint8_t **data, size_t *len, size_t *ret_len)
+{
+	struct tar_map *m = &r->map;
+	const uint8_t *p;
+	uint64_t want = r->left;
+
+	r->data_at = r->entry.size - r->left;
+	if (r->entry.sparse && want > 0) {
+		while (m->given == m->pieces[m->next].len) {
+			m->next++;
+			m->given = 0;
+		}
+		r->data_at = m->pieces[m->next].at + m->given;
+		want = m->pieces[m->next].len - m->given;
+	}
+	p = take(r, data, len, want, ret_len);
+	r->left -= *ret_len;
+	m->given += *ret_len;
 	return p;
 }
 
@@ -310,9 +338,19 @@ int tar_read(struct tar_reader *r, const uint8_t **data, size_t *len, const uint
 			if (r->left == 0)
 				event = end_meta(r, e);
 			break;
+		case TAR_IN_MAP:
+			p = take(r, data, len, TAR_BLOCK - r->have, &n);
+			memcpy(r->block + r->have, p, n);
+			r->have += n;
+			if (r->have == TAR_BLOCK) {
+				const char *wrong = tar_map_block(r);
+
+				r->have = 0;
+				event = wrong ? fail(r, e, wrong) : TAR_MORE;
+			}
+			break;
 		case TAR_IN_DATA:
-			*ret = take(r, data, len, r->left, ret_len);
-			r->left -= *ret_len;
+			*ret = take_data(r, data, len, ret_len);
 			if (r->left == 0)
 				r->state = TAR_IN_PADDING;
 			if (*ret_len > 0)

@@ -214,6 +214,12 @@ def test_cancel(agent, link, tmp_path):
     slow = Lines(link, "grep", tmp_path, pattern="a", auto=False, window=1000)
     slow.wait(lambda c: c.out.offset == 1000, "the window to be used up")
     slow.close()
+    with open(tmp_path / "endless", "wb") as sparse:
+        sparse.truncate(1 << 42)
+    endless = Lines(link, "grep", tmp_path / "endless", pattern="x", binary=True)
+    link.request("ping")
+    endless.close()
+    (tmp_path / "endless").unlink()
     other = agent.connect()
     Lines(other, "grep", tmp_path, pattern="a", auto=False, window=1000)
     other.request("ping")

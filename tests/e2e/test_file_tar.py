@@ -470,15 +470,41 @@ def test_broken(agent, link, tree, broken, number, words):
         assert (tree / "out" / name).stat().st_size in (500, 5000)
 
 
-def test_sparse_is_refused(agent, link, tree):
+SPARSE = [["--format=gnu"], ["--format=posix"], ["--format=posix", "--sparse-version=1.0"]]
+
+
+@pytest.mark.parametrize("form", SPARSE)
+def test_sparse(agent, link, tree, form):
+    """Sparse files as GNU tar writes them: the holes are holes again."""
+    (tree / "a").mkdir()
+    layouts = {"hole": ([], 10 * MIB), "begin": ([0], 3 * MIB), "end": ([3 * MIB - 5], 3 * MIB), "tiny": ([], 100),
+               "some": ([MIB, 3 * MIB, 3 * MIB + 4096], 5 * MIB + 1), "many": (range(0, 40 * MIB, 65536), 40 * MIB),
+               LONG: ([MIB], 2 * MIB)}
+    for name, (places, size) in layouts.items():
+        with open(tree / "a" / name, "wb") as file:
+            file.truncate(size)
+            for place in places:
+                file.seek(place)
+                file.write(b"12345" if name == "end" else b"data %d" % place)
+    (tree / "a" / "zz plain").write_bytes(b"plain")
+    data = subprocess.run(["tar", "-S", *form, "-cf", "-", "-C", tree / "a", "."], check=True, capture_output=True).stdout
+    assert b"GNUSparseFile" in data or form == ["--format=gnu"]
+    done = untar(link, tree / "b", data)
+    assert done["files"] == len(layouts) + 1
+    assert snapshot(tree / "b", times=False) == snapshot(tree / "a", times=False)
+    for name in layouts:
+        assert (tree / "b" / name).stat().st_blocks <= (tree / "a" / name).stat().st_blocks + 8, name
+
+
+@pytest.mark.parametrize("version", ["0.0", "0.1"])
+def test_old_sparse_is_refused(agent, link, tree, version):
     (tree / "a").mkdir()
     with open(tree / "a" / "f", "wb") as file:
         file.truncate(10 * MIB)
-    for form in ("gnu", "posix"):
-        data = subprocess.run(["tar", "-S", f"--format={form}", "-cf", "-", "-C", tree / "a", "."], check=True,
-                              capture_output=True).stdout
-        with pytest.raises(AgentError, match="sparse"):
-            untar(link, tree / "out", data)
+    data = subprocess.run(["tar", "-S", "--format=posix", f"--sparse-version={version}", "-cf", "-", "-C", tree / "a", "."],
+                          check=True, capture_output=True).stdout
+    with pytest.raises(AgentError, match="old kind"):
+        untar(link, tree / "out", data)
 
 
 # ------------------------------------------------------------------------------------------------------ attacks
@@ -760,6 +786,23 @@ def test_list_any_name(agent, link, tree):
     lines, _ = listing(link, os.fsencode(tree) + b"/a", recursive=True)
     assert paths(lines) == [LATIN, LATIN + b"/\xfe"]
     assert paths(listing(link, os.fsencode(tree) + b"/a/" + LATIN)[0]) == [b"\xfe"]
+
+
+def test_list_longest_paths(agent, link, tree):
+    """Names of control characters take six times their room in JSON, and paths may be long."""
+    where = os.open(tree, os.O_PATH)
+    for _ in range(40):
+        os.mkdir(b"\1" * 255, dir_fd=where)
+        deeper = os.open(b"\1" * 255, os.O_PATH, dir_fd=where)
+        os.close(where)
+        where = deeper
+    os.close(where)
+    lines, done = listing(link, tree, recursive=True)
+    assert done == {"event": "done", "entries": 33, "failed": 1}
+    (failed,) = [line for line in lines if "errno" in line]
+    assert failed["errno"] == errno.ENAMETOOLONG and failed["path"] == "/".join(["\1" * 255] * 33)
+    channel = tar(link, tree)
+    assert channel.done["dirs"] == 17 and channel.done["first_failed"]["errno"] == errno.ENAMETOOLONG
 
 
 def test_list_large_directory(agent, link, tree):

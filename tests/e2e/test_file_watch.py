@@ -200,8 +200,9 @@ def test_random_changes(link, tmp_path, seed):
     watch = Watch(link, tree)
 
     def place(base):
-        dirs = [path for path, _, _ in os.walk(base)]
-        return pathlib.Path(rng.choice(dirs))
+        while rng.random() < 0.75 and (names := sorted(e.name for e in os.scandir(base) if e.is_dir(follow_symlinks=False))):
+            base = base / rng.choice(names)
+        return base
     for step in range(1500):
         act, name = rng.random(), f"n{rng.randrange(12)}"
         base, to = place(tree), place(tree if rng.random() < 0.8 else outside)
@@ -226,6 +227,32 @@ def test_random_changes(link, tmp_path, seed):
     watch.settle(tree)
     assert watch.overflows == 0
     assert watch.picture() == listing(tree)
+
+
+def test_git_at_work(link, tmp_path):
+    """Branches that differ in hundreds of files and directories, switched to and fro."""
+    def git(*args):
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *args], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, timeout=30)
+    git("init", "-q", "-b", "one")
+    for branch in ("one", "two"):
+        for number in range(300):
+            path = tmp_path / f"{branch}{number % 7}/sub{number % 13}/f{number}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(branch)
+        git("add", "-A")
+        git("commit", "-qm", branch)
+        if branch == "one":
+            git("checkout", "-qb", "two")
+            git("rm", "-rq", ".")
+    watch = Watch(link, tmp_path, exclude=".git/")
+    watch.seen = {path for path in listing(tmp_path) if not path.startswith(b".git")}
+    for branch in ("one", "two", "one", "two", "one"):
+        git("checkout", "-q", branch)
+        link.request("ping")
+    watch.settle(tmp_path)
+    assert watch.picture() == {path for path in listing(tmp_path) if not path.startswith(b".git")}
+    assert watch.overflows == 0
 
 
 def test_names_of_any_bytes(link, tmp_path):

@@ -5,7 +5,7 @@
  */
 #include <sys/mman.h>
 
-#include "proto/msg.h"
+#include "proto/msg_search.h"
 #include "proto/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
@@ -158,6 +158,29 @@ static void test_rest(const uint8_t *p, size_t len)
 	ASSERT(r <= 1 && (r < 1 || e.code <= E_LAST));
 }
 
+static void test_search(const uint8_t *p, size_t len)
+{
+	struct msg_glob glob;
+	struct msg_grep grep;
+	struct msg_watch watch;
+	struct error e;
+
+	if (msg_parse_glob(p, len, &glob, &e) == 0) {
+		ASSERT(glob.where.path && glob.pattern && glob.limit > 0);
+		msg_glob_fini(&glob);
+	}
+	if (msg_parse_grep(p, len, &grep, &e) == 0) {
+		ASSERT(grep.max_line <= MSG_LINE_MAX && grep.context <= MSG_CONTEXT_MAX);
+		for (size_t i = 0; i < grep.n_globs; i++)
+			ASSERT(strlen(grep.globs[i]) < len);
+		msg_grep_fini(&grep);
+	}
+	if (msg_parse_watch(p, len, &watch, &e) == 0) {
+		ASSERT(watch.n_exclude <= MSG_GLOBS_MAX);
+		msg_watch_fini(&watch);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	enum { SIZE = 128 * 1024, PAGE = 4096 };
@@ -178,5 +201,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	test_request(p, len);
 	test_told(p, len);
 	test_rest(p, len);
+	test_search(p, len);
 	return 0;
 }

@@ -2,6 +2,8 @@
  * test_unpack.c - files, links and directories made below a directory: what is there is replaced,
  * nothing is made outside, what fails leaves nothing, the limits hold. Who may have what is tested
  * end to end (test_file_tar.py).
+ *
+ * ctest: timeout=120
  */
 #include <setjmp.h>
 #include <stdarg.h>

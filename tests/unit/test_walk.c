@@ -2,6 +2,8 @@
  * test_walk.c - every entry once, whatever the depth and the number of directories open; links not
  * followed, or followed without going round for ever; what cannot be read told; descriptors
  * bounded.
+ *
+ * ctest: timeout=120
  */
 #include <setjmp.h>
 #include <stdarg.h>
