@@ -396,6 +396,7 @@ static void run_write(struct stream *s)
 
 static void run_read(struct stream *s)
 {
+	stream_bulk(s);
 	run(s, false);
 }
 

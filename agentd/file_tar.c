@@ -320,6 +320,7 @@ static void run(struct stream *s)
 	struct jsonw w;
 	int r = place_enter(&m->place);
 
+	stream_bulk(s);
 	if (r < 0) {
 		place_error(&e, -r, m->place.path);
 	} else {

@@ -72,6 +72,7 @@ struct stream {
 	bool fin;                 /* of the input */
 	bool cancelled;
 	enum stream_end end;
+	bool bulk;
 	int cancel_fd;
 };
 
@@ -89,6 +90,9 @@ static inline bool stream_stopped(const struct stream *s)
 int stream_open(struct stream *s, struct service_link *l, uint32_t channel, uint64_t window,
 	unsigned flags, const struct stream_ops *ops, struct error *e);
 
+/* T. What is written from here on comes in quick succession: it leaves when there is a good deal of
+ * it, or nothing more to come for a while. Otherwise what is written leaves at once. */
+void stream_bulk(struct stream *s);
 /* T. All of it, or -ECANCELED. */
 int stream_write(struct stream *s, const void *data, size_t len);
 /* T. The next place to fill, at least one byte and at most *len: then stream_commit(). NULL:

@@ -67,6 +67,21 @@ int stream_cancel_fd(struct stream *s)
 
 /* ---- the thread: out ---- */
 
+void stream_bulk(struct stream *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->bulk = true;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* Is what lies in the ring reason to wake the loop? With the lock held. */
+static bool worth_telling(const struct stream *s)
+{
+	if (s->starved && !s->bulk)
+		return true;
+	return (s->starved || s->quiet) && ring_len(&s->out) >= STREAM_WAKE;
+}
+
 void *stream_reserve(struct stream *s, size_t *len)
 {
 	size_t want = min_of(*len, (size_t)STREAM_CHUNK);
@@ -91,7 +106,7 @@ void stream_commit(struct stream *s, size_t len)
 	pthread_mutex_lock(&s->lock);
 	s->out.head += len;
 	s->out_at += len;
-	unlock_and_tell(s, s->starved || (s->quiet && ring_len(&s->out) >= STREAM_WAKE));
+	unlock_and_tell(s, worth_telling(s));
 }
 
 int stream_write(struct stream *s, const void *data, size_t len)
@@ -123,7 +138,7 @@ static int put_mark(struct stream *s, const struct mark *m, bool last)
 	if (r == -ENOMEM)
 		out_of_memory(s);
 	r = stream_stopped(s) ? -ECANCELED : 0;
-	unlock_and_tell(s, s->starved && !last);
+	unlock_and_tell(s, !last && worth_telling(s));
 	if (r < 0)
 		free(m->json);
 	return r;
@@ -174,7 +189,7 @@ ssize_t stream_peek(struct stream *s, const uint8_t **data, uint64_t *off)
 
 	pthread_mutex_lock(&s->lock);
 	while (!stream_stopped(s) && ring_len(&s->in) == 0 && !s->fin)
-		wait(s, s->quiet);
+		wait(s, s->quiet || (s->starved && (ring_len(&s->out) > 0 || s->out.n_marks > 0)));
 	for (; (m = ring_next_mark(&s->in)); ring_pop(&s->in))
 		s->in_off = m->arg;
 	*off = s->in_off;
