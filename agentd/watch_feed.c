@@ -58,7 +58,8 @@ void watch_feed_fini(struct watch_feed *f)
 
 /* ---- telling ---- */
 
-/* True: the same was the last that was said of this path, in this batch. */
+/* True: the same was the last that was said of this path, in this batch. (Never of what comes and
+ * goes: it may have gone with a directory above it.) */
 static bool said_already(struct watch_feed *f, enum watch_kind kind, const char *path, size_t len)
 {
 	uint64_t h = 0xcbf29ce484222325u;
@@ -72,7 +73,7 @@ static bool said_already(struct watch_feed *f, enum watch_kind kind, const char 
 	same = f->recent[i].path == h && f->recent[i].kind == kind;
 	f->recent[i].path = h;
 	f->recent[i].kind = kind;
-	return same && kind != WATCH_RENAME && kind != WATCH_OVERFLOW;
+	return same && (kind == WATCH_MODIFY || kind == WATCH_ATTRIB);
 }
 
 static struct watch_event *tell_of(struct watch_feed *f, enum watch_kind kind, const char *path,
@@ -282,6 +283,8 @@ static int scan_dir(struct watch_feed *f, struct watch_dir *d)
 	}
 	if (r == -EACCES && d->parent)
 		forget(f, d);
+	else if (r < 0)
+		d->round = f->round; /* still in doubt */
 	/* Where it has gone to we will be told. */
 	return r == 1 || r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -EACCES ? 0 : r;
 }
@@ -496,7 +499,7 @@ static void on_name(struct watch_feed *f, struct watch_dir *d, const struct inot
 	child = dir ? watch_dirs_child(&f->dirs, d, ev->name, strlen(ev->name)) : NULL;
 	if (ev->mask & IN_CREATE) {
 		tell(f, WATCH_CREATE, f->path, len, dir);
-		if (dir && !child) /* else it was found before we came to read of it */
+		if (dir && (!child || child->wd < 0)) /* else it was found before we read of it */
 			came(f, d, ev->name);
 	} else if (ev->mask & IN_DELETE) {
 		tell(f, WATCH_REMOVE, f->path, len, dir);
