@@ -291,6 +291,7 @@ struct conn *conn_new(struct daemon *d, int fd, bool welcome)
 	c->service = (struct service_link){.mux = &c->wire.mux,
 		.sessions = &d->sessions,
 		.workers = &d->workers,
+		.dials = &d->dials,
 		.host = &daemon_host,
 		.host_ctx = d,
 		.wake = wake};

@@ -7,6 +7,7 @@
 
 #include "agentd/config.h"
 #include "agentd/conn.h"
+#include "agentd/dial.h"
 #include "agentd/sessions.h"
 
 #define DAEMON_READ_SIZE (256 * 1024)
@@ -26,6 +27,7 @@ struct daemon {
 	char **argv; /* as started, for an upgrade */
 	struct sessions sessions;
 	struct workers workers;
+	struct dials dials;
 	struct listener listeners[CONFIG_LISTEN_MAX];
 	unsigned n_listeners;
 	struct list conns, woken, drowsy; /* all; to be flushed now; to be flushed soon */

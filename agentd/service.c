@@ -3,6 +3,7 @@
 static const struct service *const services[] = {
 	&exec_service,
 	&file_service,
+	&dial_service,
 };
 
 static const struct request_family *const families[] = {

@@ -8,6 +8,8 @@
 #include "agentd/workers.h"
 #include "proto/mux.h"
 
+struct dials;
+
 /* What only the daemon as a whole can answer. */
 struct service_host {
 	void (*info)(void *ctx, struct jsonw *w); /* members of `info` that are not the sessions' */
@@ -20,6 +22,7 @@ struct service_link {
 	struct mux *mux;
 	struct sessions *sessions;
 	struct workers *workers;
+	struct dials *dials;
 	struct list replies; /* of requests that are still being worked on */
 	const struct service_host *host;
 	void *host_ctx;
@@ -41,7 +44,7 @@ struct service {
 		struct json json, struct error *e);
 };
 
-extern const struct service exec_service, file_service;
+extern const struct service exec_service, file_service, dial_service;
 
 /* Requests on channel 0 whose name is "family.something". 0: answered (mux_respond), or a reply is
  * kept and will be; a negative errno with the error filled. */

@@ -94,6 +94,8 @@ void msg_put_hello_agent(struct jsonw *w, const struct msg_hello *m)
 	jsonw_open(w, "caps", '[');
 	jsonw_str(w, NULL, "exec");
 	jsonw_str(w, NULL, "upgrade");
+	jsonw_str(w, NULL, "dial");
+	jsonw_str(w, NULL, "ports");
 	jsonw_close(w, ']');
 	jsonw_open(w, "limits", '{');
 	jsonw_u64(w, "frame", m->limits.frame);
