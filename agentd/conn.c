@@ -292,6 +292,7 @@ struct conn *conn_new(struct daemon *d, int fd, bool welcome)
 		.sessions = &d->sessions,
 		.workers = &d->workers,
 		.dials = &d->dials,
+		.ports = &d->ports,
 		.host = &daemon_host,
 		.host_ctx = d,
 		.wake = wake};

@@ -139,6 +139,7 @@ static void on_closed_all(uv_timer_t *t)
 	list_for_each_safe (c, &d->conns, struct conn, link)
 		conn_close(c);
 	dials_close(&d->dials);
+	ports_close(&d->ports);
 	sessions_close(&d->sessions);
 	workers_close(&d->workers);
 	for (size_t i = 0; i < array_size(d->signals); i++)
@@ -288,6 +289,7 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 		return r;
 	}
 	dials_init(&d->dials, &d->loop, &d->sessions.poller);
+	ports_init(&d->ports, &d->loop, &d->workers, &d->sessions);
 	d->sessions.on_idle = on_idle;
 	d->sessions.idle_ctx = d;
 	snprintf(d->instance, sizeof(d->instance), "%016llx",

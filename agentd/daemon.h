@@ -8,6 +8,7 @@
 #include "agentd/config.h"
 #include "agentd/conn.h"
 #include "agentd/dial.h"
+#include "agentd/ports.h"
 #include "agentd/sessions.h"
 
 #define DAEMON_READ_SIZE (256 * 1024)
@@ -28,6 +29,7 @@ struct daemon {
 	struct sessions sessions;
 	struct workers workers;
 	struct dials dials;
+	struct ports ports;
 	struct listener listeners[CONFIG_LISTEN_MAX];
 	unsigned n_listeners;
 	struct list conns, woken, drowsy; /* all; to be flushed now; to be flushed soon */

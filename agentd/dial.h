@@ -23,5 +23,3 @@ struct dials {
 int dials_init(struct dials *all, uv_loop_t *loop, struct poller *poller);
 /* After the last link; the handle closes with the loop's next turn. */
 void dials_close(struct dials *all);
-
-extern const struct service dial_service;

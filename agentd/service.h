@@ -9,6 +9,7 @@
 #include "proto/mux.h"
 
 struct dials;
+struct ports;
 
 /* What only the daemon as a whole can answer. */
 struct service_host {
@@ -23,6 +24,7 @@ struct service_link {
 	struct sessions *sessions;
 	struct workers *workers;
 	struct dials *dials;
+	struct ports *ports;
 	struct list replies; /* of requests that are still being worked on */
 	const struct service_host *host;
 	void *host_ctx;
@@ -44,7 +46,7 @@ struct service {
 		struct json json, struct error *e);
 };
 
-extern const struct service exec_service, file_service, dial_service;
+extern const struct service exec_service, file_service, dial_service, ports_service;
 
 /* Requests on channel 0 whose name is "family.something". 0: answered (mux_respond), or a reply is
  * kept and will be; a negative errno with the error filled. */
@@ -53,6 +55,8 @@ struct request_family {
 	int (*request)(struct service_link *l, uint64_t id, const char *op, struct json json,
 		struct error *e);
 };
+
+extern const struct request_family net_family;
 
 /* NULL: there is no such family. */
 const struct request_family *service_family(const char *op_name);
