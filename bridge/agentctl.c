@@ -15,7 +15,7 @@
 #define TOKEN_MAX      1024
 
 const struct ctl_command *const ctl_commands[] = {&ctl_run, &ctl_start, &ctl_attach, &ctl_list,
-	&ctl_kill, &ctl_remove, &ctl_ping, &ctl_info, &ctl_upgrade, NULL};
+	&ctl_kill, &ctl_remove, &ctl_ping, &ctl_info, &ctl_upgrade, &ctl_ports, &ctl_forward, NULL};
 
 /* ---- words ---- */
 

@@ -30,8 +30,8 @@ struct ctl_options {
 	/* attach */
 	uint64_t since[2];
 	bool since_now;
-	/* list, info */
-	bool json;
+	/* list, info, ports */
+	bool json, watch;
 	/* kill */
 	enum msg_target to;
 	bool has_grace;
@@ -96,3 +96,5 @@ extern const struct ctl_command ctl_run, ctl_attach;                          /*
 extern const struct ctl_command ctl_start, ctl_kill, ctl_remove, ctl_upgrade; /* ctl_simple.c */
 extern const struct ctl_command ctl_list, ctl_info;                           /* ctl_list.c */
 extern const struct ctl_command ctl_ping;                                     /* ctl_ping.c */
+extern const struct ctl_command ctl_ports;                                    /* ctl_ports.c */
+extern const struct ctl_command ctl_forward;                                  /* ctl_forward.c */

@@ -185,6 +185,13 @@ static const char *take_json(struct ctl_options *o, const char *value)
 	return NULL;
 }
 
+static const char *take_watch(struct ctl_options *o, const char *value)
+{
+	(void)value;
+	o->watch = true;
+	return NULL;
+}
+
 static const char *take_to(struct ctl_options *o, const char *value)
 {
 	if (strcmp(value, "leader") == 0)
@@ -225,6 +232,7 @@ static const struct option_def table[] = {
 	{'g', false, "grace", "S", "send KILL after S seconds", take_grace},
 	{'n', true, "count", "N", "how many round trips (100)", take_count},
 	{'j', false, "json", NULL, "print JSON", take_json},
+	{'w', false, "watch", NULL, "go on and tell of changes", take_watch},
 	{'C', false, "connect", "TARGET", TARGET_USAGE, take_connect},
 	{'T', false, "token-file", "FILE", "the file with the agent's token", take_token_file},
 	{'R', false, "retry", "S", "give up S seconds after the link broke (30)", take_retry},
