@@ -84,13 +84,14 @@ static void close_with(struct dial *d, enum error_code code, int err, const char
 	channel_close(&d->channel, text, error_json(&e, text));
 }
 
-/* The peer must not take half of a stream for the whole. */
-static void reset(struct dial *d)
+/* Until all of the client's bytes are written, whatever closes the socket (even the end of this
+ * program) resets the connection: the peer must not take half of a stream for the whole. */
+static void reset_on_close(struct dial *d, bool on)
 {
-	struct linger now = {.l_onoff = 1};
+	struct linger linger = {.l_onoff = on};
 
 	if (d->to.at[0].any.sa_family != AF_UNIX)
-		setsockopt(d->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+		setsockopt(d->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 }
 
 static void on_close(struct channel *c, const uint8_t *error, size_t len)
@@ -98,8 +99,6 @@ static void on_close(struct channel *c, const uint8_t *error, size_t len)
 	struct dial *d = of_channel(c);
 
 	(void)error, (void)len;
-	if (d->state == DIAL_OPEN && !d->shut)
-		reset(d);
 	close_socket(d);
 	list_remove(&d->node);
 	if (list_empty(&d->all->connecting))
@@ -145,6 +144,7 @@ static void settle(struct dial *d)
 		buf_fini(&d->out);
 	if (d->fin && !d->shut && buf_len(&d->out) == 0) {
 		shutdown(d->fd, SHUT_WR);
+		reset_on_close(d, false);
 		d->shut = true;
 		channel_ready(&d->channel); /* perhaps that was the last */
 	}
@@ -304,6 +304,7 @@ static void connected(struct dial *d)
 	list_remove(&d->node);
 	if (d->to.at[0].any.sa_family != AF_UNIX)
 		setsockopt(d->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	reset_on_close(d, true);
 	d->readable = d->writable = true;
 	n = snprintf(text, sizeof(text), "{\"window\":%llu}", (unsigned long long)DIAL_WINDOW);
 	channel_accept(&d->channel, DIAL_WINDOW, text, (size_t)n);
