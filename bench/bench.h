@@ -94,6 +94,7 @@ void bench_many(void);
 void bench_rtt(void);
 void bench_stream(void);
 void bench_echo(void);
+void bench_dial(void);
 void bench_idle(void);
 void bench_start(void);
 void bench_flat(void);
