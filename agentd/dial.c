@@ -391,20 +391,23 @@ static void on_timer(uv_timer_t *t)
 
 /* ---- open ---- */
 
-static int prepare(struct service_link *l, const struct msg_dial *m, struct dial **ret,
-	struct error *e)
+/* NULL: the error is filled. */
+static struct dial *prepare(struct service_link *l, const struct msg_dial *m, struct error *e)
 {
 	struct netaddr to;
 	struct dial *d;
-	int r = netaddr_parse(m->to, &to, e);
 
-	if (r < 0)
-		return r;
-	if (l->dials->n >= DIAL_MAX)
-		return error_set(e, E_TOO_MANY, 0, "there are %d connections already", DIAL_MAX);
+	if (netaddr_parse(m->to, &to, e) < 0)
+		return NULL;
+	if (l->dials->n >= DIAL_MAX) {
+		error_set(e, E_TOO_MANY, 0, "there are %d connections already", DIAL_MAX);
+		return NULL;
+	}
 	d = calloc(1, sizeof(*d));
-	if (!d)
-		return error_set(e, E_FAILED, ENOMEM, "out of memory");
+	if (!d) {
+		error_set(e, E_FAILED, ENOMEM, "out of memory");
+		return NULL;
+	}
 	d->all = l->dials;
 	d->link = l;
 	d->fd = -1;
@@ -412,23 +415,22 @@ static int prepare(struct service_link *l, const struct msg_dial *m, struct dial
 	d->to = to;
 	d->out = BUF_NULL(DIAL_WINDOW);
 	d->deadline = now_ms() + m->timeout_ms;
-	*ret = d;
-	return 0;
+	return d;
 }
 
 static int dial_open(struct service_link *l, uint32_t channel, const struct msg_open *m,
 	struct json json, struct error *e)
 {
 	struct msg_dial want;
-	struct dial *d = NULL;
+	struct dial *d;
 	int r = msg_parse_dial(json.text, json.len, &want, e);
 
 	if (r < 0)
 		return r;
-	r = prepare(l, &want, &d, e);
+	d = prepare(l, &want, e);
 	msg_dial_fini(&want);
-	if (r < 0)
-		return r;
+	if (!d)
+		return -EINVAL;
 	if (mux_defer(l->mux, channel, &d->channel, &channel_ops, m->window) < 0) {
 		free(d);
 		return error_set(e, E_FAILED, ENOMEM, "out of memory");

@@ -337,9 +337,7 @@ static void answer(struct ports *p, int err)
 
 	if (err < 0)
 		set_error(&e, err);
-	while (!list_empty(&p->served)) {
-		struct asked *a = list_first(&p->served, struct asked, node);
-
+	list_for_each_safe (a, &p->served, struct asked, node) {
 		list_remove(&a->node);
 		p->n_asked--;
 		if (!a->reply.link)
@@ -352,8 +350,8 @@ static void answer(struct ports *p, int err)
 	}
 }
 
-static int net_request(struct service_link *l, uint64_t id, const char *op, struct json json,
-	struct error *e)
+static int net_request(
+	struct service_link *l, uint64_t id, const char *op, struct json json, struct error *e)
 {
 	struct ports *p = l->ports;
 	struct sockdiag_entry after = {0};
@@ -361,8 +359,7 @@ static int net_request(struct service_link *l, uint64_t id, const char *op, stru
 	int r;
 
 	if (strcmp(op, "ports") != 0)
-		return error_set(
-			e, E_UNKNOWN_OP, 0, "there is no operation \"net.%.64s\"", op);
+		return error_set(e, E_UNKNOWN_OP, 0, "there is no operation \"net.%.64s\"", op);
 	r = msg_parse_ports_request(json.text, json.len, &after.port, &after.inode, e);
 	if (r < 0)
 		return r;
@@ -503,7 +500,8 @@ static void tell(struct ports *p, int err)
 static void on_data(
 	struct channel *c, uint8_t stream, uint64_t off, const uint8_t *data, size_t len, bool fin)
 {
-	(void)c, (void)stream, (void)off, (void)data, (void)len, (void)fin; /* only a FIN can come */
+	(void)c, (void)stream, (void)off, (void)data, (void)len,
+		(void)fin; /* only a FIN can come */
 }
 
 static void on_request(struct channel *c, uint64_t id, const uint8_t *json, size_t len)
@@ -547,8 +545,8 @@ static int ports_open(struct service_link *l, uint32_t channel, const struct msg
 	w->ports = l->ports;
 	list_init(&w->node);
 	list_append(&l->ports->watchers, &w->node);
-	mux_accept(l->mux, channel, &w->channel, &channel_ops, 0, m->window, true,
-		"{\"window\":0}", 12);
+	mux_accept(l->mux, channel, &w->channel, &channel_ops, 0, m->window, true, "{\"window\":0}",
+		12);
 	look(l->ports);
 	return 0;
 }
@@ -557,8 +555,7 @@ const struct service ports_service = {.name = "ports", .open = ports_open};
 
 /* ---- life ---- */
 
-int ports_init(
-	struct ports *p, uv_loop_t *loop, struct workers *workers, struct sessions *sessions)
+int ports_init(struct ports *p, uv_loop_t *loop, struct workers *workers, struct sessions *sessions)
 {
 	*p = (struct ports){.workers = workers, .sessions = sessions};
 	list_init(&p->asked);

@@ -23,7 +23,7 @@ struct ports {
 	struct list watchers;
 	struct port *table; /* by port, then inode; owned */
 	size_t n;
-	unsigned version;	 /* of the table */
+	unsigned version;        /* of the table */
 	struct ports_scan *scan; /* under way; it belongs to the workers meanwhile */
 	bool closing;
 };

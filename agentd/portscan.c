@@ -147,7 +147,7 @@ static void look_at(struct portscan *s, struct search *search, pid_t pid, const 
 	if (sscanf(link, "socket:[%llu]", &inode) != 1)
 		return;
 	key.s.inode = inode;
-	hit = bsearch(&wanted, search->wanted, search->n, sizeof(wanted), compare_wanted);
+	hit = bsearch(&wanted, search->wanted, search->n, sizeof(void *), compare_wanted);
 	if (!hit || (*hit)->pid)
 		return;
 	(*hit)->pid = pid;
@@ -214,7 +214,7 @@ void portscan_run(struct portscan *s)
 			search.wanted[search.n++] = p;
 	}
 	if (search.n > 0)
-		qsort(search.wanted, search.n, sizeof(*search.wanted), compare_wanted);
+		qsort(search.wanted, search.n, sizeof(void *), compare_wanted);
 	search.left = search.n;
 	search_all(s, &search);
 	free(search.wanted);

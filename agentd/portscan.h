@@ -19,9 +19,9 @@ struct portscan_port {
 	bool looked; /* its holder was looked for */
 	/* The first process that holds it; pid 0: none was found. */
 	pid_t pid;
-	pid_t line[PORTSCAN_LINE]; /* its process group and session, its parents; 0 at the end */
+	pid_t line[PORTSCAN_LINE];   /* its process group and session, its parents; 0 at the end */
 	char leaf[CGROUP_LEAF_NAME]; /* where it is below `cgroup`; "" when it is not */
-	char *cmd;		     /* arguments, a NUL after each; owned */
+	char *cmd;                   /* arguments, a NUL after each; owned */
 	size_t cmd_len;
 	bool cmd_cut;
 };

@@ -80,8 +80,8 @@ static int ask(int fd, uint8_t family, uint32_t seq)
 			.idiag_states = 1u << TCP_LISTEN},
 	};
 	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-	ssize_t n = sendto(fd, &request, sizeof(request), 0, (struct sockaddr *)&kernel,
-		sizeof(kernel));
+	ssize_t n = sendto(
+		fd, &request, sizeof(request), 0, (struct sockaddr *)&kernel, sizeof(kernel));
 
 	return n < 0 ? -errno : 0;
 }
@@ -98,9 +98,8 @@ static int hear(int fd, uint32_t seq, sockdiag_fn fn, void *ctx)
 			continue;
 		if (n < 0)
 			return -errno;
-		r = n > (ssize_t)sizeof(reply)
-			    ? -EMSGSIZE
-			    : sockdiag_parse(reply, (size_t)n, seq, fn, ctx);
+		r = n > (ssize_t)sizeof(reply) ? -EMSGSIZE
+					       : sockdiag_parse(reply, (size_t)n, seq, fn, ctx);
 	}
 	return min_of(r, 0);
 }
@@ -108,8 +107,7 @@ static int hear(int fd, uint32_t seq, sockdiag_fn fn, void *ctx)
 int sockdiag_listening(sockdiag_fn fn, void *ctx)
 {
 	static const uint8_t families[] = {AF_INET, AF_INET6};
-	auto_close int fd =
-		socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	auto_close int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 	int r = fd < 0 ? -errno : 0;
 
 	for (uint32_t i = 0; r == 0 && i < array_size(families); i++) {

@@ -14,9 +14,9 @@
 #include "bench/bench_link.h"
 #include "bench/floor.h"
 
-#define CHUNK   65536
-#define WINDOW  MIB
-#define MESSAGE 64
+#define CHUNK     65536
+#define WINDOW    MIB
+#define MESSAGE   64
 #define MAX_TRIPS 20000
 
 static uint8_t block[CHUNK];
@@ -68,8 +68,9 @@ static void serve(int listener)
 
 static int tcp_socket(struct sockaddr_in *a)
 {
-	*a = (struct sockaddr_in){
-		.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_port = a->sin_port};
+	*a = (struct sockaddr_in){.sin_family = AF_INET,
+		.sin_addr = {htonl(INADDR_LOOPBACK)},
+		.sin_port = a->sin_port};
 	return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
 

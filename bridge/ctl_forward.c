@@ -17,9 +17,9 @@
 #include "bridge/forward_spec.h"
 #include "bridge/relay.h"
 
-#define BACKLOG     128
-#define ACCEPT_MAX  64  /* in one go */
-#define RELAYS_MAX  960 /* of the 1024 channels that a link has */
+#define BACKLOG    128
+#define ACCEPT_MAX 64  /* in one go */
+#define RELAYS_MAX 960 /* of the 1024 channels that a link has */
 
 #define LISTENERS_MAX 64
 
@@ -132,7 +132,8 @@ static void on_failed(struct ctl_sink *s, int err)
 	ctl_finish(f->ctl, err == -EPIPE ? CTL_BROKEN : CTL_FAILED);
 }
 
-static const struct ctl_sink_events sink_events = {.on_drained = on_drained, .on_failed = on_failed};
+static const struct ctl_sink_events sink_events = {
+	.on_drained = on_drained, .on_failed = on_failed};
 
 static size_t source_room(struct ctl_source *s)
 {
@@ -202,8 +203,7 @@ static void relay(struct listener *l, int fd)
 {
 	struct forward *f = l->forward;
 	int err;
-	struct relay *r =
-		relay_new(&f->ctl->guest, fd, l->spec.to, on_relay_over, l, &err);
+	struct relay *r = relay_new(&f->ctl->guest, fd, l->spec.to, on_relay_over, l, &err);
 
 	if (!r) {
 		ctl_say("%s: %s", l->spec.to, strerror(-err));
@@ -249,8 +249,7 @@ static void remove_stale(const struct sockaddr_un *un)
 	struct stat st;
 
 	if (fd >= 0 && lstat(un->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
-		connect(fd, (const struct sockaddr *)un, sizeof(*un)) < 0 &&
-		errno == ECONNREFUSED)
+		connect(fd, (const struct sockaddr *)un, sizeof(*un)) < 0 && errno == ECONNREFUSED)
 		unlink(un->sun_path);
 }
 

@@ -27,33 +27,32 @@ struct ports {
 /* ---- cells ---- */
 
 /* For a terminal: nothing that a guest's process says of itself may move its cursor. */
-static char *printable(const char *s)
+static void make_printable(char *s)
 {
-	char *p = strdup(s ? s : "");
-
-	ASSERT(p);
-	for (char *c = p; *c; c++) {
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			*c = '?';
+	for (; *s; s++) {
+		if ((unsigned char)*s < 0x20 || *s == 0x7f)
+			*s = '?';
 	}
-	return p;
 }
 
 static void fill_row(struct row *r, const struct msg_port *m)
 {
-	auto_free char *user = printable(m->user);
+	const size_t size = sizeof(r->cell[0]);
 
-	*r = (struct row){.cmd = printable(m->cmd)};
-	snprintf(r->cell[COL_ADDRESS], sizeof(r->cell[0]), m->v6 ? "[%s]:%u" : "%s:%u", m->address,
-		m->port);
+	*r = (struct row){.cmd = strdup(m->cmd)};
+	ASSERT(r->cmd);
+	make_printable(r->cmd);
+	snprintf(r->cell[COL_ADDRESS], size, m->v6 ? "[%s]:%u" : "%s:%u", m->address, m->port);
 	if (m->pid)
-		snprintf(r->cell[COL_PID], sizeof(r->cell[0]), "%lld", (long long)m->pid);
-	if (*user)
-		snprintf(r->cell[COL_USER], sizeof(r->cell[0]), "%.*s", MSG_ID_MAX, user);
+		snprintf(r->cell[COL_PID], size, "%lld", (long long)m->pid);
+	if (m->user)
+		snprintf(r->cell[COL_USER], size, "%s", m->user);
 	else
-		snprintf(r->cell[COL_USER], sizeof(r->cell[0]), "%u", m->uid);
+		snprintf(r->cell[COL_USER], size, "%u", m->uid);
+	make_printable(r->cell[COL_USER]);
+	make_printable(r->cell[COL_ADDRESS]);
 	if (m->session)
-		snprintf(r->cell[COL_SESSION], sizeof(r->cell[0]), "%s", m->session);
+		snprintf(r->cell[COL_SESSION], size, "%s", m->session);
 }
 
 static void print_row(const struct row *r, const int widths[COLUMNS])
@@ -316,9 +315,10 @@ const struct ctl_command ctl_ports = {
 	.name = "ports",
 	.args = "[--json] [--watch]",
 	.summary = "list who listens on TCP in the guest",
-	.about = "Lists the listening sockets, with the process that holds each and the session it\n"
-		 "belongs to. With --watch it lists them and goes on to tell what opens and closes,\n"
-		 "one line (with --json: one object) each; after a broken link all is told again.",
+	.about =
+		"Lists the listening sockets, with the process that holds each and the session it\n"
+		"belongs to. With --watch it lists them and goes on to tell what opens and closes,\n"
+		"one line (with --json: one object) each; after a broken link all is told again.",
 	.options = "jw",
 	.begin = begin,
 	.up = up,

@@ -32,11 +32,14 @@ static bool parse_port(const char *s, unsigned min, uint16_t *ret)
 	return true;
 }
 
-/* Cuts at every ':' that is not in brackets, in place; brackets stay. How many parts, or 0. */
+/* Cuts at every ':' that is not in brackets, in place; brackets stay. How many parts, or
+ * 0; those that are not there are empty. */
 static size_t split(char *text, char *parts[PARTS])
 {
 	size_t n = 0;
 
+	for (size_t i = 0; i < PARTS; i++)
+		parts[i] = text + strlen(text);
 	while (n < PARTS) {
 		char *at = text;
 
@@ -161,12 +164,14 @@ static int parse_tcp(struct forward_spec *f, char *all, const char **why)
 
 int forward_spec_parse(const char *text, struct forward_spec *ret, const char **ret_why)
 {
-	auto_free char *all = strdup(text);
+	char all[2 * TARGET_PATH_MAX + 80];
 	struct forward_spec f = {0};
 	char *colon;
 	int r;
 
-	ASSERT(all);
+	if (strlen(text) >= sizeof(all))
+		return bad(ret_why, "it is too long");
+	memcpy(all, text, strlen(text) + 1);
 	if (strncmp(all, "-:", 2) == 0) {
 		f.kind = FORWARD_STDIO;
 		r = parse_remote(&f, all + 2, ret_why);
@@ -178,7 +183,7 @@ int forward_spec_parse(const char *text, struct forward_spec *ret, const char **
 		*colon = '\0';
 		if (strlen(all) >= sizeof(f.path))
 			return bad(ret_why, "the local path is longer than 107 bytes");
-		snprintf(f.path, sizeof(f.path), "%s", all);
+		memcpy(f.path, all, strlen(all) + 1);
 		r = parse_remote(&f, colon + 1, ret_why);
 	} else {
 		r = parse_tcp(&f, all, ret_why);

@@ -9,9 +9,9 @@ enum forward_kind { FORWARD_STDIO, FORWARD_TCP, FORWARD_UNIX };
 
 struct forward_spec {
 	enum forward_kind kind;
-	char host[64];              /* TCP: an address to listen on, without brackets */
-	uint16_t port;              /* TCP; 0: any */
-	char path[TARGET_PATH_MAX]; /* UNIX */
+	char host[64];                /* TCP: an address to listen on, without brackets */
+	uint16_t port;                /* TCP; 0: any */
+	char path[TARGET_PATH_MAX];   /* UNIX */
 	char to[TARGET_PATH_MAX + 8]; /* as the agent wants it: docs/protocol.md section 16 */
 };
 

@@ -207,8 +207,8 @@ static void on_poll(uv_poll_t *h, int status, int events)
 
 /* ---- its life ---- */
 
-struct relay *relay_new(struct guest *g, int fd, const char *to, relay_over_fn fn, void *owner,
-	int *ret_error)
+struct relay *relay_new(
+	struct guest *g, int fd, const char *to, relay_over_fn fn, void *owner, int *ret_error)
 {
 	struct relay *r = calloc(1, sizeof(*r));
 	int on = 1, err = r ? uv_poll_init(g->loop, &r->poll, fd) : -ENOMEM;

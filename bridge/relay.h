@@ -15,7 +15,7 @@ typedef void (*relay_over_fn)(void *owner, struct relay *r, const struct error *
 struct relay {
 	struct list node; /* the owner's */
 	uv_poll_t poll;
-	int fd, events;   /* owned; what is watched */
+	int fd, events; /* owned; what is watched */
 	struct remote_stream stream;
 	struct buf back; /* what the local side has not taken yet */
 	bool local_end;  /* nothing more comes from it */
@@ -28,7 +28,7 @@ struct relay {
 };
 
 /* Takes fd over, which is non-blocking, in any case. NULL: why is in *ret_error. */
-struct relay *relay_new(struct guest *g, int fd, const char *to, relay_over_fn fn, void *owner,
-	int *ret_error);
+struct relay *relay_new(
+	struct guest *g, int fd, const char *to, relay_over_fn fn, void *owner, int *ret_error);
 /* Resets both sides. fn is not called any more; memory goes with the loop's next turn. */
 void relay_close(struct relay *r);

@@ -42,9 +42,9 @@ struct remote_stream {
 	struct guest *guest;
 	struct channel channel;
 	const struct remote_stream_events *events;
-	void *owner;     /* for the events' receiver; not used here */
-	struct buf out;  /* to the peer */
-	size_t pulled;   /* of its first bytes: the link has them */
+	void *owner;    /* for the events' receiver; not used here */
+	struct buf out; /* to the peer */
+	size_t pulled;  /* of its first bytes: the link has them */
 	uint64_t sent;
 	uint64_t got, unconsumed;
 	bool low;                     /* on_room is due */

@@ -17,8 +17,7 @@ int msg_parse_dial(const uint8_t *json, size_t len, struct msg_dial *ret, struct
 		return err;
 	err = msg_get_str(&r, r.root, "to", &m.to);
 	if (err == 0)
-		err = msg_get_u64(
-			&r, r.root, "timeout_ms", MSG_DIAL_TIMEOUT_MAX_MS, &m.timeout_ms);
+		err = msg_get_u64(&r, r.root, "timeout_ms", MSG_DIAL_TIMEOUT_MAX_MS, &m.timeout_ms);
 	if (err == 0 && !m.to)
 		err = msg_reader_fail(&r, "to", "\"tcp:HOST:PORT\" or \"unix:PATH\"");
 	if (err == 0 && m.timeout_ms == 0)
@@ -134,7 +133,7 @@ static int read_port(struct msg_reader *r, const cJSON *obj, struct msg_port *m)
 	m->uid = (uint32_t)uid;
 	if (strlen(address) >= sizeof(m->address))
 		return msg_reader_fail(r, "address", "an IP address");
-	strcpy(m->address, address);
+	memcpy(m->address, address, strlen(address) + 1);
 	get_cmd_line(r, obj, m);
 	return 0;
 }
@@ -220,8 +219,8 @@ void msg_port_event_fini(struct msg_port_event *m)
 
 /* ---- the request ---- */
 
-int msg_parse_ports_request(const uint8_t *json, size_t len, uint16_t *ret_port,
-	uint64_t *ret_inode, struct error *e)
+int msg_parse_ports_request(
+	const uint8_t *json, size_t len, uint16_t *ret_port, uint64_t *ret_inode, struct error *e)
 {
 	unsigned long long inode = 0;
 	const char *after = NULL;

@@ -6,7 +6,7 @@
 
 #include "proto/msg.h"
 
-#define MSG_DIAL_TIMEOUT_MS 10000
+#define MSG_DIAL_TIMEOUT_MS     10000
 #define MSG_DIAL_TIMEOUT_MAX_MS 600000
 
 /* OPEN of service "dial". */
@@ -31,7 +31,7 @@ struct msg_port {
 	uint64_t inode;
 	uint32_t uid;
 	const char *user; /* NULL: no name */
-	int64_t pid;	  /* 0: unknown; then there is no cmd either */
+	int64_t pid;      /* 0: unknown; then there is no cmd either */
 	const char *cmd;  /* arguments, a NUL after each; read: one line for people */
 	size_t cmd_len;
 	bool cmd_cut;
@@ -42,8 +42,8 @@ struct msg_port {
 void msg_put_port(struct jsonw *w, const struct msg_port *m, bool brief);
 
 /* A request `net.ports`: position of the last entry of the page before; 0, 0 at first. */
-int msg_parse_ports_request(const uint8_t *json, size_t len, uint16_t *ret_port,
-	uint64_t *ret_inode, struct error *e);
+int msg_parse_ports_request(
+	const uint8_t *json, size_t len, uint16_t *ret_port, uint64_t *ret_inode, struct error *e);
 size_t msg_format_ports_request(const char *after, char *out, size_t size);
 
 struct msg_ports {

@@ -169,8 +169,8 @@ int mux_open(struct mux *m, struct channel *c, const struct channel_ops *ops, ui
 
 /* Has in-stream frames to give. Cheap, idempotent. */
 void channel_ready(struct channel *c);
-/* Ends it from this side, overtaking what waits: CLOSE (REFUSED when the agent has not answered OPEN
- * yet) is queued, on_close is called. */
+/* Ends it from this side, overtaking what waits: CLOSE (REFUSED when the agent has not answered
+ * OPEN yet) is queued, on_close is called. */
 void channel_close(struct channel *c, const void *error, size_t len);
 /* Control event, overtakes data. */
 void channel_event(struct channel *c, const void *json, size_t len);

@@ -27,7 +27,7 @@ struct pair_chan {
 	uint64_t acked;        /* server: the largest acknowledged; client: the largest heard */
 	unsigned events;
 	uint16_t answer; /* the window to accept with, later */
-	bool ends; /* CLOSE once todo is 0 */
+	bool ends;       /* CLOSE once todo is 0 */
 	bool close_in_data, close_in_pull, close_in_close;
 };
 

@@ -381,10 +381,11 @@ static void test_tcp(void **state)
 
 static void test_addresses(void **state)
 {
-	static const char *const wrong[] = {"", "tcp", "tcp:", "tcp::", "tcp::1", "tcp:localhost:",
-		"tcp:localhost:x", "tcp:localhost:1x", "tcp:LOCALHOST:1", "tcp:[]:1", "tcp:[:1",
-		"tcp:[::1]", "tcp:[::1%lo]:1", "tcp:1.2.3.4.5:1", "tcp:1.2.3.4:99999999999999999999",
-		"unix:", "unix:/", "unix:@", "unix:x", "http://x"};
+	static const char *const wrong[] = {"", "tcp", "tcp:", "tcp::", "tcp::1",
+		"tcp:localhost:", "tcp:localhost:x", "tcp:localhost:1x", "tcp:LOCALHOST:1",
+		"tcp:[]:1", "tcp:[:1", "tcp:[::1]", "tcp:[::1%lo]:1", "tcp:1.2.3.4.5:1",
+		"tcp:1.2.3.4:99999999999999999999", "unix:", "unix:/", "unix:@", "unix:x",
+		"http://x"};
 	struct netaddr a;
 	struct error e;
 

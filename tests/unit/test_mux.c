@@ -138,7 +138,7 @@ static void test_deferred(void **state)
 	rig_say_data(&r, 7, 0, "x", false);
 	assert_string_equal(rig_told(&r), "close 6 !failed; close 7 !credit_overrun");
 	assert_string_equal(rig_heard(&r), "REFUSED 6 !failed; REFUSED 7 !credit_overrun");
-	rig_say(&r, FRAME_CLOSE, 7, 0, ""); /* crossed it */
+	rig_say(&r, FRAME_CLOSE, 7, 0, "");  /* crossed it */
 	rig_say(&r, FRAME_OPEN, 6, 0, "{}"); /* free again */
 	rig_say(&r, FRAME_OPEN, 7, 0, "{}");
 	rig_told(&r);

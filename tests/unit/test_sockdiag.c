@@ -31,7 +31,7 @@ static uint64_t inode_of(int fd)
 
 static uint16_t port_of(int fd)
 {
-	struct sockaddr_in6 a;
+	struct sockaddr_in6 a = {0};
 	socklen_t len = sizeof(a);
 
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
