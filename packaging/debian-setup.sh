@@ -6,7 +6,7 @@ set -eu
 
 packages="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev musl-tools
 	libuv1-dev libcjson-dev libllhttp-dev libcmocka-dev libwslay-dev
-	clang clang-format clang-tidy libclang-rt-dev python3 python3-pytest"
+	clang clang-format clang-tidy libclang-rt-dev python3 python3-pytest curl"
 sources="libuv1 cjson" # compiled into the static build, see cmake/third_party.cmake
 third_party=build/third-party
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
