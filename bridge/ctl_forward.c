@@ -147,9 +147,14 @@ static void on_input(struct ctl_source *s, const uint8_t *data, size_t len)
 
 static void on_input_end(struct ctl_source *s, int err)
 {
-	if (err < 0)
+	struct forward *f = s->owner;
+
+	if (err < 0) {
 		ctl_say("cannot read stdin: %s", strerror(-err));
-	remote_stream_end(&((struct forward *)s->owner)->stream);
+		ctl_finish(f->ctl, CTL_FAILED); /* a reset, not an end */
+	} else {
+		remote_stream_end(&f->stream);
+	}
 }
 
 static const struct ctl_source_events source_events = {

@@ -173,7 +173,7 @@ def test_refused(forward, agent, peer):
     free.bind(("127.0.0.1", 0))
     run = forward(f"0:{free.getsockname()[1]}")
     for _ in range(2):
-        with run.connect() as sock, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), run.connect() as sock:
             read_all(sock)
     free.listen()
     with run.connect() as sock:
