@@ -1,28 +1,13 @@
 /*
  * One scan at a time serves everybody. Who comes while one is under way gets the next, as that one
  * may have looked already.
- *
- * A watcher has no queue of events. It remembers what it was told of (`told`, sorted like the
- * table) and is told the next difference when its link takes one; so what it holds is bounded
- * however slow it is, and what came and went meanwhile cancels out.
  */
-#include "agentd/ports.h"
+#include "agentd/ports_internal.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
 
 #include "agentd/user.h"
-#include "proto/msg_net.h"
-
-struct port {
-	struct sockdiag_entry s;
-	unsigned looks; /* how often its holder was looked for */
-	pid_t pid;
-	char *cmd; /* owned, as are the others */
-	size_t cmd_len;
-	bool cmd_cut;
-	char *user, *session; /* NULL: none */
-};
 
 struct ports_scan {
 	struct work work;
@@ -37,24 +22,9 @@ struct asked {
 	struct sockdiag_entry after;
 };
 
-struct watcher {
-	struct channel channel;
-	struct service_link *link;
-	struct ports *ports;
-	struct list node;
-	bool counted; /* the scan under way is for it too */
-	bool ready;   /* a scan that began after it came is done */
-	bool live;    /* and it has been told of all */
-	struct sockdiag_entry *told;
-	size_t n_told, room;
-	/* Up to here both say the same, as of that version of the table. */
-	size_t at_told, at_table;
-	unsigned version;
-};
-
 #define LOOKS 3 /* then its holder is none that we can see */
 
-static char text[FRAME_PAYLOAD_MAX]; /* an answer, or an event until the mux has it */
+char ports_text[FRAME_PAYLOAD_MAX];
 
 /* ---- the table ---- */
 
@@ -157,17 +127,17 @@ static int take_found(struct ports *p, struct portscan *found)
 	return 0;
 }
 
-static void fill_msg(const struct sockdiag_entry *s, struct msg_port *m)
+void ports_fill_msg(const struct sockdiag_entry *s, struct msg_port *m)
 {
 	*m = (struct msg_port){.v6 = s->v6, .port = s->port, .inode = s->inode, .uid = s->uid};
 	inet_ntop(s->v6 ? AF_INET6 : AF_INET, s->addr, m->address, sizeof(m->address));
 }
 
-static void put_entry(struct jsonw *w, const struct port *e)
+void ports_put_entry(struct jsonw *w, const struct port *e)
 {
 	struct msg_port m;
 
-	fill_msg(&e->s, &m);
+	ports_fill_msg(&e->s, &m);
 	m.pid = e->pid;
 	m.cmd = e->cmd;
 	m.cmd_len = e->cmd_len;
@@ -179,15 +149,12 @@ static void put_entry(struct jsonw *w, const struct port *e)
 
 /* ---- looking ---- */
 
-static void look(struct ports *p);
-
 static void on_timer(uv_timer_t *t)
 {
-	look(t->data);
+	ports_look(t->data);
 }
 
-/* Nothing is kept for nobody. */
-static void rest(struct ports *p)
+void ports_rest(struct ports *p)
 {
 	if (!list_empty(&p->watchers) || !list_empty(&p->asked) || p->scan)
 		return;
@@ -200,14 +167,7 @@ static void run(struct work *w)
 	portscan_run(&container_of(w, struct ports_scan, work)->scan);
 }
 
-static bool somebody_new(const struct ports *p)
-{
-	return !list_empty(&p->watchers) &&
-	       !list_entry(p->watchers.prev, struct watcher, node)->ready;
-}
-
 static void answer(struct ports *p, int err);
-static void tell(struct ports *p, int err);
 
 static void done(struct work *w)
 {
@@ -220,12 +180,12 @@ static void done(struct work *w)
 		if (err == 0)
 			err = take_found(p, &s->scan);
 		answer(p, err);
-		tell(p, err);
-		if (!list_empty(&p->asked) || somebody_new(p))
-			look(p);
+		ports_tell(p, err);
+		if (!list_empty(&p->asked) || ports_somebody_new(p))
+			ports_look(p);
 		else if (!list_empty(&p->watchers))
 			uv_timer_start(&p->timer, on_timer, PORTS_PERIOD_MS, 0);
-		rest(p);
+		ports_rest(p);
 	}
 	portscan_fini(&s->scan);
 	free(s);
@@ -255,8 +215,7 @@ static int fill_scan(const struct ports *p, struct portscan *s)
 	return 0;
 }
 
-/* Begins a scan unless one is under way; whoever waits now is waiting for this one. */
-static void look(struct ports *p)
+void ports_look(struct ports *p)
 {
 	struct ports_scan *s;
 	int r = -ENOMEM;
@@ -270,8 +229,7 @@ static void look(struct ports *p)
 		list_remove(node);
 		list_append(&p->served, node);
 	}
-	list_for_each (w, &p->watchers, struct watcher, node)
-		w->counted = true;
+	ports_count_watchers(p);
 	s = calloc(1, sizeof(*s));
 	if (s) {
 		s->ports = p;
@@ -287,11 +245,11 @@ static void look(struct ports *p)
 		portscan_fini(&s->scan);
 	free(s);
 	answer(p, r);
-	tell(p, r);
-	rest(p);
+	ports_tell(p, r);
+	ports_rest(p);
 }
 
-static void set_error(struct error *e, int err)
+void ports_set_error(struct error *e, int err)
 {
 	error_set(e, E_FAILED, -err, "the kernel does not tell who listens: %s", strerror(-err));
 }
@@ -306,20 +264,20 @@ static size_t put_page(const struct ports *p, const struct asked *a)
 
 	while (i < p->n && portscan_compare(&p->table[i].s, &a->after) <= 0)
 		i++;
-	jsonw_init(&w, text, sizeof(text) - 64); /* room for `next` */
+	jsonw_init(&w, ports_text, sizeof(ports_text) - 64); /* room for `next` */
 	jsonw_open(&w, NULL, '{');
 	jsonw_open(&w, "ports", '[');
 	for (; i < p->n; i++) {
 		mark = jsonw_mark(&w);
 		jsonw_open(&w, NULL, '{');
-		put_entry(&w, &p->table[i]);
+		ports_put_entry(&w, &p->table[i]);
 		jsonw_close(&w, '}');
 		if (w.overflow) {
 			jsonw_rewind(&w, mark);
 			break;
 		}
 	}
-	w.size = sizeof(text);
+	w.size = sizeof(ports_text);
 	jsonw_close(&w, ']');
 	if (i < p->n) {
 		snprintf(next, sizeof(next), "%u.%llu", p->table[i - 1].s.port,
@@ -336,7 +294,7 @@ static void answer(struct ports *p, int err)
 	struct error e;
 
 	if (err < 0)
-		set_error(&e, err);
+		ports_set_error(&e, err);
 	list_for_each_safe (a, &p->served, struct asked, node) {
 		list_remove(&a->node);
 		p->n_asked--;
@@ -345,7 +303,7 @@ static void answer(struct ports *p, int err)
 		else if (err < 0)
 			reply_error(&a->reply, &e);
 		else
-			reply_send(&a->reply, text, put_page(p, a));
+			reply_send(&a->reply, ports_text, put_page(p, a));
 		free(a);
 	}
 }
@@ -373,185 +331,11 @@ static int net_request(
 	list_append(&p->asked, &a->node);
 	p->n_asked++;
 	reply_init(&a->reply, l, 0, id);
-	look(p);
+	ports_look(p);
 	return 0;
 }
 
 const struct request_family net_family = {.name = "net", .request = net_request};
-
-/* ---- watchers ---- */
-
-static int add_told(struct watcher *w, const struct sockdiag_entry *s)
-{
-	if (w->n_told == w->room) {
-		size_t room = w->room ? w->room * 2 : 16;
-		struct sockdiag_entry *told = realloc(w->told, room * sizeof(*told));
-
-		if (!told)
-			return -ENOMEM;
-		w->told = told;
-		w->room = room;
-	}
-	memmove(w->told + w->at_told + 1, w->told + w->at_told,
-		(w->n_told - w->at_told) * sizeof(*w->told));
-	w->told[w->at_told] = *s;
-	w->n_told++;
-	return 0;
-}
-
-static void remove_told(struct watcher *w)
-{
-	w->n_told--;
-	memmove(w->told + w->at_told, w->told + w->at_told + 1,
-		(w->n_told - w->at_told) * sizeof(*w->told));
-}
-
-/* Goes on to the first difference. < 0: told of, but gone; > 0: there, but not told; 0: none. */
-static int next_difference(struct watcher *w)
-{
-	const struct ports *p = w->ports;
-
-	if (w->version != p->version)
-		w->at_told = w->at_table = 0;
-	w->version = p->version;
-	while (w->at_told < w->n_told && w->at_table < p->n) {
-		int order = portscan_compare(&w->told[w->at_told], &p->table[w->at_table].s);
-
-		if (order)
-			return order;
-		w->at_told++;
-		w->at_table++;
-	}
-	return w->at_told < w->n_told ? -1 : w->at_table < p->n;
-}
-
-static void put_event(struct jsonw *w, const char *word)
-{
-	jsonw_init(w, text, sizeof(text));
-	jsonw_open(w, NULL, '{');
-	jsonw_str(w, "event", word);
-}
-
-static void close_with(struct watcher *w, const struct error *e)
-{
-	char json[ERROR_JSON_MAX];
-
-	w->link->wake(w->link);
-	channel_close(&w->channel, json, error_json(e, json));
-}
-
-static bool pull(struct channel *c, size_t max, struct mux_item *ret)
-{
-	struct watcher *w = container_of(c, struct watcher, channel);
-	int difference = w->ready ? next_difference(w) : 0;
-	struct msg_port m;
-	struct jsonw out;
-
-	(void)max;
-	if (!w->ready || (difference == 0 && w->live))
-		return false;
-	if (difference < 0) {
-		put_event(&out, "close");
-		fill_msg(&w->told[w->at_told], &m);
-		msg_put_port(&out, &m, true);
-		remove_told(w);
-	} else if (difference > 0) {
-		struct port *e = &w->ports->table[w->at_table];
-
-		if (add_told(w, &e->s) < 0) {
-			struct error error;
-
-			error_set(&error, E_FAILED, ENOMEM, "out of memory");
-			close_with(w, &error);
-			return false;
-		}
-		put_event(&out, "open");
-		put_entry(&out, e);
-	} else {
-		put_event(&out, "live");
-		w->live = true;
-	}
-	jsonw_close(&out, '}');
-	ASSERT(!out.overflow);
-	*ret = (struct mux_item){.type = FRAME_EVENT, .data = text, .len = out.len};
-	return true;
-}
-
-static void tell(struct ports *p, int err)
-{
-	struct error e;
-
-	if (err < 0)
-		set_error(&e, err);
-	list_for_each_safe (w, &p->watchers, struct watcher, node) {
-		if (!w->counted)
-			continue;
-		w->counted = false;
-		w->ready = true;
-		if (err < 0) {
-			close_with(w, &e);
-			continue;
-		}
-		channel_ready(&w->channel);
-		w->link->wake(w->link);
-	}
-}
-
-static void on_data(
-	struct channel *c, uint8_t stream, uint64_t off, const uint8_t *data, size_t len, bool fin)
-{
-	(void)c, (void)stream, (void)off, (void)data, (void)len,
-		(void)fin; /* only a FIN can come */
-}
-
-static void on_request(struct channel *c, uint64_t id, const uint8_t *json, size_t len)
-{
-	struct error e;
-	char answer_text[ERROR_JSON_MAX];
-
-	(void)json, (void)len;
-	error_set(&e, E_UNKNOWN_OP, 0, "there are no operations on a ports channel");
-	mux_respond(c->mux, c->id, id, answer_text, error_json(&e, answer_text));
-}
-
-static void on_close(struct channel *c, const uint8_t *error, size_t len)
-{
-	struct watcher *w = container_of(c, struct watcher, channel);
-	struct ports *p = w->ports;
-
-	(void)error, (void)len;
-	list_remove(&w->node);
-	free(w->told);
-	free(w);
-	rest(p);
-}
-
-static const struct channel_ops channel_ops = {
-	.pull = pull,
-	.on_data = on_data,
-	.on_request = on_request,
-	.on_close = on_close,
-};
-
-static int ports_open(struct service_link *l, uint32_t channel, const struct msg_open *m,
-	struct json json, struct error *e)
-{
-	struct watcher *w = calloc(1, sizeof(*w));
-
-	(void)json; /* it has no members of its own */
-	if (!w)
-		return error_set(e, E_FAILED, ENOMEM, "out of memory");
-	w->link = l;
-	w->ports = l->ports;
-	list_init(&w->node);
-	list_append(&l->ports->watchers, &w->node);
-	mux_accept(l->mux, channel, &w->channel, &channel_ops, 0, m->window, true, "{\"window\":0}",
-		12);
-	look(l->ports);
-	return 0;
-}
-
-const struct service ports_service = {.name = "ports", .open = ports_open};
 
 /* ---- life ---- */
 
