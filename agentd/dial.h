@@ -11,7 +11,7 @@
 #include "agentd/service.h"
 
 #define DIAL_MAX    1024        /* at once in the whole agent */
-#define DIAL_WINDOW (256 * KIB) /* of a client's bytes that its peer has not taken */
+#define DIAL_WINDOW (512 * KIB) /* of a client's bytes that its peer has not taken */
 
 struct dials {
 	struct poller *poller;

@@ -126,7 +126,7 @@ static void say_open(struct bed *b, uint32_t id, uint64_t window, unsigned timeo
 	rig_say(&b->rig, FRAME_OPEN, id, 0, json);
 }
 
-#define OPENED "OPENED 1 {\"window\":262144}"
+#define OPENED "OPENED 1 {\"window\":524288}"
 
 static int connect_peer(struct bed *b, uint32_t id, uint64_t window)
 {
@@ -336,7 +336,7 @@ static void test_waiting(void **state)
 	rig_say(&b.rig, FRAME_CLOSE, 5, 0, "");
 	assert_string_equal(hear(&b, "REFUSED"), "CLOSE 5; REFUSED 3 !failed");
 	second = accept4(b.listener, NULL, NULL, SOCK_CLOEXEC);
-	assert_string_equal(hear(&b, "OPENED 4"), "OPENED 4 {\"window\":262144}");
+	assert_string_equal(hear(&b, "OPENED 4"), "OPENED 4 {\"window\":524288}");
 	close(second);
 	second = accept4(b.listener, NULL, NULL, SOCK_CLOEXEC);
 	expect_read(second, ""); /* the end that came before the answer */
