@@ -247,7 +247,7 @@ static bool answer_plain(void *owner, const char *path, struct http_answer *ret)
 static void on_upgraded(void *owner)
 {
 	struct conn *c = owner;
-	char text[1024];
+	char text[2048];
 	struct jsonw w;
 
 	jsonw_init(&w, text, sizeof(text));
@@ -335,6 +335,8 @@ struct conn *conn_new(struct daemon *d, int fd, bool welcome)
 		.sessions = &d->sessions,
 		.workers = &d->workers,
 		.watches = &d->watches,
+		.dials = &d->dials,
+		.ports = &d->ports,
 		.host = &daemon_host,
 		.host_ctx = d,
 		.wake = wake};

@@ -199,6 +199,8 @@ static void on_closed_all(uv_timer_t *t)
 	list_for_each_safe (c, &d->conns, struct conn, link)
 		conn_close(c);
 	watches_close(&d->watches);
+	dials_close(&d->dials);
+	ports_close(&d->ports);
 	sessions_close(&d->sessions);
 	workers_close(&d->workers);
 	for (size_t i = 0; i < array_size(d->signals); i++)
@@ -390,6 +392,8 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 		return r;
 	}
 	watches_init(&d->watches, &d->loop, &d->sessions.poller, &d->workers);
+	dials_init(&d->dials, &d->loop, &d->sessions.poller);
+	ports_init(&d->ports, &d->loop, &d->workers, &d->sessions);
 	d->sessions.on_idle = on_idle;
 	d->sessions.idle_ctx = d;
 	snprintf(d->instance, sizeof(d->instance), "%016llx",

@@ -7,6 +7,8 @@
 
 #include "agentd/config.h"
 #include "agentd/conn.h"
+#include "agentd/dial.h"
+#include "agentd/ports.h"
 #include "agentd/sessions.h"
 #include "agentd/watch_tree.h"
 
@@ -29,6 +31,8 @@ struct daemon {
 	struct workers workers;
 	struct keeper keeper;
 	struct watches watches;
+	struct dials dials;
+	struct ports ports;
 	struct listener listeners[CONFIG_LISTEN_MAX];
 	unsigned n_listeners;
 	struct list conns, woken, drowsy; /* all; to be flushed now; to be flushed soon */

@@ -21,9 +21,11 @@
 struct poller;
 
 struct watch {
-	int fd;                                             /* -1: not watched */
-	uint32_t events;                                    /* asked for */
-	void (*on_ready)(struct watch *w, uint32_t events); /* EPOLL* bits; level-triggered */
+	int fd;          /* -1: not watched */
+	uint32_t events; /* asked for */
+	void (*on_ready)(
+		struct watch *w, uint32_t events); /* EPOLL* bits; level-triggered
+								   unless EPOLLET is asked for */
 };
 
 struct poller {
@@ -38,7 +40,8 @@ void poller_close(struct poller *p); /* the handle closes with the loop's next t
 
 #define WATCH_NULL ((struct watch){.fd = -1})
 
-/* events: EPOLLIN, EPOLLOUT, or 0 (then only EPOLLERR and EPOLLHUP are reported). */
+/* events: EPOLLIN, EPOLLOUT, more of the kind, or 0 (then only EPOLLERR and EPOLLHUP are reported).
+ */
 int watch_add(struct poller *p, struct watch *w, int fd, uint32_t events,
 	void (*on_ready)(struct watch *w, uint32_t events));
 void watch_change(struct poller *p, struct watch *w, uint32_t events);

@@ -3,11 +3,14 @@
 static const struct service *const services[] = {
 	&exec_service,
 	&file_service,
+	&dial_service,
+	&ports_service,
 };
 
 static const struct request_family *const families[] = {
 	&sys_family,
 	&file_family,
+	&net_family,
 };
 
 static int open_one(struct service_link *l, uint32_t channel, const struct msg_open *m,

@@ -15,6 +15,8 @@ struct service_figures {
 	uint64_t uptime_ms, connections, accepted, refused, refused_fds, bytes_in, bytes_out;
 };
 struct watches;
+struct dials;
+struct ports;
 
 /* What only the daemon as a whole can answer. */
 struct service_host {
@@ -34,6 +36,8 @@ struct service_link {
 	struct sessions *sessions;
 	struct workers *workers;
 	struct watches *watches;
+	struct dials *dials;
+	struct ports *ports;
 	struct list replies; /* of requests that are still being worked on */
 	const struct service_host *host;
 	void *host_ctx;
@@ -55,7 +59,7 @@ struct service {
 		struct json json, struct error *e);
 };
 
-extern const struct service exec_service, file_service;
+extern const struct service exec_service, file_service, dial_service, ports_service;
 
 /* Requests on channel 0 whose name is "family.something". 0: answered (mux_respond), or a reply is
  * kept and will be; a negative errno with the error filled. */
@@ -67,6 +71,7 @@ struct request_family {
 
 extern const struct request_family sys_family;
 extern const struct request_family file_family;
+extern const struct request_family net_family;
 
 /* NULL: there is no such family. */
 const struct request_family *service_family(const char *op_name);

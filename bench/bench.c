@@ -13,7 +13,7 @@
 
 static const char usage[] =
 	"usage: bench [--quick] [--rounds N] [--time S] [--rt] [--json] [NAME...]\n"
-	"  NAME: run many rtt stream echo pty file grep idle start flat size   default: all of these\n"
+	"  NAME: run many rtt stream echo pty file grep dial idle start flat size   default: all of these\n"
 	"        stress (correctness, minutes)                   all: everything\n"
 	"  --quick     a tenth of the work, 3 rounds\n"
 	"  --rounds N  default 5\n"
@@ -35,6 +35,7 @@ static const struct section {
 	{"pty", bench_pty, true},
 	{"file", bench_file, true},
 	{"grep", bench_grep, true},
+	{"dial", bench_dial, true},
 	{"idle", bench_idle, true},
 	{"start", bench_start, true},
 	{"flat", bench_flat, true},

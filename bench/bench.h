@@ -101,6 +101,7 @@ void bench_echo(void);
 void bench_pty(void);
 void bench_file(void);
 void bench_grep(void);
+void bench_dial(void);
 void bench_idle(void);
 void bench_start(void);
 void bench_flat(void);

@@ -19,7 +19,7 @@ const struct ctl_command *const ctl_commands[] = {&ctl_run, &ctl_pty, &ctl_start
 	&ctl_list, &ctl_kill, &ctl_remove, &ctl_ping, &ctl_info, &ctl_power, &ctl_upgrade, &ctl_env,
 	&ctl_agent, &ctl_stats, &ctl_log, &ctl_prepare, &ctl_resume, &ctl_ls, &ctl_cat, &ctl_cp,
 	&ctl_mv, &ctl_rm, &ctl_mkdir, &ctl_stat, &ctl_du, &ctl_glob, &ctl_grep, &ctl_watch_files,
-	NULL};
+	&ctl_ports, &ctl_forward, NULL};
 
 /* ---- words ---- */
 

@@ -42,6 +42,8 @@ struct ctl_options {
 	/* files; `user` as well */
 	bool details, all, recursive, force, parents, quiet, icase, literal, word, ignore;
 	const char *glob, *root;
+	/* ports */
+	bool watch;
 	/* kill */
 	enum msg_target to;
 	bool has_grace;
@@ -75,6 +77,7 @@ enum ctl_option {
 	OPT_MODEL,
 	OPT_RESUME,
 	OPT_TO,
+	OPT_WATCH,
 	OPT_GRACE,
 	OPT_COUNT,
 	OPT_JSON,
@@ -174,3 +177,5 @@ extern const struct ctl_command ctl_ls, ctl_rm, ctl_mkdir, ctl_stat, ctl_du, ctl
 extern const struct ctl_command ctl_glob, ctl_grep, ctl_watch_files;
 /* ctl_sys.c */
 extern const struct ctl_command ctl_env, ctl_stats, ctl_log, ctl_prepare, ctl_resume;
+/* ctl_ports.c, ctl_forward.c */
+extern const struct ctl_command ctl_ports, ctl_forward;

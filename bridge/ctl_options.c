@@ -280,6 +280,13 @@ static const char *take_resume(struct ctl_options *o, const char *value)
 	return *value && utf8_valid(value, strlen(value)) ? NULL : "the id of a conversation";
 }
 
+static const char *take_watch(struct ctl_options *o, const char *value)
+{
+	(void)value;
+	o->watch = true;
+	return NULL;
+}
+
 static const char *take_to(struct ctl_options *o, const char *value)
 {
 	if (strcmp(value, "leader") == 0)
@@ -365,6 +372,7 @@ static const struct option_def table[] = {
 	[OPT_UNSET] = {'U', "unset", "KEY", "remove a variable; may be repeated", take_unset},
 	[OPT_THAW] = {0, "thaw", "S", "thaw after S seconds at the latest (10)", take_thaw},
 	[OPT_NO_SYNC] = {0, "no-sync", NULL, "do not write out what is cached", take_no_sync},
+	[OPT_WATCH] = {0, "watch", NULL, "go on and tell of changes", take_watch},
 	[OPT_JSON_FILE] = {0, "json-file", "FILE", "a JSON object with what to do; -: stdin",
 		take_json_file},
 	[OPT_LINES] = {0, "lines", "N", "how many lines (100)", take_lines},

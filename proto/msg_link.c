@@ -105,6 +105,8 @@ void msg_put_hello_agent(struct jsonw *w, const struct msg_hello *m)
 	jsonw_str(w, NULL, "file");
 	jsonw_str(w, NULL, "watch");
 	jsonw_str(w, NULL, "search");
+	jsonw_str(w, NULL, "dial");
+	jsonw_str(w, NULL, "ports");
 	jsonw_close(w, ']');
 	jsonw_open(w, "limits", '{');
 	jsonw_u64(w, "frame", m->limits.frame);

@@ -180,17 +180,31 @@ void mux_accept(struct mux *m, uint32_t id, struct channel *c, const struct chan
 {
 	bool before = m->urgent;
 
-	if (channel_attach(m, id, c, ops) < 0) {
+	if (mux_defer(m, id, c, ops, send_limit) < 0) {
 		m->broken = WS_CLOSE_INTERNAL;
 		channel_detach(c, NULL, 0);
 		return;
 	}
+	channel_accept(c, window, json, len);
+	m->urgent = before || urgent;
+}
+
+int mux_defer(struct mux *m, uint32_t id, struct channel *c, const struct channel_ops *ops,
+	uint64_t send_limit)
+{
+	int r = channel_attach(m, id, c, ops);
+
+	c->send_limit = send_limit;
+	return r;
+}
+
+void channel_accept(struct channel *c, uint64_t window, const void *json, size_t len)
+{
+	ASSERT(!c->opened && c->mux->role == WS_SERVER);
 	c->opened = true;
 	c->recv_limit = c->recv_announced = window;
-	c->send_limit = send_limit;
-	mux_send(m, &(struct frame){.type = FRAME_OPENED, .channel = id}, json, len);
+	mux_send(c->mux, &(struct frame){.type = FRAME_OPENED, .channel = c->id}, json, len);
 	channel_ready(c);
-	m->urgent = before || urgent;
 }
 
 int mux_open(struct mux *m, struct channel *c, const struct channel_ops *ops, uint64_t window,
@@ -221,11 +235,18 @@ void channel_presume(struct channel *c, uint64_t window)
 void channel_close(struct channel *c, const void *error, size_t len)
 {
 	struct mux *m = c->mux;
+	struct mux_entry *e = find_entry(m, c->id);
 
-	if (!c->closing)
-		mux_send(m, &(struct frame){.type = FRAME_CLOSE, .channel = c->id}, error, len);
-	/* Also while the link goes: mux_fini() must not come to this channel any more. */
-	find_entry(m, c->id)->channel = NULL;
+	if (m->role == WS_SERVER && !c->opened) {
+		mux_refuse(m, c->id, error, len);
+		remove_entry(m, e);
+	} else {
+		if (!c->closing)
+			mux_send(m, &(struct frame){.type = FRAME_CLOSE, .channel = c->id}, error,
+				len);
+		/* Also while the link goes: mux_fini() must not come to this channel any more. */
+		e->channel = NULL;
+	}
 	channel_detach(c, error, len);
 }
 
@@ -506,7 +527,7 @@ static size_t input_head(struct mux *m, const uint8_t *data, size_t len)
 		frame_decode(&m->frame, m->head);
 		if (m->frame.type == FRAME_DATA)
 			m->data_channel = find_channel(m, m->frame.channel);
-		if (m->data_channel && !m->data_channel->opened)
+		if (m->data_channel && !m->data_channel->opened && m->role == WS_CLIENT)
 			m->data_channel = NULL;
 	}
 	return n;

@@ -60,7 +60,7 @@ struct channel {
 	struct mux *mux; /* NULL before attach; good until on_close returns */
 	const struct channel_ops *ops;
 	uint32_t id;
-	bool opened;               /* client end: OPENED has come */
+	bool opened;               /* OPENED has come (client), or was sent (server) */
 	bool early;                /* client end: may send before that */
 	bool closing;              /* FRAME_CLOSE was pulled; the peer's answer is awaited */
 	struct list ready;         /* in mux->ready, or unlinked */
@@ -75,7 +75,8 @@ struct channel {
 /* The JSON passed up is valid only during the call. */
 struct mux_events {
 	void (*on_hello)(void *owner, const uint8_t *json, size_t len);
-	/* Server: an OPEN. Answer with mux_accept() or mux_refuse(), now. */
+	/* Server: an OPEN. Answer with mux_accept() or mux_refuse(), now, or take it with
+	 * mux_defer() and answer later. */
 	void (*on_open)(void *owner, uint32_t id, const uint8_t *json, size_t len);
 	/* Server: a request on channel 0. Answer with mux_respond(), now or later. */
 	void (*on_request)(void *owner, uint64_t id, const uint8_t *json, size_t len);
@@ -156,6 +157,12 @@ void mux_request(struct mux *m, uint32_t channel, uint64_t id, const void *json,
 void mux_accept(struct mux *m, uint32_t id, struct channel *c, const struct channel_ops *ops,
 	uint64_t window, uint64_t send_limit, bool urgent, const void *json, size_t len);
 void mux_refuse(struct mux *m, uint32_t id, const void *error, size_t len);
+/* Server, inside on_open: the answer takes a while. The id is taken from here on and the channel is
+ * there, but the client may send nothing yet except FIN, requests, or CLOSE, which ends it as
+ * always. channel_accept() answers OPENED, channel_close() REFUSED. -ENOMEM: nothing happened. */
+int mux_defer(struct mux *m, uint32_t id, struct channel *c, const struct channel_ops *ops,
+	uint64_t send_limit);
+void channel_accept(struct channel *c, uint64_t window, const void *json, size_t len);
 /* Client: opens a channel; `window` must be what the JSON says. The id is chosen. -EMFILE: too
  * many. -ENOMEM. */
 int mux_open(struct mux *m, struct channel *c, const struct channel_ops *ops, uint64_t window,
@@ -166,7 +173,8 @@ void channel_presume(struct channel *c, uint64_t window);
 
 /* Has in-stream frames to give. Cheap, idempotent. */
 void channel_ready(struct channel *c);
-/* Ends it from this side, overtaking what waits: CLOSE is queued, on_close is called. */
+/* Ends it from this side, overtaking what waits: CLOSE (REFUSED when the agent has not answered
+ * OPEN yet) is queued, on_close is called. */
 void channel_close(struct channel *c, const void *error, size_t len);
 /* Control event, overtakes data. */
 void channel_event(struct channel *c, const void *json, size_t len);

@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 
 #include "proto/msg_search.h"
+#include "proto/msg.h"
+#include "proto/msg_net.h"
 #include "proto/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
@@ -189,6 +191,49 @@ static void test_search(const uint8_t *p, size_t len)
 	}
 }
 
+static void test_net(const uint8_t *p, size_t len)
+{
+	struct msg_port_event event;
+	struct msg_ports ports;
+	struct msg_dial dial, back;
+	struct error e;
+	uint64_t number = 0;
+	uint16_t port = 0;
+	size_t size;
+	int r = msg_parse_dial(p, len, &dial, &e);
+
+	if (r < 0) {
+		check_error(r, &e);
+	} else {
+		ASSERT(dial.timeout_ms > 0 && dial.timeout_ms <= MSG_DIAL_TIMEOUT_MAX_MS);
+		size = msg_format_dial(&dial, 5, again, sizeof(again));
+		if (size > 0) {
+			ASSERT(msg_parse_dial((uint8_t *)again, size, &back, &e) == 0);
+			ASSERT(same_str(dial.to, back.to) && dial.timeout_ms == back.timeout_ms);
+			msg_dial_fini(&back);
+		}
+		msg_dial_fini(&dial);
+	}
+	r = msg_parse_ports(p, len, &ports, &e);
+	if (r == 0) {
+		for (size_t i = 0; i < ports.n; i++)
+			ASSERT(strlen(ports.ports[i].cmd) == ports.ports[i].cmd_len);
+		msg_ports_fini(&ports);
+	} else {
+		check_error(r, &e);
+	}
+	r = msg_parse_port_event(p, len, &event, &e);
+	if (r == 0)
+		msg_port_event_fini(&event);
+	else
+		check_error(r, &e);
+	r = msg_parse_ports_request(p, len, &port, &number, &e);
+	if (r < 0)
+		check_error(r, &e);
+	r = msg_parse_window(p, len, &number, &e);
+	ASSERT(r < 0 || number <= 1ULL << 53);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	enum { SIZE = 128 * 1024, PAGE = 4096 };
@@ -210,5 +255,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	test_told(p, len);
 	test_rest(p, len);
 	test_search(p, len);
+	test_net(p, len);
 	return 0;
 }

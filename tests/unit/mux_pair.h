@@ -26,7 +26,8 @@ struct pair_chan {
 	uint64_t got, granted; /* bytes received; the largest total granted */
 	uint64_t acked;        /* server: the largest acknowledged; client: the largest heard */
 	unsigned events;
-	bool ends; /* CLOSE once todo is 0 */
+	uint16_t answer; /* the window to accept with, later */
+	bool ends;       /* CLOSE once todo is 0 */
 	bool close_in_data, close_in_pull, close_in_close;
 };
 
@@ -256,7 +257,32 @@ static inline void pair_on_open(void *owner, uint32_t id, const uint8_t *json, s
 	}
 	e->opened++;
 	put_u16(answer, window);
+	if (limit % 8 == 6) { /* pair_answer() */
+		x->granted = 0;
+		x->answer = window;
+		ASSERT(mux_defer(&e->mux, id, &x->channel, &pair_server_ops, limit) == 0);
+		return;
+	}
 	mux_accept(&e->mux, id, &x->channel, &pair_server_ops, window, limit, true, answer, 2);
+}
+
+/* To an OPEN that was kept waiting; the odd one is refused after all. */
+static inline void pair_answer(struct pair_chan *x, bool refuse)
+{
+	uint8_t answer[2];
+
+	put_u16(answer, x->answer);
+	if (refuse) {
+		channel_close(&x->channel, "{}", 2);
+		return;
+	}
+	x->granted = x->answer;
+	channel_accept(&x->channel, x->answer, answer, 2);
+}
+
+static inline bool pair_waits(const struct pair_chan *x)
+{
+	return x && !x->channel.opened && x->end->mux.role == WS_SERVER;
 }
 
 static inline void pair_request(void *owner, uint64_t id, const uint8_t *json, size_t len)
@@ -443,6 +469,12 @@ static inline void pair_grant(struct pair_chan *x, uint16_t arg)
 
 static inline void pair_touch(struct pair_end *e, struct pair_chan *x, unsigned what, uint16_t arg)
 {
+	if (pair_waits(x) && what > 1) {
+		pair_answer(x, what == 2);
+		return;
+	}
+	if (pair_waits(x))
+		return;
 	switch (what) {
 	case 0:
 		x->todo += arg % PAIR_BIG;
@@ -530,6 +562,14 @@ static inline struct pair *pair_new(bool hostile)
  * granted; no request is without its answer. */
 static inline void pair_settle(struct pair *p)
 {
+	for (unsigned i = 0; i < 2000; i++) {
+		pair_pump(&p->end[i & 1], 100);
+		pair_deliver(&p->end[~i & 1], SIZE_MAX);
+	}
+	for (unsigned i = 0; i < PAIR_CHANS; i++) {
+		if (pair_waits(p->end[WS_SERVER].chans[i]))
+			pair_answer(p->end[WS_SERVER].chans[i], i & 1);
+	}
 	for (unsigned i = 0; i < 2000; i++) {
 		pair_pump(&p->end[i & 1], 100);
 		pair_deliver(&p->end[~i & 1], SIZE_MAX);

@@ -104,6 +104,52 @@ static void test_max_channels(void **state)
 	assert_int_equal(r.closes, 4);
 }
 
+/* An answer that takes a while: the id is taken meanwhile, nothing may be sent but an end. */
+static void test_deferred(void **state)
+{
+	struct rig r;
+	struct rig_chan *c;
+
+	(void)state;
+	rig_server(&r, 3);
+	r.defer = true;
+	r.send_limit = 5;
+	rig_say(&r, FRAME_OPEN, 5, 0, "{}");
+	c = rig_chan(&r, 5);
+	c->todo = 10;
+	channel_ready(&c->channel); /* said too early: forgotten until it is open */
+	rig_say(&r, FRAME_OPEN, 5, 0, "{}");
+	rig_say_data(&r, 5, 0, "", true);
+	rig_say(&r, FRAME_REQ, 5, 1, "{}");
+	rig_say(&r, FRAME_WINDOW, 5, 7, "");
+	assert_string_equal(rig_told(&r), "open 5 {}; data 5.0@0+fin; request 5@1 {}");
+	assert_string_equal(rig_heard(&r), "REFUSED 5 !channel_in_use; RES 5@1 {}");
+	channel_accept(&c->channel, 4, "{\"window\":4}", 12);
+	assert_string_equal(rig_heard(&r), "OPENED 5 {\"window\":4}; DATA 5.1 xxxxxxx");
+	rig_say_data(&r, 5, 0, "abcd", false);
+	assert_string_equal(rig_told(&r), "data 5.0@0 abcd");
+	/* Others: refused after all; with more than nothing sent; and too many of them. */
+	rig_say(&r, FRAME_OPEN, 6, 0, "{}");
+	rig_say(&r, FRAME_OPEN, 7, 0, "{}");
+	rig_say(&r, FRAME_OPEN, 8, 0, "{}");
+	assert_string_equal(rig_heard(&r), "REFUSED 8 !too_many");
+	rig_told(&r);
+	channel_close(&rig_chan(&r, 6)->channel, "{\"error\":{\"code\":\"failed\"}}", 27);
+	rig_say_data(&r, 7, 0, "x", false);
+	assert_string_equal(rig_told(&r), "close 6 !failed; close 7 !credit_overrun");
+	assert_string_equal(rig_heard(&r), "REFUSED 6 !failed; REFUSED 7 !credit_overrun");
+	rig_say(&r, FRAME_CLOSE, 7, 0, "");  /* crossed it */
+	rig_say(&r, FRAME_OPEN, 6, 0, "{}"); /* free again */
+	rig_say(&r, FRAME_OPEN, 7, 0, "{}");
+	rig_told(&r);
+	/* The client does not want it any more; the link goes. */
+	rig_say(&r, FRAME_CLOSE, 6, 0, "");
+	assert_string_equal(rig_told(&r), "close 6");
+	assert_string_equal(rig_heard(&r), "CLOSE 6");
+	rig_fini(&r);
+	assert_int_equal(r.closes, 5);
+}
+
 /* The table is kept sorted whatever comes. */
 static void test_many_ids(void **state)
 {
@@ -685,6 +731,7 @@ int main(void)
 		cmocka_unit_test(test_reuse),
 		cmocka_unit_test(test_unknown_channel),
 		cmocka_unit_test(test_max_channels),
+		cmocka_unit_test(test_deferred),
 		cmocka_unit_test(test_many_ids),
 		cmocka_unit_test(test_receive_credit),
 		cmocka_unit_test(test_grants),

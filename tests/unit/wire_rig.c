@@ -241,6 +241,11 @@ static void on_open(void *owner, uint32_t id, const uint8_t *json, size_t len)
 	x = new_chan(r);
 	assert_true(id < RIG_CHANS);
 	r->chans[id] = x;
+	if (r->defer) {
+		assert_int_equal(
+			mux_defer(&r->wire.mux, id, &x->channel, &server_ops, r->send_limit), 0);
+		return;
+	}
 	mux_accept(&r->wire.mux, id, &x->channel, &server_ops, r->window, r->send_limit, true, "{}",
 		2);
 }

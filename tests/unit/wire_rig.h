@@ -57,6 +57,7 @@ struct rig {
 	/* What the small one does. */
 	uint64_t window, send_limit;
 	const char *refuse; /* an error to refuse with */
+	bool defer;         /* OPEN is not answered: the test does */
 	int status;         /* to be authorized with */
 	size_t max_channels;
 	struct rig_chan **chans; /* by id; NULL where there is none */
