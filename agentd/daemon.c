@@ -295,6 +295,7 @@ static void init_handles(struct daemon *d)
 		d->signals[i].data = d;
 		uv_signal_start(&d->signals[i], on_signal, signals[i]);
 	}
+	takeover_listen();
 }
 
 /* An inherited socket keeps its clients waiting in its backlog rather than refused. */
