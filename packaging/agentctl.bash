@@ -2,7 +2,8 @@
 
 _agentctl() {
 	local cur=$2 prev=$3 command= word i
-	local commands="run start attach list kill remove ls cat cp mv rm mkdir stat du glob grep watch ping info upgrade"
+	local commands="run pty start attach agent list kill remove ls cat cp mv rm mkdir stat du glob grep watch"
+	commands+=" ports forward env stats log prepare resume ping info power upgrade"
 	local global="--connect --token-file --retry --verbose --help --version"
 	local files="--root --as" options= agent=(agentctl --retry 0)
 
@@ -23,6 +24,8 @@ _agentctl() {
 	--since) mapfile -t COMPREPLY < <(compgen -W "now" -- "$cur"); return ;;
 	--user | --as) mapfile -t COMPREPLY < <(compgen -u -- "$cur"); return ;;
 	--retry | --timeout | --grace | --id | --cwd | --env | -e | --count | -n | --glob | --root) return ;;
+	--model | --resume | --escape | --unset | -U | --lines | --thaw) return ;;
+	--record | --json-file | --shell) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	esac
 	if [[ -z $command ]]; then
 		if [[ $cur == -* ]]; then
@@ -35,8 +38,15 @@ _agentctl() {
 	case $command in
 	run) options="--stdin --timeout --user --cwd --env --id --keep" ;;
 	start) options="--stdin --timeout --user --cwd --env --id" ;;
-	attach) options="--stdin --since" ;;
-	list | info) options="--json" ;;
+	attach) options="--stdin --since --own --read-only --record --escape" ;;
+	pty) options="--user --cwd --env --id --keep --shell --login --record --escape" ;;
+	agent) options="--user --cwd --env --id --keep --model --resume --json" ;;
+	list | info | stats) options="--json" ;;
+	env) options="--unset --json" ;;
+	log) options="--lines" ;;
+	prepare) options="--no-sync --thaw --json" ;;
+	resume) options="--json-file --json" ;;
+	ports) options="--watch --json" ;;
 	kill) options="--to --grace" ;;
 	ping) options="--count" ;;
 	ls) options="--long --all --json $files" ;;
@@ -56,6 +66,9 @@ _agentctl() {
 	attach | kill | remove) # ids of sessions, when an agent answers at once
 		mapfile -t COMPREPLY < <(compgen -W \
 			"$("${agent[@]}" list 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$cur")
+		;;
+	power)
+		mapfile -t COMPREPLY < <(compgen -W "off reboot" -- "$cur")
 		;;
 	cp)
 		[[ $cur == :* ]] || mapfile -t COMPREPLY < <(compgen -f -- "$cur")

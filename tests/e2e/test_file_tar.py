@@ -22,7 +22,7 @@ import pytest
 from archives import hidden, listing, paths, snapshot, tar, untar
 from file_channel import FileChannel
 from files import Files, exchange, from_wire, mounted, refused, wire_name
-from harness import eventually
+from harness import eventually, under_asan
 from wire import AgentError, LinkClosed
 
 MIB = 1 << 20
@@ -643,7 +643,7 @@ def test_client_goes_away_in_the_middle(agent, tree):
         eventually(lambda: agent.fds() <= idle, "the operation to end")
         for name in os.listdir(out) if out.exists() else []:
             assert (out / name).stat().st_size == sizes[name], name
-    assert agent.memory_kib() - memory < 4096
+    assert agent.memory_kib() - memory < (16384 if under_asan() else 4096)  # it has threads' caches, too
 
 
 def test_client_closes(agent, link, tree):
