@@ -60,7 +60,7 @@ static int find_target(struct atomic *a, const char *given, struct stat *st)
 
 	if (strlen(given) >= sizeof(path))
 		return -ENAMETOOLONG;
-	strcpy(path, given);
+	memcpy(path, given, strlen(given) + 1);
 	for (int i = 0; i < LINKS_MAX; i++) {
 		size_t len = strlen(path);
 
@@ -130,7 +130,7 @@ static void set_mode(struct atomic *a, mode_t mode, const struct stat *st)
 int atomic_begin(struct atomic *a, const struct place *p, const char *path, mode_t mode,
 	enum atomic_how how, struct error *e)
 {
-	struct stat st;
+	struct stat st = {0};
 	int r;
 
 	*a = (struct atomic){.place = p, .fd = -1, .dir = -1, .how = how};
@@ -172,7 +172,7 @@ static int find_target_at(struct atomic *a, struct stat *st)
 int atomic_begin_at(struct atomic *a, const struct place *p, int dir, const char *name, mode_t mode,
 	enum atomic_how how)
 {
-	struct stat st;
+	struct stat st = {0};
 	int r;
 
 	*a = (struct atomic){.place = p, .fd = -1, .how = how};
@@ -181,7 +181,7 @@ int atomic_begin_at(struct atomic *a, const struct place *p, int dir, const char
 		atomic_abort(a);
 		return -ENAMETOOLONG;
 	}
-	strcpy(a->name, name);
+	memcpy(a->name, name, strlen(name) + 1);
 	r = find_target_at(a, &st);
 	if (r == 0)
 		r = open_new(a);

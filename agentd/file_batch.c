@@ -191,7 +191,7 @@ static bool ends_all(int err)
 
 static int write_all_files(struct file_batch *b, struct error *e)
 {
-	struct batch_head h;
+	struct batch_head h = {0};
 	int r = 0;
 
 	if (!data_of(b, UNPACK_SMALL))
@@ -326,7 +326,7 @@ static int answer(struct file_batch *b)
 static int read_all_files(struct file_batch *b, struct error *e)
 {
 	const struct msg_tree *m = &b->many.msg;
-	struct batch_head h;
+	struct batch_head h = {0};
 	int r = 0;
 
 	while (!m->paths && r == 0 && (r = next_record(b, &h, e)) > 0) {
@@ -396,6 +396,7 @@ static void run_write(struct stream *s)
 
 static void run_read(struct stream *s)
 {
+	stream_bulk(s);
 	run(s, false);
 }
 

@@ -15,10 +15,10 @@
 
 struct copy {
 	struct file_request *q;
-	const char *name; /* of the copy; below the top, names stay */
-	int *to;          /* owned, each; of depth + 1 */
-	unsigned depth;   /* directories made and not yet left */
-	struct stat top;  /* the first directory made: not to be copied into itself */
+	char name[256];  /* of the copy; below the top, names stay */
+	int *to;         /* owned, each; of depth + 1 */
+	unsigned depth;  /* directories made and not yet left */
+	struct stat top; /* the first directory made: not to be copied into itself */
 	uint64_t files, bytes;
 };
 
@@ -176,7 +176,7 @@ static int visit(void *ctx, const struct tree_entry *e)
 static int find_source(struct file_request *q, int *dir, char name[256], struct error *e)
 {
 	int r = place_parent(&q->place, q->place.path, dir, name);
-	struct stat st;
+	struct stat st = {0};
 
 	if (r == 0 && fstatat(*dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		r = -errno;
@@ -224,16 +224,15 @@ static int copy(struct copy *c)
 		.visit = visit, .cancelled = cancelled, .ctx = c, .stat_files = true};
 	struct file_request *q = c->q;
 	auto_close int from_dir = -1;
-	char from[256], to[256];
+	char from[256];
 	int r = find_source(q, &from_dir, from, &q->error);
 	int followed = r;
 
 	if (r < 0)
 		return r;
-	r = place_parent(&q->place, q->m.to, &c->to[0], to);
+	r = place_parent(&q->place, q->m.to, &c->to[0], c->name);
 	if (r < 0)
 		return file_request_fail(q, -r, q->m.to);
-	c->name = to;
 	if (followed)
 		return copy_followed(c);
 	r = tree_visit(from_dir, from, &config);

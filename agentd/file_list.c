@@ -8,10 +8,13 @@
 #include "agentd/file_many.h"
 #include "agentd/walk.h"
 
+/* A path whose every byte is written as \u0001, and the entry. */
+#define LINE_MAX_BYTES (6 * (WALK_PATH_MAX + 256) + FILE_ENTRY_MAX)
+
 struct file_list {
 	struct file_many many;
 	uint64_t entries, failed;
-	char line[2 * FILE_ENTRY_MAX];
+	char line[LINE_MAX_BYTES];
 };
 
 static void put_entry(struct jsonw *w, const struct walk_entry *e)
@@ -39,7 +42,7 @@ static int write_line(struct file_list *l, const struct walk_entry *e)
 	else
 		put_entry(&w, e);
 	jsonw_close(&w, '}');
-	ASSERT(!w.overflow); /* WALK_PATH_MAX and a name and a target, in base64 */
+	ASSERT(!w.overflow);
 	w.out[w.len++] = '\n';
 	if (e->err)
 		l->failed++;

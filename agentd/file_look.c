@@ -39,7 +39,7 @@ int request_stat(struct file_request *q)
 		n = readlinkat(fd, "", target, sizeof(target) - 1);
 	if (n >= 0)
 		target[n] = '\0';
-	strcpy(name, path); /* place_init() saw to its length */
+	memcpy(name, path, strlen(path) + 1); /* place_init() saw to its length */
 	file_entry_put(&q->w, base_name(name), &st, n >= 0 ? target : NULL);
 	return 0;
 }
@@ -120,14 +120,11 @@ int request_statfs(struct file_request *q)
 }
 
 /* Hashes up to `length` bytes; *ret: how many there were. */
-static int hash(struct file_request *q, int fd, char hex[SHA256_HEX], uint64_t *ret)
+static int hash(struct file_request *q, int fd, uint8_t *chunk, char hex[SHA256_HEX], uint64_t *ret)
 {
-	auto_free uint8_t *chunk = malloc(HASH_CHUNK);
 	uint64_t left = q->m.length, at = q->m.offset;
 	struct sha256 s;
 
-	if (!chunk)
-		return -ENOMEM;
 	sha256_init(&s);
 	while (left > 0) {
 		ssize_t n = pread(fd, chunk, min_of(left, (uint64_t)HASH_CHUNK), (off_t)at);
@@ -156,11 +153,14 @@ int request_sha256(struct file_request *q)
 	uint64_t size = 0;
 	struct stat st;
 	auto_close int fd = place_open_file(&q->place, path, O_RDONLY, false, &st, &q->error);
+	uint8_t *chunk;
 	int r;
 
 	if (fd < 0)
 		return fd;
-	r = hash(q, fd, hex, &size);
+	chunk = malloc(HASH_CHUNK);
+	r = chunk ? hash(q, fd, chunk, hex, &size) : -ENOMEM;
+	free(chunk);
 	if (r < 0)
 		return file_request_fail(q, -r, path);
 	jsonw_str(&q->w, "sha256", hex);

@@ -72,15 +72,27 @@ static void hash_zeros(struct file_read *f, uint64_t n)
 	}
 }
 
+/* Where the next data is; behind the last there is a hole up to the end that the file has now. */
+static int64_t find_data(int fd, uint64_t at)
+{
+	off_t data = lseek(fd, (off_t)at, SEEK_DATA);
+	struct stat st;
+
+	if (data >= 0 || errno != ENXIO)
+		return data;
+	return fstat(fd, &st) < 0 ? -1 : st.st_size;
+}
+
 /* Goes over what is a hole at `at`; returns where the data behind it ends, at most `end`. */
 static uint64_t skip_hole(struct file_read *f, int fd, uint64_t end)
 {
-	off_t data = lseek(fd, (off_t)f->at, SEEK_DATA), hole;
+	int64_t data = find_data(fd, f->at);
+	off_t hole;
 	uint64_t to;
 
-	if (data < 0 && errno != ENXIO)
-		return end; /* a file system that knows no holes */
-	to = data < 0 ? end : min_of((uint64_t)data, end);
+	if (data < (int64_t)f->at)
+		return end; /* a file system that knows no holes; or there is no more of the file */
+	to = min_of((uint64_t)data, end);
 	if (to > f->at) {
 		if (f->want_sha)
 			hash_zeros(f, to - f->at);

@@ -9,7 +9,7 @@
 #include "agentd/service.h"
 #include "proto/msg_file_request.h"
 
-#define FILE_REQUESTS_MAX 200 /* at once of one link; below WORKERS_MAX, as each may hang */
+#define FILE_REQUESTS_MAX 200 /* at once of one link; each may hold a thread */
 
 struct file_request {
 	struct work work;

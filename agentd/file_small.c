@@ -32,7 +32,7 @@ static ssize_t read_small(struct file_request *q, const char *path, uint8_t *buf
 {
 	struct stat st;
 	auto_close int fd = place_open_file(&q->place, path, O_RDONLY, false, &st, e);
-	ssize_t n = fd;
+	ssize_t n;
 
 	if (fd < 0)
 		return fd;
@@ -45,15 +45,11 @@ static ssize_t read_small(struct file_request *q, const char *path, uint8_t *buf
 	return n;
 }
 
-int request_read_many(struct file_request *q)
+static int read_all_of_them(struct file_request *q, uint8_t *buf, char *text)
 {
-	auto_free uint8_t *buf = malloc(q->m.max + 1);
-	auto_free char *text = malloc(BASE64_LEN(q->m.max) + 1);
 	struct jsonw mark;
 	struct error e;
 
-	if (!buf || !text)
-		return file_request_fail(q, ENOMEM, "");
 	q->w.size -= 2; /* for what closes it all */
 	jsonw_open(&q->w, "files", '[');
 	for (size_t i = 0; i < q->m.n; i++) {
@@ -78,6 +74,17 @@ int request_read_many(struct file_request *q)
 	q->w.size += 2;
 	jsonw_close(&q->w, ']');
 	return 0;
+}
+
+int request_read_many(struct file_request *q)
+{
+	uint8_t *buf = malloc(q->m.max + 1);
+	char *text = malloc(BASE64_LEN(q->m.max) + 1);
+	int r = buf && text ? read_all_of_them(q, buf, text) : file_request_fail(q, ENOMEM, "");
+
+	free(buf);
+	free(text);
+	return r;
 }
 
 static int write_all(int fd, const uint8_t *data, size_t len)

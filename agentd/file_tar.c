@@ -4,11 +4,11 @@
  * archive stays sound and the end says so.
  */
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <limits.h>
 #include <sys/sysmacros.h>
 
 #include "agentd/file_many.h"
+#include "agentd/glob.h"
 #include "agentd/names.h"
 #include "agentd/walk.h"
 #include "proto/tar.h"
@@ -16,6 +16,8 @@
 struct file_tar {
 	struct file_many many;
 	struct names names;
+	struct glob globs[MSG_EXCLUDE_MAX]; /* of `exclude` */
+	bool whole_path[MSG_EXCLUDE_MAX];   /* not only the name is matched */
 	uint64_t files, dirs, bytes, skipped, changed, failed;
 	char *first_failed; /* owned */
 	int first_err;
@@ -219,14 +221,35 @@ static int add_regular(struct file_tar *t, const struct walk_entry *w)
 	return add_file(t, fd, &st);
 }
 
-static bool excluded(const struct file_tar *t, const struct walk_entry *w)
+static int compile_globs(struct file_tar *t, struct error *e)
 {
-	for (size_t i = 0; i < t->many.msg.n_exclude; i++) {
-		const char *glob = t->many.msg.exclude[i];
-		bool whole = strchr(glob, '/') != NULL;
+	const struct msg_tree *m = &t->many.msg;
 
-		if (fnmatch(glob + (glob[0] == '/'), whole ? w->path : w->name,
-			    whole ? FNM_PATHNAME : 0) == 0)
+	for (size_t i = 0; i < m->n_exclude; i++) {
+		const char *text = m->exclude[i];
+		int r;
+
+		t->whole_path[i] = strchr(text, '/') != NULL;
+		text += text[0] == '/';
+		r = glob_compile(&t->globs[i], text, strlen(text), 0);
+		if (r == -EINVAL)
+			return error_set(
+				e, E_BAD_MESSAGE, 0, "\"exclude\": %.100s is no glob", text);
+		if (r < 0)
+			return place_error(e, -r, "exclude");
+	}
+	return 0;
+}
+
+static bool excluded(struct file_tar *t, const struct walk_entry *w)
+{
+	size_t name_len = strlen(w->name);
+
+	for (size_t i = 0; i < t->many.msg.n_exclude; i++) {
+		bool whole = t->whole_path[i];
+
+		if (glob_match(&t->globs[i], whole ? w->path : w->name,
+			    whole ? w->path_len : name_len))
 			return true;
 	}
 	return false;
@@ -297,10 +320,13 @@ static void run(struct stream *s)
 	struct jsonw w;
 	int r = place_enter(&m->place);
 
+	stream_bulk(s);
 	if (r < 0) {
 		place_error(&e, -r, m->place.path);
 	} else {
-		r = add_top(t, &e);
+		r = compile_globs(t, &e);
+		if (r == 0)
+			r = add_top(t, &e);
 		place_leave(&m->place);
 	}
 	if (r == 0 && write_zeros(t, TAR_END_BLOCK) < 0)
@@ -325,6 +351,8 @@ static void release(struct stream *s)
 {
 	struct file_tar *t = container_of(file_many_of(s), struct file_tar, many);
 
+	for (size_t i = 0; i < array_size(t->globs); i++)
+		glob_fini(&t->globs[i]);
 	names_fini(&t->names);
 	free(t->first_failed);
 	file_many_free(s);

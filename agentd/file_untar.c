@@ -16,6 +16,7 @@ struct file_untar {
 	struct unpack unpack;
 	bool made;     /* the directory itself */
 	bool large;    /* a file is under writing */
+	bool sparse;   /* which has holes: it is done when the next entry comes */
 	bool dropping; /* the data that comes belongs to nothing */
 	uint64_t files, dirs, bytes, skipped;
 	uint64_t left; /* of the data of this entry */
@@ -40,6 +41,19 @@ static int no_leaving(const char *path, struct error *e)
 
 /* ---- data ---- */
 
+static int finish_sparse(struct file_untar *f)
+{
+	int r = ftruncate(f->unpack.atomic.fd, (off_t)f->left) < 0 ? -errno : 0;
+
+	f->sparse = f->large = false;
+	if (r == 0)
+		r = unpack_commit(&f->unpack);
+	else
+		atomic_abort(&f->unpack.atomic);
+	f->files += r == 0;
+	return r;
+}
+
 static int file_done(struct file_untar *f, const void *data, size_t len)
 {
 	const struct unpack_meta meta = meta_of(&f->reader.entry);
@@ -62,12 +76,13 @@ static int begin_file(struct file_untar *f)
 
 	f->left = t->size;
 	f->small_len = 0;
-	if (t->size == 0)
+	if (t->size == 0 && !t->sparse)
 		return file_done(f, NULL, 0);
-	if (t->size <= UNPACK_SMALL)
+	if (t->size <= UNPACK_SMALL && !t->sparse)
 		return 0;
 	r = unpack_begin(&f->unpack, f->path, &meta);
 	f->large = r == 0;
+	f->sparse = f->large && t->sparse;
 	return r;
 }
 
@@ -77,8 +92,13 @@ static int take_data(struct file_untar *f, const uint8_t *data, size_t len)
 
 	if (f->dropping)
 		return 0;
-	f->left -= len;
 	f->bytes += len;
+	if (f->sparse) {
+		if (lseek(f->unpack.atomic.fd, (off_t)f->reader.data_at, SEEK_SET) < 0)
+			return -errno;
+		return unpack_write(f->unpack.atomic.fd, data, len);
+	}
+	f->left -= len;
 	if (f->large) {
 		r = unpack_write(f->unpack.atomic.fd, data, len);
 	} else if (f->left > 0 || f->small_len > 0) { /* else it came in one piece */
@@ -176,7 +196,9 @@ static int read_slice(struct file_untar *f, const uint8_t *data, size_t len, str
 	e->err = 0;
 	do {
 		event = tar_read(&f->reader, &data, &len, &piece, &n, e);
-		if (event == TAR_ENTRY)
+		if (f->sparse && (event == TAR_ENTRY || event == TAR_END))
+			r = finish_sparse(f);
+		if (event == TAR_ENTRY && r == 0)
 			r = add_entry(f, e);
 		else if (event == TAR_DATA)
 			r = take_data(f, piece, n);

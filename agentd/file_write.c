@@ -146,6 +146,15 @@ static int reserve(struct file_write *f)
 	return v.f_blocks > 0 && f->size / (uint64_t)v.f_bsize >= v.f_bavail ? -ENOSPC : 0;
 }
 
+/* What was reserved behind the end of a file that stays. */
+static void give_room_back(struct file_write *f)
+{
+	struct stat st;
+
+	if (f->reserved && fstat(f->fd, &st) == 0)
+		(void)!ftruncate(f->fd, st.st_size);
+}
+
 /* ---- bytes ---- */
 
 static void hash_zeros(struct file_write *f, uint64_t n)
@@ -163,16 +172,18 @@ static void hash_zeros(struct file_write *f, uint64_t n)
 /* Up to `to` nothing was sent. */
 static void jump(struct file_write *f, uint64_t to)
 {
-	if (to == f->at)
-		return;
 	if (f->want_sha)
 		hash_zeros(f, to - f->at);
-	if (f->reserved && f->how != HOW_AT) {
-		/* What cannot be punched reads as zeros too. */
-		(void)!fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			(off_t)(f->base + f->at), (off_t)(to - f->at));
-	}
 	f->at = to;
+}
+
+/* Gives back the room that was reserved for a hole. Only once the file reaches beyond it: before,
+ * ext4 would leave it as it is. What cannot be punched reads as zeros too. */
+static void dig(struct file_write *f, uint64_t from, uint64_t to)
+{
+	if (from < to && f->reserved && f->how != HOW_AT)
+		(void)!fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			(off_t)(f->base + from), (off_t)(to - from));
 }
 
 static int put(struct file_write *f, const uint8_t *data, size_t len)
@@ -219,7 +230,7 @@ static int wrong_size(const struct file_write *f, struct error *e)
 static int copy_all(struct file_write *f, struct error *e)
 {
 	const uint8_t *data;
-	uint64_t off;
+	uint64_t off, from;
 	ssize_t n;
 	int r;
 
@@ -227,21 +238,27 @@ static int copy_all(struct file_write *f, struct error *e)
 		n = min_of(n, (ssize_t)WRITE_MAX);
 		if (off + (uint64_t)n > f->size)
 			return wrong_size(f, e);
+		from = f->at;
 		jump(f, off);
 		r = put(f, data, (size_t)n);
 		if (r < 0)
 			return place_error(e, -r, f->place.path);
+		dig(f, from, off);
 		stream_consume(&f->s, (size_t)n);
 	}
 	if (n < 0)
 		return (int)n;
 	if (f->size != MSG_SIZE_UNKNOWN && off != f->size)
 		return wrong_size(f, e);
-	if (off == f->at)
+	from = f->at;
+	if (off == from)
 		return 0;
 	jump(f, off);
 	r = stretch(f);
-	return r < 0 ? place_error(e, -r, f->place.path) : 0;
+	if (r < 0)
+		return place_error(e, -r, f->place.path);
+	dig(f, from, off);
+	return 0;
 }
 
 /* From here on the file is there. */
@@ -301,6 +318,8 @@ static void run(struct stream *s)
 		return;
 	}
 	r = write_file(f, hex, &e);
+	if (r < 0 && !is_atomic(f))
+		give_room_back(f);
 	if (is_atomic(f))
 		atomic_abort(&f->atomic);
 	else

@@ -270,8 +270,11 @@ int place_parent(const struct place *p, const char *path, int *ret_dir, char nam
 	name[end - from] = '\0';
 	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return -EINVAL;
-	memcpy(dir, path, from);
-	strcpy(dir + from, from == 0 ? "." : "");
+	if (from == 0)
+		dir[from++] = '.';
+	else
+		memcpy(dir, path, from);
+	dir[from] = '\0';
 	fd = place_open(p, dir, O_PATH | O_DIRECTORY, 0);
 	if (fd < 0)
 		return fd;

@@ -7,9 +7,10 @@
 #include <stdatomic.h>
 
 #include "agentd/sessions.h"
-#include "agentd/watch_tree.h"
 #include "agentd/workers.h"
 #include "proto/mux.h"
+
+struct watches;
 
 /* What only the daemon as a whole can answer. */
 struct service_host {

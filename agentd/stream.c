@@ -1,4 +1,6 @@
 /*
+ * The loop's side of a stream; the thread's is stream_thread.c.
+ *
  * Two threads and a lock. Who adds to a ring copies or reads outside the lock into the free part,
  * who takes from it uses it in place; only positions move under the lock.
  *
@@ -9,264 +11,17 @@
 #include "agentd/stream.h"
 
 #include <stdio.h>
-#include <sys/eventfd.h>
-
-#define STREAM_WAKE (64 * 1024) /* first bytes that are worth telling of */
-#define ROOM        (STREAM_RING / 4)
-#define MARKS_OUT   64
 
 static struct stream *of_channel(struct channel *c)
 {
 	return container_of(c, struct stream, channel);
 }
 
-/* ---- the thread: waiting and telling ---- */
-
-/* With the lock held; it is not afterwards. */
-static void unlock_and_tell(struct stream *s, bool tell)
-{
-	if (tell)
-		s->starved = s->quiet = false;
-	pthread_mutex_unlock(&s->lock);
-	if (tell)
-		workers_notify(s->workers, &s->notice);
-}
-
-/* One step of waiting; the caller looks again. A client that is waited for must know that we do. */
-static void wait(struct stream *s, bool tell)
-{
-	if (tell) {
-		unlock_and_tell(s, true);
-		pthread_mutex_lock(&s->lock);
-		return;
-	}
-	s->waits = true;
-	pthread_cond_wait(&s->cond, &s->lock);
-	s->waits = false;
-}
-
-/* The loop's side, with the lock held. */
+/* With the lock held. */
 static void wake_thread(struct stream *s)
 {
 	if (s->waits)
 		pthread_cond_signal(&s->cond);
-}
-
-static bool stopped(const struct stream *s)
-{
-	return s->cancelled || s->end != STREAM_GOES_ON;
-}
-
-static void out_of_memory(struct stream *s)
-{
-	if (s->end == STREAM_GOES_ON)
-		error_set(&s->error, E_FAILED, ENOMEM, "out of memory");
-	s->end = STREAM_FAILED;
-}
-
-bool stream_cancelled(struct stream *s)
-{
-	bool r;
-
-	pthread_mutex_lock(&s->lock);
-	r = stopped(s);
-	pthread_mutex_unlock(&s->lock);
-	return r;
-}
-
-int stream_cancel_fd(struct stream *s)
-{
-	int fd;
-
-	pthread_mutex_lock(&s->lock);
-	if (s->cancel_fd < 0)
-		s->cancel_fd = eventfd(s->cancelled, EFD_CLOEXEC | EFD_NONBLOCK);
-	fd = s->cancel_fd < 0 ? -errno : s->cancel_fd;
-	pthread_mutex_unlock(&s->lock);
-	return fd;
-}
-
-/* ---- the thread: out ---- */
-
-void *stream_reserve(struct stream *s, size_t *len)
-{
-	size_t want = min_of(*len, (size_t)STREAM_CHUNK);
-	uint8_t *p = NULL;
-	int r = 0;
-
-	pthread_mutex_lock(&s->lock);
-	while (!stopped(s) && (r = ring_room(&s->out, want)) == -ENOBUFS) {
-		want = ROOM;
-		wait(s, s->starved || s->quiet);
-	}
-	if (r == -ENOMEM)
-		out_of_memory(s);
-	if (!stopped(s))
-		*len = min_of(*len, ring_space(&s->out, &p));
-	pthread_mutex_unlock(&s->lock);
-	return p;
-}
-
-void stream_commit(struct stream *s, size_t len)
-{
-	pthread_mutex_lock(&s->lock);
-	s->out.head += len;
-	s->out_at += len;
-	unlock_and_tell(s, s->starved || (s->quiet && ring_len(&s->out) >= STREAM_WAKE));
-}
-
-int stream_write(struct stream *s, const void *data, size_t len)
-{
-	const uint8_t *from = data;
-
-	while (len > 0) {
-		size_t n = len;
-		void *to = stream_reserve(s, &n);
-
-		if (!to)
-			return -ECANCELED;
-		memcpy(to, from, n);
-		stream_commit(s, n);
-		from += n;
-		len -= n;
-	}
-	return 0;
-}
-
-/* m->json is ours. last: run() returns next, which is reason enough for the loop to look. */
-static int put_mark(struct stream *s, const struct mark *m, bool last)
-{
-	int r = 0;
-
-	pthread_mutex_lock(&s->lock);
-	while (!stopped(s) && (r = ring_mark(&s->out, m, MARKS_OUT)) == -ENOBUFS)
-		wait(s, s->starved || s->quiet);
-	if (r == -ENOMEM)
-		out_of_memory(s);
-	r = stopped(s) ? -ECANCELED : 0;
-	unlock_and_tell(s, s->starved && !last);
-	if (r < 0)
-		free(m->json);
-	return r;
-}
-
-int stream_seek(struct stream *s, uint64_t off)
-{
-	if (off == s->out_at)
-		return 0;
-	s->out_at = off;
-	return put_mark(s, &(struct mark){.kind = MARK_OFFSET, .arg = off}, true);
-}
-
-int stream_gap(struct stream *s, uint64_t missing)
-{
-	struct mark m = {.kind = MARK_GAP, .arg = s->out_at, .missing = missing};
-
-	s->out_at += missing;
-	return put_mark(s, &m, false);
-}
-
-static int put_event(struct stream *s, const char *json, size_t len, bool last)
-{
-	struct mark m = {.kind = MARK_EVENT, .json = malloc(len), .len = len};
-
-	ASSERT(len > 0 && len <= STREAM_EVENT_MAX);
-	if (!m.json) {
-		pthread_mutex_lock(&s->lock);
-		out_of_memory(s);
-		pthread_mutex_unlock(&s->lock);
-		return -ECANCELED;
-	}
-	memcpy(m.json, json, len);
-	return put_mark(s, &m, last);
-}
-
-int stream_event(struct stream *s, const char *json, size_t len)
-{
-	return put_event(s, json, len, false);
-}
-
-/* ---- the thread: in ---- */
-
-ssize_t stream_peek(struct stream *s, const uint8_t **data, uint64_t *off)
-{
-	const struct mark *m;
-	ssize_t r;
-
-	pthread_mutex_lock(&s->lock);
-	while (!stopped(s) && ring_len(&s->in) == 0 && !s->fin)
-		wait(s, s->quiet);
-	for (; (m = ring_next_mark(&s->in)); ring_pop(&s->in))
-		s->in_off = m->arg;
-	*off = s->in_off;
-	r = stopped(s) ? -ECANCELED : (ssize_t)ring_data(&s->in, data);
-	pthread_mutex_unlock(&s->lock);
-	return r;
-}
-
-void stream_consume(struct stream *s, size_t len)
-{
-	bool tell;
-
-	pthread_mutex_lock(&s->lock);
-	s->in.tail += len;
-	s->in_off += len;
-	tell = s->in.tail - s->granted >= STREAM_RING / 2 && !s->fin;
-	if (tell)
-		s->granted = s->in.tail;
-	unlock_and_tell(s, tell);
-}
-
-ssize_t stream_read(struct stream *s, void *buf, size_t len)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		const uint8_t *data;
-		uint64_t off;
-		ssize_t n = stream_peek(s, &data, &off);
-
-		if (n < 0)
-			return n;
-		if (n == 0)
-			break;
-		n = min_of(n, (ssize_t)(len - done));
-		memcpy((uint8_t *)buf + done, data, (size_t)n);
-		stream_consume(s, (size_t)n);
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
-}
-
-/* ---- the thread: the end ---- */
-
-/* Nobody is told: run() returns next, and done() follows. */
-void stream_done(struct stream *s, const char *json, size_t len)
-{
-	if (json && put_event(s, json, len, true) < 0)
-		return;
-	pthread_mutex_lock(&s->lock);
-	if (!stopped(s))
-		s->end = STREAM_DONE;
-	pthread_mutex_unlock(&s->lock);
-}
-
-void stream_fail(struct stream *s, const struct error *e)
-{
-	pthread_mutex_lock(&s->lock);
-	if (!stopped(s)) {
-		s->error = *e;
-		s->end = STREAM_FAILED;
-	}
-	pthread_mutex_unlock(&s->lock);
-}
-
-void stream_fail_errno(struct stream *s, int err, const char *path)
-{
-	struct error e;
-
-	error_set(&e, E_FAILED, err, "%.120s: %s", path, strerror(err));
-	stream_fail(s, &e);
 }
 
 /* ---- the loop: frames out ---- */
@@ -349,7 +104,7 @@ static bool pull(struct channel *c, size_t max, struct mux_item *ret)
 	settle(s);
 	s->quiet = false;
 	more = next_item(s, max, ret);
-	if (ring_len(&s->out) <= STREAM_RING - ROOM && s->out.n_marks <= MARKS_OUT / 2)
+	if (ring_len(&s->out) <= STREAM_RING - STREAM_ROOM && s->out.n_marks <= STREAM_MARKS / 2)
 		wake_thread(s);
 	pthread_mutex_unlock(&s->lock);
 	if (more && ret->type == FRAME_CLOSE) {
@@ -502,7 +257,7 @@ static void done(struct work *w)
 	char text[ERROR_JSON_MAX];
 
 	s->returned = true;
-	ASSERT(stopped(s));
+	ASSERT(stream_stopped(s));
 	if (!l || s->over) {
 		check_over(s);
 		return;

@@ -72,14 +72,27 @@ struct stream {
 	bool fin;                 /* of the input */
 	bool cancelled;
 	enum stream_end end;
+	bool bulk;
 	int cancel_fd;
 };
+
+#define STREAM_ROOM  (STREAM_RING / 4) /* a thread that waits for room waits for so much */
+#define STREAM_MARKS 64                /* holes and events that wait to be sent */
+
+/* With the lock held: there is nothing to do any more. */
+static inline bool stream_stopped(const struct stream *s)
+{
+	return s->cancelled || s->end != STREAM_GOES_ON;
+}
 
 /* Answers OPEN. flags: of stream_flags (so `true` is plain input); 0: the client only receives.
  * 0, or -errno with the error filled: nothing was begun, the caller frees. */
 int stream_open(struct stream *s, struct service_link *l, uint32_t channel, uint64_t window,
 	unsigned flags, const struct stream_ops *ops, struct error *e);
 
+/* T. What is written from here on comes in quick succession: it leaves when there is a good deal of
+ * it, or nothing more to come for a while. Otherwise what is written leaves at once. */
+void stream_bulk(struct stream *s);
 /* T. All of it, or -ECANCELED. */
 int stream_write(struct stream *s, const void *data, size_t len);
 /* T. The next place to fill, at least one byte and at most *len: then stream_commit(). NULL:

@@ -96,7 +96,7 @@ static int push(struct tree_walk *w, int fd, const struct stat *st, const char *
 	l->fd = fd;
 	l->st = *st;
 	l->at = l->len = 0;
-	strcpy(l->name, name);
+	memcpy(l->name, name, strlen(name) + 1);
 	w->level = l;
 	w->depth++;
 	return 0;

@@ -55,7 +55,7 @@ void unpack_fini(struct unpack *u); /* idempotent; aborts a file under writing *
  * missing of it. 0 or -errno. */
 int unpack_enter(struct unpack *u, const char *path, bool make, const char **ret_name);
 /* All of it: 0 or -errno. */
-int unpack_write(int fd, const void *data, size_t len);
+int unpack_write(int fd, const void *bytes, size_t len);
 
 /* All return 0 or -errno. Missing directories above are made. */
 

@@ -120,14 +120,17 @@ static void pop(struct walk *w)
 static int open_followed(const struct walk *w, int flags)
 {
 	size_t n = strlen(w->place->path);
-	auto_free char *path = malloc(n + w->path_len + 2);
+	char *path = malloc(n + w->path_len + 2);
+	int fd;
 
 	if (!path)
 		return -ENOMEM;
 	memcpy(path, w->place->path, n);
 	path[n] = '/';
 	memcpy(path + n + 1, w->path, w->path_len + 1);
-	return place_open(w->place, path, flags, 0);
+	fd = place_open(w->place, path, flags, 0);
+	free(path);
+	return fd;
 }
 
 /* The directory of the level that is on top again: its path is the front of `path`. */

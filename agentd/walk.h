@@ -17,7 +17,7 @@
 
 #define WALK_DEPTH    512
 #define WALK_OPEN     24
-#define WALK_PATH_MAX (16 * 1024)
+#define WALK_PATH_MAX (8 * 1024) /* of a directory that is entered */
 
 enum walk_flags {
 	WALK_STAT = 1,   /* fills `st` */

@@ -7,9 +7,14 @@
  * eventfd of our own: uv_async_send() lets the loop spin when the sender is interrupted in its
  * middle, as it is by waking the loop on the same CPU. Its handle is unreferenced: it never keeps
  * the loop alive by itself.
+ *
+ * Being woken on a CPU that sleeps costs several times what a small file does. So the loop waits a
+ * moment for work it has just given away, and when work comes in quick succession one thread looks
+ * out for the next before it sleeps. Both give way to whoever else wants the CPU.
  */
 #include "agentd/workers.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -17,7 +22,9 @@
 #define IDLE_MS    1000
 #define GOODBYE_MS 500
 #define STACK_SIZE (256 * 1024)
-#define ATTEND_NS  60000 /* about what it costs to be woken up on another CPU */
+#define ATTEND_NS  60000 /* how long the loop waits for work that may be short */
+#define SPIN_NS    60000 /* how long a thread looks out for more */
+#define HOT_NS     200000
 
 static struct timespec after_ms(unsigned ms)
 {
@@ -33,6 +40,36 @@ static struct timespec after_ms(unsigned ms)
 	return t;
 }
 
+/* Looks out for work without sleeping. With the lock held, but not meanwhile. */
+static void spin(struct workers *ws)
+{
+	uint64_t until = now_ns() + SPIN_NS;
+
+	ws->spins = true;
+	pthread_mutex_unlock(&ws->lock);
+	do
+		sched_yield();
+	while (__atomic_load_n(&ws->queued, __ATOMIC_RELAXED) == 0 && now_ns() < until);
+	pthread_mutex_lock(&ws->lock);
+	ws->spins = false;
+	ws->hot = !list_empty(&ws->queue);
+}
+
+/* Until there is work, or ETIMEDOUT. With the lock held. */
+static int await(struct workers *ws, const struct timespec *until)
+{
+	uint64_t since = now_ns();
+	int r;
+
+	if (ws->hot && !ws->spins && ws->several) {
+		spin(ws);
+		return 0;
+	}
+	r = pthread_cond_timedwait(&ws->more, &ws->lock, until);
+	ws->hot = ws->hot || now_ns() - since < HOT_NS;
+	return r;
+}
+
 /* The next work, or NULL: time to go. With the lock held. */
 static struct work *next(struct workers *ws)
 {
@@ -45,14 +82,14 @@ static struct work *next(struct workers *ws)
 		if (ws->closing)
 			return NULL;
 		ws->idle++;
-		r = pthread_cond_timedwait(&ws->more, &ws->lock, &until);
+		r = await(ws, &until);
 		ws->idle--;
 		if (r == ETIMEDOUT && list_empty(&ws->queue))
 			return NULL;
 	}
 	w = list_first(&ws->queue, struct work, link);
 	list_remove(&w->link);
-	ws->queued--;
+	__atomic_store_n(&ws->queued, ws->queued - 1, __ATOMIC_RELAXED);
 	return w;
 }
 
@@ -66,6 +103,7 @@ static void give(struct workers *ws, struct list *to, struct list *node)
 	first = list_empty(to) && ws->open && !ws->attended;
 	if (list_empty(node))
 		list_append(to, node);
+	__atomic_store_n(&ws->news, true, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&ws->lock);
 	if (first && write(ws->poke, &one, sizeof(one)) < 0)
 		ASSERT(errno == EAGAIN); /* it is readable already */
@@ -131,6 +169,7 @@ static void tell_all(struct workers *ws)
 
 	list_init(&all);
 	pthread_mutex_lock(&ws->lock);
+	__atomic_store_n(&ws->news, false, __ATOMIC_RELAXED);
 	while (!list_empty(&ws->finished)) {
 		struct list *node = ws->finished.next;
 
@@ -164,9 +203,11 @@ static void on_poke(uv_poll_t *h, int status, int events)
 int workers_init(struct workers *ws, uv_loop_t *loop, unsigned max)
 {
 	pthread_condattr_t attr;
+	cpu_set_t cpus;
 	int r;
 
 	*ws = (struct workers){.max = max};
+	ws->several = sched_getaffinity(0, sizeof(cpus), &cpus) < 0 || CPU_COUNT(&cpus) > 1;
 	list_init(&ws->queue);
 	list_init(&ws->finished);
 	list_init(&ws->notices);
@@ -193,6 +234,7 @@ int workers_init(struct workers *ws, uv_loop_t *loop, unsigned max)
 
 int workers_submit(struct workers *ws, struct work *w)
 {
+	bool alone; /* for the one that looks out for it */
 	int r = 0;
 
 	pthread_mutex_lock(&ws->lock);
@@ -207,12 +249,13 @@ int workers_submit(struct workers *ws, struct work *w)
 	if (r == 0) {
 		list_init(&w->link);
 		list_append(&ws->queue, &w->link);
-		ws->queued++;
+		__atomic_store_n(&ws->queued, ws->queued + 1, __ATOMIC_RELAXED);
 		ws->pending++;
 	}
+	alone = r == 0 && ws->spins && ws->queued == 1;
 	pthread_mutex_unlock(&ws->lock);
 	ws->fresh += r == 0;
-	if (r == 0) /* not before: who wakes up wants the lock */
+	if (r == 0 && !alone) /* not before: who wakes up wants the lock */
 		pthread_cond_signal(&ws->more);
 	return r;
 }
@@ -239,7 +282,8 @@ void workers_attend(struct workers *ws)
 	until = now_ns() + ATTEND_NS;
 	do {
 		sched_yield();
-		tell_all(ws);
+		if (__atomic_load_n(&ws->news, __ATOMIC_RELAXED))
+			tell_all(ws);
 	} while (ws->fresh > 0 && now_ns() < until);
 	ws->fresh = 0;
 	set_attended(ws, false);

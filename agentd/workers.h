@@ -22,7 +22,8 @@
 
 #include "base/list.h"
 
-#define WORKERS_MAX   256  /* threads */
+/* Threads: more than a client can have hang (STREAM_MAX and FILE_REQUESTS_MAX). */
+#define WORKERS_MAX   512
 #define WORKERS_QUEUE 4096 /* waiting for one */
 
 struct work {
@@ -43,10 +44,15 @@ struct workers {
 	pthread_mutex_t lock;
 	pthread_cond_t more, fewer;
 	struct list queue, finished, notices;
-	unsigned threads, idle, queued, max;
+	unsigned threads, idle, max;
+	unsigned queued;  /* atomic, to be looked at without the lock */
 	unsigned pending; /* submitted and not done; the loop's own count */
 	unsigned fresh;   /* of them, those submitted in this turn of the loop */
 	bool attended;    /* the loop looks by itself: no poke */
+	bool spins;       /* a thread does: no signal */
+	bool hot;         /* work came soon after there was none */
+	bool several;     /* CPUs */
+	bool news;        /* atomic: in finished or notices */
 	unsigned streams; /* of them, those that may take long (stream.c's count) */
 	bool closing, open;
 };

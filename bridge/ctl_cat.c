@@ -35,9 +35,10 @@ static void on_drained(struct ctl_sink *s, size_t n)
 
 	/* Of the file before, perhaps: the next one is begun when all is written. */
 	remote_file_consumed(&x->file, n);
-	if (!x->file.guest && x->at < x->ctl->options.n_args && ctl_sink_empty(&x->out))
+	if (x->all_read)
+		maybe_done(x);
+	else if (!x->file.guest && ctl_sink_empty(&x->out))
 		next(x);
-	maybe_done(x);
 }
 
 static void on_failed(struct ctl_sink *s, int err)

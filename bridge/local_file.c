@@ -41,37 +41,41 @@ static int open_new(struct local_file *f)
 	return -errno;
 }
 
-static int open_any(struct local_file *f, bool special)
+static int look_at_target(struct local_file *f)
 {
 	struct stat st;
 
 	if (fstatat(f->dir, f->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? open_new(f) : -errno;
-	if (S_ISDIR(st.st_mode))
-		return -EISDIR;
+		return errno == ENOENT ? 0 : -errno;
 	if (S_ISREG(st.st_mode))
 		f->mode = st.st_mode & 07777;
-	if (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode) || !special)
-		return open_new(f);
-	f->direct = true;
-	f->fd = openat(f->dir, f->name, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-	return f->fd < 0 ? -errno : 0;
+	return S_ISDIR(st.st_mode) ? -EISDIR : 0;
 }
 
-int local_file_begin(struct local_file *f, int dir, const char *name, mode_t mode, bool special)
+int local_file_begin(struct local_file *f, int dir, const char *name, mode_t mode)
 {
 	int r;
 
 	*f = LOCAL_FILE_NULL;
 	if (strlen(name) >= sizeof(f->name))
 		return -ENAMETOOLONG;
-	strcpy(f->name, name);
+	memcpy(f->name, name, strlen(name) + 1);
 	f->mode = mode & 0777 & ~our_umask();
 	f->dir = fcntl(dir, F_DUPFD_CLOEXEC, 0);
-	r = f->dir < 0 ? -errno : open_any(f, special);
+	r = f->dir < 0 ? -errno : look_at_target(f);
+	if (r == 0)
+		r = open_new(f);
 	if (r < 0)
 		local_file_abort(f);
 	return r;
+}
+
+int local_file_direct(struct local_file *f, const char *path)
+{
+	*f = LOCAL_FILE_NULL;
+	f->direct = true;
+	f->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+	return f->fd < 0 ? -errno : 0;
 }
 
 static int give_hidden_name(struct local_file *f)

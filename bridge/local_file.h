@@ -1,7 +1,6 @@
 /*
  * local_file.h - a file of ours that is there whole or not at all: written without a name, or a
- * hidden one, and put in place at the end. What is there already passes on its mode. A FIFO or
- * device that is there is written to as it is.
+ * hidden one, and put in place at the end. What is there already passes on its mode.
  */
 #pragma once
 
@@ -20,9 +19,11 @@ struct local_file {
 
 #define LOCAL_FILE_NULL ((struct local_file){.fd = -1, .dir = -1})
 
-/* `name` in the directory (which stays the caller's). mode: of a new file, before the umask.
- * special: FIFOs and devices may be written to. 0 or -errno. */
-int local_file_begin(struct local_file *f, int dir, const char *name, mode_t mode, bool special);
+/* `name` in the directory (which stays the caller's); a link of that name is replaced. mode: of a
+ * new file, before the umask. 0 or -errno. */
+int local_file_begin(struct local_file *f, int dir, const char *name, mode_t mode);
+/* Something that is there and takes bytes as they come: a FIFO, a terminal, a device. */
+int local_file_direct(struct local_file *f, const char *path);
 /* 0 or -errno: then nothing has changed. times: the file's mtime, or NULL. */
 int local_file_commit(struct local_file *f, const struct timespec *mtime);
 void local_file_abort(struct local_file *f); /* idempotent */

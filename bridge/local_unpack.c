@@ -13,7 +13,7 @@ struct later {
 	struct timespec mtime;
 };
 
-struct unpack {
+struct local_unpack {
 	int dir; /* owned */
 	struct tar_reader reader;
 	local_tree_fn complain;
@@ -25,9 +25,9 @@ struct unpack {
 	size_t n_later, room;
 };
 
-struct unpack *unpack_new(const char *dir, local_tree_fn complain, void *ctx)
+struct local_unpack *local_unpack_new(const char *dir, local_tree_fn complain, void *ctx)
 {
-	struct unpack *u;
+	struct local_unpack *u;
 	int fd;
 
 	if (mkdir(dir, 0777) < 0 && errno != EEXIST)
@@ -46,7 +46,7 @@ struct unpack *unpack_new(const char *dir, local_tree_fn complain, void *ctx)
 	return u;
 }
 
-void unpack_free(struct unpack *u)
+void local_unpack_free(struct local_unpack *u)
 {
 	if (!u)
 		return;
@@ -60,7 +60,7 @@ void unpack_free(struct unpack *u)
 }
 
 /* The directory that holds the last component of a clean path; those above are made. */
-static int open_parent(const struct unpack *u, const char *path, const char **name)
+static int open_parent(const struct local_unpack *u, const char *path, const char **name)
 {
 	auto_close int dir = fcntl(u->dir, F_DUPFD_CLOEXEC, 0);
 	const char *slash;
@@ -88,7 +88,7 @@ static int open_parent(const struct unpack *u, const char *path, const char **na
 	return take_fd(&dir);
 }
 
-static int keep_for_later(struct unpack *u, const char *path, const struct tar_entry *e)
+static int keep_for_later(struct local_unpack *u, const char *path, const struct tar_entry *e)
 {
 	struct later *l;
 
@@ -109,7 +109,7 @@ static int keep_for_later(struct unpack *u, const char *path, const struct tar_e
 	return 0;
 }
 
-static int make_dir(struct unpack *u, int dir, const char *name, const char *path)
+static int make_dir(struct local_unpack *u, int dir, const char *name, const char *path)
 {
 	struct stat st;
 
@@ -136,7 +136,8 @@ static int make_link(int dir, const char *name, const char *target)
 	return r < 0 ? r : symlinkat(target, dir, name) < 0 ? -errno : 0;
 }
 
-static int make_hard_link(const struct unpack *u, int dir, const char *name, const char *target)
+static int make_hard_link(
+	const struct local_unpack *u, int dir, const char *name, const char *target)
 {
 	char clean[TAR_NAME_MAX + 1];
 	auto_close int from = -1;
@@ -152,7 +153,7 @@ static int make_hard_link(const struct unpack *u, int dir, const char *name, con
 	return r < 0 ? r : linkat(from, from_name, dir, name, 0) < 0 ? -errno : 0;
 }
 
-static int make(struct unpack *u, const struct tar_entry *e, const char *path)
+static int make(struct local_unpack *u, const struct tar_entry *e, const char *path)
 {
 	auto_close int dir = -1;
 	const char *name = NULL;
@@ -161,9 +162,7 @@ static int make(struct unpack *u, const struct tar_entry *e, const char *path)
 	if (dir < 0)
 		return dir;
 	switch (e->type) {
-	case TAR_FILE:
-		u->left = e->size;
-		return local_file_begin(&u->file, dir, name, e->mode, false);
+	case TAR_FILE: u->left = e->size; return local_file_begin(&u->file, dir, name, e->mode);
 	case TAR_DIR: return make_dir(u, dir, name, path);
 	case TAR_SYMLINK: return make_link(dir, name, e->link);
 	case TAR_HARDLINK: return make_hard_link(u, dir, name, e->link);
@@ -171,7 +170,7 @@ static int make(struct unpack *u, const struct tar_entry *e, const char *path)
 	}
 }
 
-static void finish_file(struct unpack *u)
+static void finish_file(struct local_unpack *u)
 {
 	int r;
 
@@ -182,7 +181,7 @@ static void finish_file(struct unpack *u)
 		u->complain(u->ctx, u->reader.entry.path, strerror(-r));
 }
 
-static void begin_entry(struct unpack *u)
+static void begin_entry(struct local_unpack *u)
 {
 	const struct tar_entry *e = &u->reader.entry;
 	char path[TAR_NAME_MAX + 1];
@@ -203,7 +202,7 @@ static void begin_entry(struct unpack *u)
 	finish_file(u); /* an empty one */
 }
 
-static void put_data(struct unpack *u, const uint8_t *data, size_t len)
+static void put_data(struct local_unpack *u, const uint8_t *data, size_t len)
 {
 	u->left -= min_of(u->left, (uint64_t)len);
 	while (u->file.fd >= 0 && len > 0) {
@@ -222,7 +221,7 @@ static void put_data(struct unpack *u, const uint8_t *data, size_t len)
 	finish_file(u);
 }
 
-int unpack_write(struct unpack *u, const uint8_t *data, size_t len, struct error *e)
+int local_unpack_write(struct local_unpack *u, const uint8_t *data, size_t len, struct error *e)
 {
 	const uint8_t *piece;
 	size_t piece_len;
@@ -241,14 +240,14 @@ int unpack_write(struct unpack *u, const uint8_t *data, size_t len, struct error
 	}
 }
 
-int unpack_end(struct unpack *u, struct error *e)
+int local_unpack_end(struct local_unpack *u, struct error *e)
 {
 	int r = tar_reader_check_end(&u->reader, e);
 
 	for (size_t i = u->n_later; i > 0; i--) {
 		const struct later *l = &u->later[i - 1];
 		const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, l->mtime};
-		const char *name = NULL;
+		const char *name = "";
 		auto_close int dir = open_parent(u, l->path, &name);
 		auto_close int fd =
 			dir < 0 ? -1

@@ -21,7 +21,7 @@ static bool on_pull(struct channel *c, size_t max, struct mux_item *ret)
 	}
 	left = buf_len(&f->in);
 	n = min_of(left, max);
-	if (!f->opened || max == 0 || (n == 0 && (!f->end || f->end_sent)))
+	if (!(f->opened || f->channel.early) || max == 0 || (n == 0 && (!f->end || f->end_sent)))
 		return false;
 	*ret = (struct mux_item){.type = FRAME_DATA, .stream = STREAM_IN, .arg = f->sent, .len = n};
 	ret->flags = f->end && n == left ? FRAME_FIN : 0;
@@ -130,11 +130,14 @@ int remote_file_open(struct remote_file *f, struct guest *g,
 	f->in = BUF_NULL(REMOTE_FILE_INPUT);
 	f->low = events->on_room != NULL;
 	r = guest_open(g, &f->channel, &channel_ops, REMOTE_FILE_WINDOW, json, len);
-	if (r < 0)
+	if (r < 0) {
 		f->guest = NULL;
-	else
-		guest_kick(g);
-	return r;
+		return r;
+	}
+	if (f->low && g->hello.limits.file_window > 0)
+		channel_presume(&f->channel, g->hello.limits.file_window);
+	guest_kick(g);
+	return 0;
 }
 
 void remote_file_close(struct remote_file *f)
@@ -166,7 +169,7 @@ int remote_file_send(struct remote_file *f, const void *data, size_t len)
 		return -ENOMEM;
 	if (remote_file_room(f) < f->in.max / 2)
 		f->low = true;
-	if (f->opened) {
+	if (f->opened || f->channel.early) {
 		channel_ready(&f->channel);
 		guest_kick(f->guest);
 	}
@@ -176,7 +179,7 @@ int remote_file_send(struct remote_file *f, const void *data, size_t len)
 void remote_file_end(struct remote_file *f)
 {
 	f->end = true;
-	if (f->opened) {
+	if (f->opened || f->channel.early) {
 		channel_ready(&f->channel);
 		guest_kick(f->guest);
 	}

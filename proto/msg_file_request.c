@@ -203,7 +203,7 @@ static int read_read_many(struct msg_reader *r, const cJSON *obj, struct msg_fil
 	if (e < 0 || (e = msg_get_u64(r, obj, "max", MSG_FILE_READ_MAX, &m->max)) < 0)
 		return e;
 	m->paths = msg_reader_alloc(r, m->n * sizeof(*m->paths));
-	for (size_t i = 0; i < m->n && e == 0; i++, v = v->next)
+	for (size_t i = 0; v && e == 0; i++, v = v->next)
 		e = msg_value_str(r, v, "paths", &m->paths[i]);
 	return e;
 }
@@ -242,7 +242,7 @@ static int read_write_many(struct msg_reader *r, const cJSON *obj, struct msg_fi
 			return msg_reader_fail(r, "files", "objects with \"path\" and \"b64\"");
 	}
 	m->files = msg_reader_alloc(r, m->n * sizeof(*m->files));
-	for (size_t i = 0; i < m->n && e == 0; i++, v = v->next)
+	for (size_t i = 0; v && e == 0; i++, v = v->next)
 		e = read_data(r, v, &m->files[i]);
 	return e;
 }

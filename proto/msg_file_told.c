@@ -80,7 +80,7 @@ static int read_event(struct msg_reader *r, struct msg_file_event *m)
 	m->is_file = strcmp(type, "file") == 0;
 	m->has_size = msg_has(r->root, "size");
 	if (strlen(sha256) < sizeof(m->sha256))
-		strcpy(m->sha256, sha256);
+		memcpy(m->sha256, sha256, strlen(sha256) + 1);
 	return 0;
 }
 

@@ -92,16 +92,18 @@ static void block_plain(uint32_t h[8], const uint8_t *p)
 		       (rotate_right(b, 17) ^ rotate_right(b, 19) ^ b >> 10);
 	}
 	memcpy(v, h, sizeof(v));
-	for (size_t t = 0; t < 64; t++) {
-		uint32_t a = v[0], e = v[4];
-		uint32_t one = v[7] + k[t] + w[t] + ((e & v[5]) ^ (~e & v[6])) +
+	/* Round t finds a at place -t, modulo 8: so nothing is moved, and the compiler, which sees
+	 * eight rounds at once, has them all in registers. */
+#pragma GCC unroll 8
+	for (unsigned t = 0; t < 64; t++) {
+		uint32_t a = v[-t & 7], b = v[(1 - t) & 7], c = v[(2 - t) & 7];
+		uint32_t e = v[(4 - t) & 7], f = v[(5 - t) & 7], g = v[(6 - t) & 7];
+		uint32_t one = v[(7 - t) & 7] + k[t] + w[t] + ((e & f) ^ (~e & g)) +
 			       (rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25));
-		uint32_t two = ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2])) +
-			       (rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22));
 
-		memmove(v + 1, v, 7 * sizeof(*v));
-		v[4] += one;
-		v[0] = one + two;
+		v[(3 - t) & 7] += one;
+		v[(7 - t) & 7] = one + ((a & b) ^ (a & c) ^ (b & c)) +
+				 (rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22));
 	}
 	for (size_t i = 0; i < 8; i++)
 		h[i] += v[i];

@@ -1,9 +1,9 @@
 /*
  * tar.h - the archive format, bytes in and bytes out. Written: ustar, with a pax header before an
  * entry that does not fit it (long names, more than 8 GiB, times with a fraction). Read: these,
- * what GNU tar writes (long names in entries of their own, numbers in base 256), and v7. Names are
- * bytes. Sparse and multi-volume archives are refused. libarchive does far more than this, and is
- * larger than the whole agent.
+ * what GNU tar writes (long names in entries of their own, numbers in base 256, sparse files of its
+ * own kind and of pax 1.0), and v7. Names are bytes. Multi-volume archives are refused. libarchive
+ * does far more than this, and is larger than the whole agent.
  *
  * A reader is fed slices of any size and gives entries and their data, which lies in the slice; it
  * allocates only for the body of pax headers and long names, at most TAR_META_MAX.
@@ -12,11 +12,12 @@
 
 #include "proto/error.h"
 
-#define TAR_BLOCK     512
-#define TAR_NAME_MAX  4096            /* of a path, and of what a link points at */
-#define TAR_META_MAX  (1024 * 1024)   /* pax headers and long names before one entry, together */
-#define TAR_HEAD_MAX  (12 * 1024)     /* what tar_head() writes at most */
-#define TAR_END_BLOCK (2 * TAR_BLOCK) /* zeros behind the last entry */
+#define TAR_BLOCK      512
+#define TAR_NAME_MAX   4096            /* of a path, and of what a link points at */
+#define TAR_META_MAX   (1024 * 1024)   /* pax headers and long names before one entry, together */
+#define TAR_PIECES_MAX 65536           /* of a sparse file */
+#define TAR_HEAD_MAX   (12 * 1024)     /* what tar_head() writes at most */
+#define TAR_END_BLOCK  (2 * TAR_BLOCK) /* zeros behind the last entry */
 
 enum tar_type {
 	TAR_FILE,
@@ -35,7 +36,8 @@ struct tar_entry {
 	const char *link; /* "" where there is none */
 	uint32_t mode;    /* permissions, at most 07777 */
 	uint32_t uid, gid;
-	uint64_t size; /* bytes of data behind the head: of FILE and OTHER */
+	uint64_t size; /* of FILE and OTHER: bytes of data, with the holes if it is sparse */
+	bool sparse;   /* only read: the data leaves holes; see data_at */
 	int64_t mtime;
 	uint32_t mtime_ns; /* below 10^9, counted upwards also when mtime is negative */
 	uint32_t dev_major, dev_minor;
@@ -54,7 +56,14 @@ static inline size_t tar_padding(uint64_t size)
 
 /* ---- reading ---- */
 
-enum tar_read_state { TAR_IN_HEAD, TAR_IN_META, TAR_IN_DATA, TAR_IN_PADDING, TAR_AT_END };
+enum tar_read_state {
+	TAR_IN_HEAD,
+	TAR_IN_META,
+	TAR_IN_MAP,
+	TAR_IN_DATA,
+	TAR_IN_PADDING,
+	TAR_AT_END
+};
 
 /* What a pax header says of the entry behind it, by the bits of `set`. */
 struct tar_pax {
@@ -62,6 +71,24 @@ struct tar_pax {
 	uint64_t size, uid, gid;
 	int64_t mtime;
 	uint32_t mtime_ns;
+	uint64_t sparse_major, sparse_minor, real_size;
+};
+
+struct tar_piece {
+	uint64_t at, len;
+};
+
+/* Where the pieces of a sparse file belong. */
+struct tar_map {
+	struct tar_piece *pieces; /* owned */
+	size_t n, room;
+	size_t next;            /* the piece that is given now, */
+	uint64_t given;         /* and how much of it was */
+	bool gnu;               /* GNU tar's own: numbers in blocks; else lines of text */
+	bool more;              /* GNU: another block follows */
+	uint64_t number;        /* text: being read, */
+	bool digits;            /* with so far any */
+	uint64_t read, numbers; /* text: numbers read, of so many */
 };
 
 struct tar_reader {
@@ -76,6 +103,8 @@ struct tar_reader {
 	size_t meta_len, meta_total;
 	uint8_t meta_type;
 	struct tar_pax pax, global;
+	struct tar_map map;
+	uint64_t data_at; /* of TAR_DATA: where the piece belongs in the file */
 	char path[TAR_NAME_MAX + 1], link[TAR_NAME_MAX + 1];
 	struct tar_entry entry;
 };

@@ -5,19 +5,7 @@
  */
 #include "proto/tar.h"
 
-#include "proto/tar_field.h"
-
-enum pax_set {
-	SET_PATH = 1,
-	SET_LINK = 2,
-	SET_SIZE = 4,
-	SET_UID = 8,
-	SET_GID = 16,
-	SET_MTIME = 32,
-	SET_SPARSE = 64,
-	LONG_PATH = 128, /* by an entry of GNU tar's; a pax header counts more */
-	LONG_LINK = 256,
-};
+#include "proto/tar_internal.h"
 
 static int fail(const struct tar_reader *r, struct error *e, const char *what)
 {
@@ -44,7 +32,7 @@ static bool base256(const uint8_t *p, size_t size, int64_t *ret)
 	return true;
 }
 
-static bool number(const uint8_t *block, size_t at, size_t size, int64_t *ret)
+bool tar_number(const uint8_t *block, size_t at, size_t size, int64_t *ret)
 {
 	const uint8_t *p = block + at, *end = p + size;
 	uint64_t v = 0;
@@ -65,165 +53,13 @@ static bool number_u32(const uint8_t *block, size_t at, size_t size, uint32_t *r
 {
 	int64_t v;
 
-	if (!number(block, at, size, &v) || v < 0 || v > UINT32_MAX)
+	if (!tar_number(block, at, size, &v) || v < 0 || v > UINT32_MAX)
 		return false;
 	*ret = (uint32_t)v;
 	return true;
 }
 
-static bool decimal(const char *p, size_t len, uint64_t *ret)
-{
-	uint64_t v = 0;
-
-	for (size_t i = 0; i < len; i++) {
-		if (p[i] < '0' || p[i] > '9' || v > (INT64_MAX - 9) / 10)
-			return false;
-		v = v * 10 + (uint64_t)(p[i] - '0');
-	}
-	*ret = v;
-	return len > 0;
-}
-
-/* "-12.5" is twelve and a half seconds before 1970: -13 and a half upwards. */
-static bool decimal_time(const char *p, size_t len, struct tar_pax *o)
-{
-	bool negative = len > 0 && *p == '-';
-	const char *dot;
-	uint32_t ns = 0, unit = 1000000000;
-	uint64_t s;
-
-	p += negative;
-	len -= negative;
-	dot = memchr(p, '.', len);
-	if (!decimal(p, dot ? (size_t)(dot - p) : len, &s))
-		return false;
-	for (const char *q = dot ? dot + 1 : p + len; q < p + len; q++) {
-		if (*q < '0' || *q > '9')
-			return false;
-		unit /= 10; /* digits past the ninth count nothing */
-		ns += (uint32_t)(*q - '0') * unit;
-	}
-	o->mtime = negative ? -(int64_t)s : (int64_t)s;
-	if (negative && ns > 0) {
-		o->mtime--;
-		ns = 1000000000 - ns;
-	}
-	o->mtime_ns = ns;
-	return true;
-}
-
-/* ---- pax headers ---- */
-
-struct record {
-	const char *key, *value;
-	size_t key_len, value_len;
-};
-
-static bool key_is(const struct record *k, const char *key)
-{
-	return strlen(key) == k->key_len && memcmp(k->key, key, k->key_len) == 0;
-}
-
-static bool keep_name(char out[TAR_NAME_MAX + 1], const void *name, size_t len)
-{
-	if (len > TAR_NAME_MAX || memchr(name, 0, len))
-		return false;
-	memcpy(out, name, len);
-	out[len] = '\0';
-	return true;
-}
-
-/* One record. An empty value takes an earlier one back. NULL, or what is wrong with it. */
-static const char *apply(struct tar_reader *r, struct tar_pax *o, const struct record *k)
-{
-	static const struct {
-		const char *key;
-		unsigned bit;
-	} keys[] = {
-		{"path", SET_PATH},
-		{"linkpath", SET_LINK},
-		{"size", SET_SIZE},
-		{"uid", SET_UID},
-		{"gid", SET_GID},
-		{"mtime", SET_MTIME},
-	};
-	bool ok = true;
-	unsigned bit = 0;
-
-	for (size_t i = 0; i < array_size(keys) && bit == 0; i++)
-		bit = key_is(k, keys[i].key) ? keys[i].bit : 0;
-	if (k->key_len > 11 && memcmp(k->key, "GNU.sparse.", 11) == 0)
-		bit = SET_SPARSE;
-	if (o == &r->global && (bit & (SET_PATH | SET_LINK | SET_SIZE | SET_SPARSE)))
-		return "a global header with a path or size";
-	if (k->value_len == 0) {
-		o->set &= ~bit;
-		return NULL;
-	}
-	if (bit == SET_PATH)
-		ok = keep_name(r->path, k->value, k->value_len);
-	else if (bit == SET_LINK)
-		ok = keep_name(r->link, k->value, k->value_len);
-	else if (bit == SET_SIZE)
-		ok = decimal(k->value, k->value_len, &o->size);
-	else if (bit == SET_UID)
-		ok = decimal(k->value, k->value_len, &o->uid) && o->uid <= UINT32_MAX;
-	else if (bit == SET_GID)
-		ok = decimal(k->value, k->value_len, &o->gid) && o->gid <= UINT32_MAX;
-	else if (bit == SET_MTIME)
-		ok = decimal_time(k->value, k->value_len, o);
-	if (!ok)
-		return bit & (SET_PATH | SET_LINK) ? "a name that is too long, or has a NUL"
-						   : "a number in a pax header";
-	o->set |= bit;
-	return NULL;
-}
-
-static const char *parse_pax(struct tar_reader *r, struct tar_pax *o, const char *p, size_t len)
-{
-	while (len > 0) {
-		const char *blank = memchr(p, ' ', min_of(len, (size_t)20));
-		const char *equals;
-		const char *wrong;
-		uint64_t n;
-		struct record k;
-
-		if (!blank || !decimal(p, (size_t)(blank - p), &n) || n > len ||
-			n <= (uint64_t)(blank - p) + 2 || p[n - 1] != '\n')
-			return "a pax header that cannot be read";
-		k.key = blank + 1;
-		equals = memchr(k.key, '=', (size_t)(p + n - 1 - k.key));
-		if (!equals)
-			return "a pax header that cannot be read";
-		k.key_len = (size_t)(equals - k.key);
-		k.value = equals + 1;
-		k.value_len = (size_t)(p + n - 1 - k.value);
-		wrong = apply(r, o, &k);
-		if (wrong)
-			return wrong;
-		p += n;
-		len -= (size_t)n;
-	}
-	return NULL;
-}
-
-static const char *parse_meta(struct tar_reader *r)
-{
-	size_t len = r->meta_len;
-	bool path = r->meta_type == 'L';
-
-	if (r->meta_type == 'g')
-		return parse_pax(r, &r->global, (const char *)r->meta, len);
-	if (r->meta_type == 'x')
-		return parse_pax(r, &r->pax, (const char *)r->meta, len);
-	len = strnlen((const char *)r->meta, len);
-	if (r->pax.set & (path ? SET_PATH : SET_LINK))
-		return NULL;
-	if (!keep_name(path ? r->path : r->link, r->meta, len))
-		return "a name that is too long, or has a NUL";
-	r->pax.set |= path ? LONG_PATH : LONG_LINK;
-	return NULL;
-}
+/* ---- pax headers and long names ---- */
 
 static int begin_meta(struct tar_reader *r, uint64_t size, struct error *e)
 {
@@ -243,7 +79,7 @@ static int begin_meta(struct tar_reader *r, uint64_t size, struct error *e)
 
 static int end_meta(struct tar_reader *r, struct error *e)
 {
-	const char *wrong = parse_meta(r);
+	const char *wrong = tar_parse_meta(r);
 
 	free(take_ptr(&r->meta));
 	if (wrong)
@@ -260,7 +96,7 @@ static bool checksum_fits(const uint8_t *block)
 {
 	int64_t told, plain = 8 * ' ', odd = 8 * ' ';
 
-	if (!number(block, FIELD_CHECKSUM, &told))
+	if (!tar_number(block, FIELD_CHECKSUM, &told))
 		return false;
 	for (size_t i = 0; i < TAR_BLOCK; i++) {
 		if (i >= 148 && i < 156)
@@ -307,7 +143,8 @@ static enum tar_type type_of(uint8_t flag)
 	switch (flag) {
 	case '\0':
 	case '0':
-	case '7': return TAR_FILE;
+	case '7':
+	case 'S': return TAR_FILE;
 	case '1': return TAR_HARDLINK;
 	case '2': return TAR_SYMLINK;
 	case '3': return TAR_CHAR;
@@ -339,13 +176,13 @@ static const char *parse_numbers(const uint8_t *block, struct tar_entry *t)
 	int64_t size, mode;
 	bool devices = t->type == TAR_CHAR || t->type == TAR_BLOCKDEV;
 
-	if (!number(block, FIELD_SIZE, &size) || size < 0)
+	if (!tar_number(block, FIELD_SIZE, &size) || size < 0)
 		return "its size cannot be read";
-	if (!number(block, FIELD_MODE, &mode))
+	if (!tar_number(block, FIELD_MODE, &mode))
 		return "its mode cannot be read";
 	if (!number_u32(block, FIELD_UID, &t->uid) || !number_u32(block, FIELD_GID, &t->gid))
 		return "its owner cannot be read";
-	if (!number(block, FIELD_MTIME, &t->mtime))
+	if (!tar_number(block, FIELD_MTIME, &t->mtime))
 		return "its time cannot be read";
 	if (devices && (!number_u32(block, FIELD_MAJOR, &t->dev_major) ||
 			       !number_u32(block, FIELD_MINOR, &t->dev_minor)))
@@ -366,13 +203,11 @@ static const char *parse_entry(struct tar_reader *r)
 	wrong = parse_numbers(r->block, t);
 	if (wrong)
 		return wrong;
-	if (flag == 'S' || (r->pax.set & SET_SPARSE))
-		return "a sparse file, which is not supported; make the archive without --sparse";
 	if (flag == 'M')
 		return "the rest of a file of another volume, which is not supported";
 	override(t, &r->global);
 	override(t, &r->pax);
-	if (!(r->pax.set & (SET_PATH | LONG_PATH)))
+	if (!(r->pax.set & (SET_PATH | SET_SPARSE_NAME | LONG_PATH)))
 		header_path(r->path, r->block);
 	if (!(r->pax.set & (SET_LINK | LONG_LINK)))
 		copy_field(r->link, r->block, FIELD_LINK);
@@ -408,18 +243,23 @@ static int end_head(struct tar_reader *r, struct error *e)
 		return fail(
 			r, e, "this is no tar archive, or it is damaged: the checksum is wrong");
 	if (r->block[FIELD_TYPE] && strchr("xXgLK", r->block[FIELD_TYPE])) {
-		if (!number(r->block, FIELD_SIZE, &size) || size < 0)
+		if (!tar_number(r->block, FIELD_SIZE, &size) || size < 0)
 			return fail(r, e, "its size cannot be read");
 		return begin_meta(r, (uint64_t)size, e);
 	}
 	wrong = parse_entry(r);
 	if (wrong)
 		return fail(r, e, wrong);
-	r->pax = (struct tar_pax){0};
-	r->meta_total = 0;
 	r->left = r->entry.size;
 	r->padding = tar_padding(r->entry.size);
 	r->state = TAR_IN_DATA;
+	tar_map_fini(&r->map);
+	if (r->block[FIELD_TYPE] == 'S' || (r->pax.set & SET_SPARSE))
+		wrong = tar_map_begin(r, r->block[FIELD_TYPE] == 'S');
+	if (wrong)
+		return fail(r, e, wrong);
+	r->pax = (struct tar_pax){0};
+	r->meta_total = 0;
 	return TAR_ENTRY;
 }
 
@@ -433,6 +273,7 @@ void tar_reader_init(struct tar_reader *r)
 void tar_reader_fini(struct tar_reader *r)
 {
 	free(take_ptr(&r->meta));
+	tar_map_fini(&r->map);
 }
 
 static const uint8_t *take(
@@ -444,6 +285,29 @@ static const uint8_t *take(
 	*data += *n;
 	*len -= *n;
 	r->at += *n;
+	return p;
+}
+
+/* Up to the end of a piece that belongs together; *ret_len is 0 behind the last. */
+static const uint8_t *take_data(
+	struct tar_reader *r, const uint8_t **data, size_t *len, size_t *ret_len)
+{
+	struct tar_map *m = &r->map;
+	const uint8_t *p;
+	uint64_t want = r->left;
+
+	r->data_at = r->entry.size - r->left;
+	if (r->entry.sparse && want > 0) {
+		while (m->given == m->pieces[m->next].len) {
+			m->next++;
+			m->given = 0;
+		}
+		r->data_at = m->pieces[m->next].at + m->given;
+		want = m->pieces[m->next].len - m->given;
+	}
+	p = take(r, data, len, want, ret_len);
+	r->left -= *ret_len;
+	m->given += *ret_len;
 	return p;
 }
 
@@ -467,15 +331,26 @@ int tar_read(struct tar_reader *r, const uint8_t **data, size_t *len, const uint
 			break;
 		case TAR_IN_META:
 			p = take(r, data, len, r->left, &n);
+			ASSERT(r->meta);
 			memcpy(r->meta + r->meta_len, p, n);
 			r->meta_len += n;
 			r->left -= n;
 			if (r->left == 0)
 				event = end_meta(r, e);
 			break;
+		case TAR_IN_MAP:
+			p = take(r, data, len, TAR_BLOCK - r->have, &n);
+			memcpy(r->block + r->have, p, n);
+			r->have += n;
+			if (r->have == TAR_BLOCK) {
+				const char *wrong = tar_map_block(r);
+
+				r->have = 0;
+				event = wrong ? fail(r, e, wrong) : TAR_MORE;
+			}
+			break;
 		case TAR_IN_DATA:
-			*ret = take(r, data, len, r->left, ret_len);
-			r->left -= *ret_len;
+			*ret = take_data(r, data, len, ret_len);
 			if (r->left == 0)
 				r->state = TAR_IN_PADDING;
 			if (*ret_len > 0)

@@ -4,8 +4,7 @@
  */
 #include <stdio.h>
 
-#include "proto/tar.h"
-#include "proto/tar_field.h"
+#include "proto/tar_internal.h"
 #include "proto/text.h"
 
 #define OCTAL_7  07777777ULL     /* in eight bytes, with a NUL */
@@ -36,7 +35,7 @@ static void put_checksum(uint8_t *block)
 /* "27 mtime=1350244992.023960108\n": the number counts itself. */
 static size_t put_record(uint8_t *out, const char *key, const void *value, size_t len)
 {
-	size_t rest = strlen(key) + len + 3, total = rest + 1;
+	size_t key_len = strlen(key), rest = key_len + len + 3, total = rest + 1;
 	char digits[24];
 	size_t n;
 
@@ -44,9 +43,8 @@ static size_t put_record(uint8_t *out, const char *key, const void *value, size_
 		total = n + rest;
 	memcpy(out, digits, n);
 	out[n++] = ' ';
-	memcpy(out + n, key, strlen(key));
-	n += strlen(key);
-	out[n++] = '=';
+	n += (size_t)snprintf(
+		(char *)out + n, key_len + 2, "%s=", key); /* and the value over its NUL */
 	memcpy(out + n, value, len);
 	out[n + len] = '\n';
 	return total;
@@ -116,7 +114,7 @@ static void begin_block(uint8_t *block, char type, uint32_t mode, uint64_t size)
 	put_octal(block, FIELD_MODE, mode);
 	put_octal(block, FIELD_SIZE, size);
 	block[FIELD_TYPE] = (uint8_t)type;
-	memcpy(block + FIELD_MAGIC,
+	put_bytes(block, FIELD_MAGIC, 8,
 		MAGIC_POSIX "\0"
 			    "00",
 		8);

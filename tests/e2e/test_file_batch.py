@@ -87,7 +87,7 @@ def test_modes(agent, link, tree):
     batch_write(link, tree, record("old", b"new") + record("other", b"new", 0o600) + record("fresh", b"new", 0o666)
                 + record("suid", b"new", 0o4755) + record("none", b"new", 0))
     modes = {os.fsdecode(name): entry[1] for name, entry in snapshot(tree).items() if name}
-    assert modes == {"old": 0o751, "other": 0o600, "fresh": 0o666, "suid": 0o755, "none": 0}
+    assert modes == {"old": 0o751, "other": 0o600, "fresh": 0o666, "suid": 0o4755, "none": 0}
 
 
 def test_owners(agent, link, tree):
@@ -256,6 +256,16 @@ def test_client_goes_away(agent, tree):
         eventually(lambda: agent.fds() <= idle, "the operation to end")
         for path in (tree / str(seed)).rglob("f*"):
             assert path.stat().st_size == [100, 70000, 65536, 0, 200000][int(path.name[1:]) % 5]
+
+
+def test_directory_removed_meanwhile(agent, link, tree):
+    """Between two files in it: it is made again."""
+    channel = FileChannel(link, "batch_write", path=str(tree)).open()
+    channel.write(record("d/a", b"x" * 20000))
+    eventually((tree / "d" / "a").exists, "the first file")
+    shutil.rmtree(tree / "d")
+    done = channel.write(record("d/b", b"y" * 20000), fin=True).finish().done
+    assert done["files"] == 2 and os.listdir(tree / "d") == ["b"]
 
 
 def test_absolute_paths(agent, link, tree):

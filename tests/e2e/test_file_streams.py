@@ -19,7 +19,7 @@ import time
 import pytest
 
 from file_channel import FileChannel, read_file, write_file
-from harness import LONG, eventually
+from harness import LONG, Tool, eventually, programs
 from wire import BINARY, AgentError, b64, ws_encode
 
 MIB = 1 << 20
@@ -318,10 +318,10 @@ def test_other_ways(link, tree):
             write_file(link, path, b"", **members)
 
 
-def test_holes(link, tree):
-    """A jump leaves a hole, also one at the end; also in room that was reserved."""
-    for size in ({}, {"size": 30 * MIB}):
-        path = tree / f"f{len(size)}"
+def test_holes(link, tree, tmp_path):
+    """A jump leaves a hole, also one at the end; also in room that was reserved, as it is on a disk."""
+    for base, size in ((tree, {}), (tree, {"size": 30 * MIB}), (tmp_path, {}), (tmp_path, {"size": 30 * MIB})):
+        path = base / f"f{len(size)}"
         channel = FileChannel(link, "write", path=str(path), sha256=True, **size).open()
         channel.write(b"a" * 5000)
         channel.write(b"b" * 5000, at=10 * MIB)
@@ -335,6 +335,16 @@ def test_holes(link, tree):
         FileChannel(link, "write", path=f"{tree}/f", how="append").open().write(b"x", at=1).finish()
     with fails(None, "bad_offset"):
         FileChannel(link, "write", path=f"{tree}/f").open().write(b"abc").write(b"x", at=1).finish()
+
+
+def test_room_given_back(link, tmp_path):
+    """A file that is written where it lies, and given up, keeps what came and not what was reserved for it."""
+    (tmp_path / "f").write_bytes(b"old")
+    channel = FileChannel(link, "write", path=f"{tmp_path}/f", how="in_place", size=30 * MIB).open().write(b"x" * 1000)
+    eventually(lambda: (tmp_path / "f").stat().st_size == 1000, "the first of it")
+    channel.close()
+    eventually(lambda: (tmp_path / "f").stat().st_blocks * 512 < MIB, "the room")
+    assert (tmp_path / "f").read_bytes() == b"x" * 1000
 
 
 def test_digest(link, tree):
@@ -545,6 +555,40 @@ def test_stop_with_streams(start_agent, tree):
     agent.terminate()
     assert agent.proc.wait(15) == 0
     assert names(tree) == ["big", "fifo"]
+
+
+def test_upgrade_with_streams(agent, link, tree):
+    """The agent is replaced in the middle of everything: what was not finished is as if it never began."""
+    os.mkfifo(tree / "fifo")
+    (tree / "big").write_bytes(bytes(10 * MIB))
+    FileChannel(link, "read", path=f"{tree}/fifo", special=True).open()
+    FileChannel(link, "read", path=f"{tree}/big", auto=False, window=100_000).open()
+    FileChannel(link, "write", path=f"{tree}/dir/up").open().write(bytes(200_000))
+    eventually(lambda: (tree / "dir").exists(), "the upload to begin")
+    after = agent.upgrade()
+    assert open_below(agent, tree) == [] and not (tree / "dir/up").exists()
+    assert [n for n in names(tree) if n != "dir"] == ["big", "fifo"]
+    write_file(after, f"{tree}/dir/up", b"x")
+    at_rest(agent, tree)
+
+
+@pytest.mark.seconds(120)
+def test_killed_program(agent, tree):
+    """A client that is killed with SIGKILL at any moment, in either direction."""
+    (tree / "src").write_bytes(noise(60 * MIB))
+    before, rng = agent.settled_fds(), random.Random(7)
+    for i in range(40 if LONG else 16):
+        args = (f"{tree}/src", f":{tree}/up") if i % 2 else (f":{tree}/src", f"{tree}/down")
+        tool = Tool(agent.target, "cp", *args)
+        time.sleep(rng.random() * 0.25)  # the moment is what is random here
+        tool.proc.kill()
+        tool.proc.communicate()
+        programs.discard(tool.proc)
+    eventually(lambda: agent.fds() <= before, "the descriptors")
+    at_rest(agent, tree)
+    ours = [n for n in names(tree) if not re.match(r"\.?down", n) and "agentctl" not in n]
+    assert set(ours) <= {"src", "up"}
+    assert not (tree / "up").exists() or (tree / "up").stat().st_size == 60 * MIB
 
 
 def test_many_threads_of_clients(agent, tree):

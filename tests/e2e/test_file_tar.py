@@ -239,8 +239,11 @@ def test_exclude(agent, link, tree):
     assert names_in(data) == [".", "a.c", "sub", "sub/b.c"]
     assert names_in(tar(link, tree / "t", exclude=["/a.c", "s?b/*"]).data) == [
         ".", "a.o", "node_modules", "node_modules/deep", "node_modules/deep/file", "sub"]
-    with refused(code="bad_message"):
-        tar(link, tree / "t", exclude=["x"] * 65)
+    assert names_in(tar(link, tree / "t", exclude=["**/*.o", "{a.c,node_modules}", "sub/**/f"]).data) == [
+        ".", "sub", "sub/b.c", "sub/keep", "sub/keep/x"]
+    for bad in (["x"] * 65, ["[a"], ["x" * 5000]):
+        with refused(code="bad_message"):
+            tar(link, tree / "t", exclude=bad)
 
 
 def test_sockets_are_skipped(agent, link, tree):
@@ -364,6 +367,27 @@ def test_as_user(agent, link, tree):
         untar(link, tree / "mine", data, user="nobody")
 
 
+@pytest.mark.own_agent
+def test_agent_without_privileges(start_agent, tree):
+    """As an ordinary user: everything is its own, nothing else differs."""
+    fill(tree / "a")
+    subprocess.run(["chown", "-Rh", f"{NOBODY}:{NOBODY}", tree / "a"], check=True)
+    (tree / "out").mkdir()
+    os.chown(tree / "out", NOBODY, NOBODY)
+    agent = start_agent(user=NOBODY)
+    link = agent.connect()
+    data = tar(link, tree / "a").data
+    want = snapshot(tree / "a")
+    for owner in ("parent", "self", "archive", f"{NOBODY}:{NOBODY}", "0:0"):
+        for _ in range(2):  # into nothing, and over what is there
+            untar(link, tree / "out" / owner[0], data, owner=owner)
+        found = snapshot(tree / "out" / owner[0])
+        assert {**found, b"": want[b""]} == want  # the top was there the second time
+    untar(link, tree / "out" / "dev", archive({"name": "n", "type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 3},
+                                              {"name": "s", "mode": 0o4755, "uid": 0}), owner="archive")
+    assert snapshot(tree / "out" / "dev")[b"s"][1] == 0o755, "set-user of a user that was not meant"
+
+
 def test_replacing(agent, link, tree):
     """What is there gives way; what a link points to is left alone."""
     out = tree / "out"
@@ -446,15 +470,41 @@ def test_broken(agent, link, tree, broken, number, words):
         assert (tree / "out" / name).stat().st_size in (500, 5000)
 
 
-def test_sparse_is_refused(agent, link, tree):
+SPARSE = [["--format=gnu"], ["--format=posix"], ["--format=posix", "--sparse-version=1.0"]]
+
+
+@pytest.mark.parametrize("form", SPARSE)
+def test_sparse(agent, link, tree, form):
+    """Sparse files as GNU tar writes them: the holes are holes again."""
+    (tree / "a").mkdir()
+    layouts = {"hole": ([], 10 * MIB), "begin": ([0], 3 * MIB), "end": ([3 * MIB - 5], 3 * MIB), "tiny": ([], 100),
+               "some": ([MIB, 3 * MIB, 3 * MIB + 4096], 5 * MIB + 1), "many": (range(0, 40 * MIB, 65536), 40 * MIB),
+               LONG: ([MIB], 2 * MIB)}
+    for name, (places, size) in layouts.items():
+        with open(tree / "a" / name, "wb") as file:
+            file.truncate(size)
+            for place in places:
+                file.seek(place)
+                file.write(b"12345" if name == "end" else b"data %d" % place)
+    (tree / "a" / "zz plain").write_bytes(b"plain")
+    data = subprocess.run(["tar", "-S", *form, "-cf", "-", "-C", tree / "a", "."], check=True, capture_output=True).stdout
+    assert b"GNUSparseFile" in data or form == ["--format=gnu"]
+    done = untar(link, tree / "b", data)
+    assert done["files"] == len(layouts) + 1
+    assert snapshot(tree / "b", times=False) == snapshot(tree / "a", times=False)
+    for name in layouts:
+        assert (tree / "b" / name).stat().st_blocks <= (tree / "a" / name).stat().st_blocks + 8, name
+
+
+@pytest.mark.parametrize("version", ["0.0", "0.1"])
+def test_old_sparse_is_refused(agent, link, tree, version):
     (tree / "a").mkdir()
     with open(tree / "a" / "f", "wb") as file:
         file.truncate(10 * MIB)
-    for form in ("gnu", "posix"):
-        data = subprocess.run(["tar", "-S", f"--format={form}", "-cf", "-", "-C", tree / "a", "."], check=True,
-                              capture_output=True).stdout
-        with pytest.raises(AgentError, match="sparse"):
-            untar(link, tree / "out", data)
+    data = subprocess.run(["tar", "-S", "--format=posix", f"--sparse-version={version}", "-cf", "-", "-C", tree / "a", "."],
+                          check=True, capture_output=True).stdout
+    with pytest.raises(AgentError, match="old kind"):
+        untar(link, tree / "out", data)
 
 
 # ------------------------------------------------------------------------------------------------------ attacks
@@ -583,7 +633,7 @@ def test_client_goes_away_in_the_middle(agent, tree):
     """At any byte of an upload: what has a name is whole, and nothing else is there."""
     sizes = {f"f{i}": size for i, size in enumerate([10, 70000, 65536, 0, 300000, 5000, 65537])}
     data = archive(*[(name, b"x" * size) for name, size in sizes.items()])
-    idle = agent.settled_fds()
+    idle, memory = agent.settled_fds(), agent.memory_kib()
     for seed in range(25):
         link = agent.connect(cut_after=random.Random(seed).randrange(2000, len(data)))
         out = tree / f"out{seed}"
@@ -593,6 +643,7 @@ def test_client_goes_away_in_the_middle(agent, tree):
         eventually(lambda: agent.fds() <= idle, "the operation to end")
         for name in os.listdir(out) if out.exists() else []:
             assert (out / name).stat().st_size == sizes[name], name
+    assert agent.memory_kib() - memory < 4096
 
 
 def test_client_closes(agent, link, tree):
@@ -604,6 +655,43 @@ def test_client_closes(agent, link, tree):
     channel.close()
     eventually(lambda: agent.fds() <= idle, "the operation to end")
     assert os.listdir(tree / "out") == ["a"]
+
+
+@pytest.mark.own_agent
+def test_agent_stops_meanwhile(start_agent, tree):
+    """SIGTERM with archives under way in both directions: an orderly end, and nothing half."""
+    agent = start_agent()
+    link = agent.connect()
+    (tree / "a").mkdir()
+    (tree / "a" / "large").write_bytes(b"x" * 8 * MIB)
+    down = FileChannel(link, "tar", path=str(tree / "a"), auto=False, window=65536).open()
+    link.wait(lambda: down.received == 65536, "the first bytes")
+    up = FileChannel(link, "untar", path=str(tree / "out")).open()
+    up.write(archive(("a", b"a" * 1000), ("b", b"b" * 200000))[:100000])
+    eventually((tree / "out" / "a").exists, "the first file")
+    agent.terminate()
+    assert agent.proc.wait(15) == 0
+    assert os.listdir(tree / "out") == ["a"]
+
+
+def test_many_at_once(agent, link, tree):
+    """On one link, next to each other, each with little credit at a time."""
+    (tree / "a").mkdir()
+    for i in range(50):
+        (tree / "a" / f"{i}").write_bytes(random.Random(i).randbytes(i * 997))
+    want = snapshot(tree / "a")
+    channels = [FileChannel(link, "tar", path=str(tree / "a"), window=4096 + 1000 * i).open() for i in range(16)]
+    for i, channel in enumerate(channels):
+        channel.finish()
+        assert channel.data == channels[0].data
+    ups = [FileChannel(link, "untar", path=str(tree / f"out{i}")).open() for i in range(16)]
+    data = channels[0].data
+    for at in range(0, len(data), 70000):
+        for up in ups:
+            up.write(data[at:at + 70000], fin=at + 70000 >= len(data))
+    for i, up in enumerate(ups):
+        up.finish()
+        assert snapshot(tree / f"out{i}") == want
 
 
 def test_download_cut(agent, tree):
@@ -698,6 +786,23 @@ def test_list_any_name(agent, link, tree):
     lines, _ = listing(link, os.fsencode(tree) + b"/a", recursive=True)
     assert paths(lines) == [LATIN, LATIN + b"/\xfe"]
     assert paths(listing(link, os.fsencode(tree) + b"/a/" + LATIN)[0]) == [b"\xfe"]
+
+
+def test_list_longest_paths(agent, link, tree):
+    """Names of control characters take six times their room in JSON, and paths may be long."""
+    where = os.open(tree, os.O_PATH)
+    for _ in range(40):
+        os.mkdir(b"\1" * 255, dir_fd=where)
+        deeper = os.open(b"\1" * 255, os.O_PATH, dir_fd=where)
+        os.close(where)
+        where = deeper
+    os.close(where)
+    lines, done = listing(link, tree, recursive=True)
+    assert done == {"event": "done", "entries": 33, "failed": 1}
+    (failed,) = [line for line in lines if "errno" in line]
+    assert failed["errno"] == errno.ENAMETOOLONG and failed["path"] == "/".join(["\1" * 255] * 33)
+    channel = tar(link, tree)
+    assert channel.done["dirs"] == 17 and channel.done["first_failed"]["errno"] == errno.ENAMETOOLONG
 
 
 def test_list_large_directory(agent, link, tree):

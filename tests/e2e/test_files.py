@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from file_channel import FileChannel
 from files import Files, b64, bound, exchange, from_wire, hung_mount, mounted, refused, wire_name
 from harness import eventually
 from wire import AgentError
@@ -705,6 +706,40 @@ def test_too_many_at_once(agent, top):
         with refused():
             stuck.answer(request, timeout=10)
     assert Files(stuck).stat("/")["type"] == "dir"
+
+
+def test_all_that_one_client_can_hang(agent, top):
+    """Every channel and every request it may have hangs; another client still has its files and commands."""
+    (top / "m").mkdir()
+    stuck, link = agent.connect(), agent.connect()
+    with hung_mount(top / "m"):
+        channels = [FileChannel(stuck, "read", path=f"{top}/m/x").open() for _ in range(192)]
+        for channel in channels:
+            channel.wait_opened()
+        ids = [stuck.ask("file.stat", path=f"{top}/m/x") for _ in range(200)]
+        for _ in range(5):
+            assert Files(link).stat("/")["type"] == "dir"
+            assert link.run(["true"]).end["code"] == 0
+    for request in ids:
+        with refused():
+            stuck.answer(request, timeout=20)
+    for channel in channels:
+        channel.wait_closed(20)
+    eventually(lambda: len(os.listdir(f"/proc/{agent.pid}/task")) <= 1, "the threads to go", 10)
+
+
+def test_relative_names_of_one_request_begin_together(files, top):
+    """Also the second: a rename within the home, a list of files there."""
+    home = os.path.expanduser("~root")
+    name = f".agentd-test-{os.getpid()}"
+    try:
+        files.write_many(files=[{"path": f"{name}/a", "b64": b64(b"1")}])
+        files.rename(f"{name}/a", to=f"{name}/b")
+        files.copy(f"{name}/b", to=f"{name}/c")
+        assert files.read_many(paths=[f"{name}/b", f"{name}/c"])["files"] == [{"b64": b64(b"1")}] * 2
+        assert sorted(os.listdir(f"{home}/{name}")) == ["b", "c"]
+    finally:
+        files.remove(name, recursive=True)
 
 
 def test_a_link_that_goes_ends_its_work(agent, top):

@@ -93,7 +93,7 @@ static void check_entry(struct trace *t, const struct tar_entry *e)
 static void run(struct trace *t, const uint8_t *data, size_t len, size_t step)
 {
 	static struct tar_reader r;
-	uint64_t left = 0;
+	uint64_t left = 0, behind = 0;
 	uint32_t seed = (uint32_t)len;
 	int event = TAR_MORE;
 	struct error e = {0};
@@ -124,11 +124,19 @@ static void run(struct trace *t, const uint8_t *data, size_t len, size_t step)
 			if (event == TAR_ENTRY) {
 				ASSERT(left == 0);
 				check_entry(t, &r.entry);
-				left = r.entry.size;
+				left = r.entry.sparse ? 0 : r.entry.size;
+				behind = 0;
 			} else if (event == TAR_DATA) {
 				ASSERT(got >= piece && got + got_len <= p && got_len > 0);
-				ASSERT(got_len <= left);
-				left -= got_len;
+				ASSERT(r.data_at >= behind && r.data_at <= r.entry.size);
+				ASSERT(got_len <= r.entry.size - r.data_at);
+				if (r.data_at != behind)
+					mix_u64(t, r.data_at);
+				behind = r.data_at + got_len;
+				if (!r.entry.sparse) {
+					ASSERT(got_len <= left);
+					left -= got_len;
+				}
 				mix(t, got, got_len);
 			} else if (event == TAR_END) {
 				ASSERT(left == 0 && n == 0);

@@ -178,9 +178,30 @@ static void test_error_is_utf8(void **state)
 	check_error(&e);
 }
 
+/* What the agent sent goes back as it is: the "next" of a page, whatever it is made of. */
+static void test_raw(void **state)
+{
+	char out[40];
+	struct jsonw w;
+
+	(void)state;
+	jsonw_init(&w, out, sizeof(out));
+	jsonw_open(&w, NULL, '{');
+	jsonw_u64(&w, "a", 1);
+	jsonw_raw(&w, "b", "{\"b64\":\"/w==\"}", 14);
+	jsonw_u64(&w, "c", 2);
+	jsonw_close(&w, '}');
+	assert_false(w.overflow);
+	assert_int_equal(w.len, 32);
+	assert_memory_equal(out, "{\"a\":1,\"b\":{\"b64\":\"/w==\"},\"c\":2}", 32);
+	jsonw_raw(&w, "d", "[1,2,3,4,5,6]", 13);
+	assert_true(w.overflow);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_raw),
 		cmocka_unit_test(test_all),
 		cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_rewind),

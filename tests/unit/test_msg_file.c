@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "proto/msg_file_request.h"
+#include "proto/msg_file_told.h"
 
 static struct msg_file_request m;
 static struct error e;
@@ -157,10 +158,56 @@ static void test_arrays(void **state)
 
 		for (size_t k = 0; k < c[i].n; k++)
 			p += sprintf(p, "%s%s", k ? "," : "", c[i].element);
-		strcpy(p, "]}");
+		sprintf(p, "]}");
 		assert_int_equal(parse(c[i].op, json) == 0, c[i].good);
 	}
 	msg_file_request_fini(&m);
+}
+
+#define TOLD(what, text, ret) msg_parse_file_##what((const uint8_t *)(text), strlen(text), ret, &e)
+
+/* What a client is told. A newer agent may tell more. */
+static void test_told(void **state)
+{
+	struct msg_file_entry entry;
+	struct msg_file_event event;
+	struct msg_file_line line;
+	uint64_t n = 7;
+
+	(void)state;
+	assert_int_equal(
+		TOLD(entry,
+			"{\"name\":{\"b64\":\"/w==\"},\"type\":\"link\",\"size\":5,\"mode\":511,"
+			"\"mtime_ns\":1700000000000000000,\"target\":\"t\",\"new\":1}",
+			&entry),
+		0);
+	assert_string_equal(entry.name, "\xff");
+	assert_string_equal(entry.target, "t");
+	assert_null(entry.path);
+	assert_true(entry.size == 5 && entry.mode == 0777);
+	assert_true(entry.mtime_ns / 1000000000 == 1700000000);
+	msg_file_entry_fini(&entry);
+	assert_int_equal(
+		TOLD(event, "{\"event\":\"entry\",\"type\":\"file\",\"size\":9}", &event), 0);
+	assert_true(event.kind == FILE_EVENT_ENTRY && event.is_file && event.size == 9);
+	assert_int_equal(
+		TOLD(event, "{\"event\":\"done\",\"matches\":3,\"truncated\":true}", &event), 0);
+	assert_true(event.kind == FILE_EVENT_DONE && event.matches == 3 && event.truncated);
+	assert_string_equal(event.sha256, "");
+	assert_int_equal(TOLD(event, "{\"event\":\"weather\"}", &event), 0);
+	assert_int_equal(event.kind, FILE_EVENT_UNKNOWN);
+	assert_int_equal(
+		TOLD(line, "{\"seq\":4,\"kind\":\"rename\",\"path\":\"b\",\"from\":\"a\"}", &line),
+		0);
+	assert_string_equal(line.from, "a");
+	assert_true(line.seq == 4 && !line.text);
+	msg_file_line_fini(&line);
+	assert_int_equal(
+		msg_parse_file_number((const uint8_t *)"{\"bytes\":8}", 11, "bytes", &n, &e), 0);
+	assert_int_equal(n, 8);
+	assert_true(TOLD(entry, "{\"size\":-1}", &entry) < 0);
+	assert_true(TOLD(event, "{\"event\":5}", &event) < 0);
+	assert_true(TOLD(line, "[]", &line) < 0);
 }
 
 int main(void)
@@ -170,6 +217,7 @@ int main(void)
 		cmocka_unit_test(test_members),
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_arrays),
+		cmocka_unit_test(test_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -210,8 +210,8 @@ static void test_relative(void **state)
 	struct place p;
 
 	(void)state;
-	strcpy(passwd_path, in_top("passwd"));
-	strcpy(group_path, in_top("group"));
+	snprintf(passwd_path, sizeof(passwd_path), "%s", in_top("passwd"));
+	snprintf(group_path, sizeof(group_path), "%s", in_top("group"));
 	snprintf(passwd, sizeof(passwd), "ada:x:4242:4343::%s/root:/bin/sh\n", top);
 	put("passwd", passwd);
 	put("group", "more:x:4444:ada\n");

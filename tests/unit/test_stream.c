@@ -27,7 +27,8 @@ enum what {
 	FAIL_LATE,
 	WAIT_INPUT,
 	FLOOD,
-	POLL
+	POLL,
+	BULK
 };
 
 struct op {
@@ -197,6 +198,20 @@ static void run_flood(struct stream *s)
 	ASSERT(stream_cancelled(s));
 }
 
+/* Little by little, then an answer is waited for. */
+static void run_bulk(struct stream *s)
+{
+	uint8_t p[10], answer;
+
+	stream_bulk(s);
+	for (uint64_t off = 0; off < 100000; off += sizeof(p)) {
+		fill(p, sizeof(p), off);
+		stream_write(s, p, sizeof(p));
+	}
+	if (stream_read(s, &answer, 1) == 1)
+		stream_done(s, NULL, 0);
+}
+
 static void run_poll(struct stream *s)
 {
 	int fd = stream_cancel_fd(s);
@@ -240,6 +255,7 @@ static void run(struct stream *s)
 		break;
 	case FLOOD: run_flood(s); break;
 	case POLL: run_poll(s); break;
+	case BULK: run_bulk(s); break;
 	}
 }
 
@@ -511,6 +527,29 @@ static void test_one_piece(void **state)
 	rig_fini(&rig);
 }
 
+/* What comes in quick succession does not wake the loop each time, and is not kept back while
+ * something is waited for. */
+static void test_bulk(void **state)
+{
+	struct client k = {.window = 1 << 20, .to_send = 1, .hold = true};
+	struct rig rig;
+
+	(void)state;
+	rig_init(&rig, BULK, STREAM_INPUT);
+	rig_open(&rig, &k, 1 << 20);
+	for (int i = 0; k.sum < 100000 && i < 100000; i++) {
+		turn(&rig, 100);
+		usleep(20);
+	}
+	assert_int_equal(k.sum, 100000);
+	assert_true(rig.wakes < 10);
+	k.hold = false;
+	channel_ready(&k.c);
+	until_closed(&rig, &k);
+	assert_string_equal(k.error, "");
+	rig_fini(&rig);
+}
+
 /* An error does not wait for credit; what was finished is not undone. */
 static void test_fail(void **state)
 {
@@ -708,6 +747,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_out),
 		cmocka_unit_test(test_one_piece),
+		cmocka_unit_test(test_bulk),
 		cmocka_unit_test(test_fail),
 		cmocka_unit_test(test_in),
 		cmocka_unit_test(test_wrong_input),

@@ -1,6 +1,7 @@
 /*
  * test_workers.c - done exactly once and on the loop, threads grow with what hangs and go when
- * idle, one that hangs holds up nobody, nothing is taken after the close.
+ * idle, one that hangs holds up nobody, nothing is taken after the close. A notice comes before
+ * done; work in quick succession needs no wake-up and still ends in sleep.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -198,6 +199,111 @@ static void test_idle(void **state)
 	end(&loop, &ws);
 }
 
+struct teller {
+	struct work work;
+	struct notice notice;
+	struct workers *ws;
+	unsigned told, dones;
+};
+
+static void tell(struct work *w)
+{
+	struct teller *t = container_of(w, struct teller, work);
+
+	for (int i = 0; i < 1000; i++)
+		workers_notify(t->ws, &t->notice);
+}
+
+static void on_told(struct notice *n)
+{
+	struct teller *t = container_of(n, struct teller, notice);
+
+	assert_int_equal(t->dones, 0);
+	t->told++;
+}
+
+static void told_and_done(struct work *w)
+{
+	struct teller *t = container_of(w, struct teller, work);
+
+	assert_true(list_empty(&t->notice.link)); /* it may be freed now */
+	t->dones++;
+	total++;
+}
+
+static void test_notices(void **state)
+{
+	static struct teller t[50];
+	struct workers ws;
+	uv_loop_t loop;
+
+	(void)state;
+	total = 0;
+	uv_loop_init(&loop);
+	assert_int_equal(workers_init(&ws, &loop, 8), 0);
+	for (size_t i = 0; i < array_size(t); i++) {
+		t[i] = (struct teller){
+			.work = {tell, told_and_done, {0}}, .notice = {.fn = on_told}, .ws = &ws};
+		list_init(&t[i].notice.link);
+		assert_int_equal(workers_submit(&ws, &t[i].work), 0);
+	}
+	spin(&loop, &ws, array_size(t));
+	for (size_t i = 0; i < array_size(t); i++)
+		assert_true(t[i].told >= 1 && t[i].told <= 1000 && t[i].dones == 1);
+	end(&loop, &ws);
+}
+
+/* What is told when the loop has gone is not heard, and in no list when it is done. */
+static void test_late_notice(void **state)
+{
+	static struct teller t;
+	struct workers ws;
+	uv_loop_t loop;
+
+	(void)state;
+	total = 0;
+	uv_loop_init(&loop);
+	assert_int_equal(workers_init(&ws, &loop, 8), 0);
+	t = (struct teller){
+		.work = {tell, told_and_done, {0}}, .notice = {.fn = on_told}, .ws = &ws};
+	list_init(&t.notice.link);
+	assert_int_equal(workers_submit(&ws, &t.work), 0);
+	end(&loop, &ws);
+	assert_true(t.told == 0 && t.dones == 1);
+}
+
+/* One piece of work after the other, without the loop: it is attended, and nobody is poked for it.
+ * Afterwards there is no thread that goes on looking. */
+static void test_succession(void **state)
+{
+	static struct job job;
+	struct workers ws;
+	uv_loop_t loop;
+	unsigned attended = 0, threads = 1;
+
+	(void)state;
+	total = 0;
+	uv_loop_init(&loop);
+	assert_int_equal(workers_init(&ws, &loop, 8), 0);
+	for (unsigned i = 1; i <= 3000; i++) {
+		job = (struct job){.work = {run, done, {0}}};
+		assert_int_equal(workers_submit(&ws, &job.work), 0);
+		workers_attend(&ws);
+		attended += job.dones;
+		spin(&loop, &ws, i);
+		assert_true(job.runs == 1 && job.dones == 1 && ws.fresh == 0);
+	}
+	assert_true(attended > 0);
+	for (int i = 0; i < 500 && threads > 0; i++) {
+		usleep(10000);
+		pthread_mutex_lock(&ws.lock);
+		threads = ws.threads;
+		pthread_mutex_unlock(&ws.lock);
+	}
+	assert_int_equal(threads, 0);
+	end(&loop, &ws);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -206,6 +312,9 @@ int main(void)
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_late),
 		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_notices),
+		cmocka_unit_test(test_late_notice),
+		cmocka_unit_test(test_succession),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
