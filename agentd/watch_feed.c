@@ -12,16 +12,12 @@
  */
 #include "agentd/watch_feed.h"
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/inotify.h>
-#include <sys/syscall.h>
 
-#define EVENTS                                                                                     \
-	(IN_CREATE | IN_DELETE | IN_MODIFY | IN_ATTRIB | IN_MOVED_FROM | IN_MOVED_TO |             \
-		IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_EXCL_UNLINK)
+#include "agentd/watch_scan.h"
+
 #define READ_SIZE (64 * 1024)
 
 void watch_feed_init(struct watch_feed *f)
@@ -56,280 +52,6 @@ void watch_feed_fini(struct watch_feed *f)
 	place_fini(&f->place);
 }
 
-/* ---- telling ---- */
-
-/* True: the same was the last that was said of this path, in this batch. (Never of what comes and
- * goes: it may have gone with a directory above it.) */
-static bool said_already(struct watch_feed *f, enum watch_kind kind, const char *path, size_t len)
-{
-	uint64_t h = 0xcbf29ce484222325u;
-	unsigned i;
-	bool same;
-
-	for (size_t k = 0; k < len; k++)
-		h = (h ^ (uint8_t)path[k]) * 0x100000001b3u;
-	h |= 1; /* 0: nothing was said */
-	i = (unsigned)(h >> 32) % array_size(f->recent);
-	same = f->recent[i].path == h && f->recent[i].kind == kind;
-	f->recent[i].path = h;
-	f->recent[i].kind = kind;
-	return same && (kind == WATCH_MODIFY || kind == WATCH_ATTRIB);
-}
-
-static struct watch_event *tell_of(struct watch_feed *f, enum watch_kind kind, const char *path,
-	size_t len, const char *from, size_t from_len, bool dir)
-{
-	struct watch_event *e = NULL;
-
-	if (said_already(f, kind, path, len))
-		return NULL;
-	if (from_len > 0)
-		said_already(f, kind, from, from_len);
-	if (f->n_out < WATCH_BATCH_MAX)
-		e = watch_event_new(kind, path, len, from, from_len);
-	else if (f->n_out == WATCH_BATCH_MAX)
-		e = watch_event_new(WATCH_OVERFLOW, "", 0, "", 0);
-	f->n_out++;
-	if (!e)
-		return NULL;
-	e->dir = dir;
-	*f->tail = e;
-	f->tail = &e->next;
-	return e;
-}
-
-static void tell(struct watch_feed *f, enum watch_kind kind, const char *path, size_t len, bool dir)
-{
-	tell_of(f, kind, path, len, "", 0, dir);
-}
-
-/* What is below this directory is not watched. */
-static void tell_blind(struct watch_feed *f, const char *path, int err)
-{
-	struct watch_event *e = tell_of(f, WATCH_OVERFLOW, path, strlen(path), "", 0, true);
-
-	if (e)
-		e->err = err;
-}
-
-static bool excluded(struct watch_feed *f, const char *path, size_t len, bool dir)
-{
-	return f->exclude && ignore_match(f->exclude, path, len, dir) == 1;
-}
-
-/* ---- directories ---- */
-
-static void drop_watch(void *ctx, int wd)
-{
-	struct watch_feed *f = ctx;
-
-	inotify_rm_watch(f->fd, wd);
-}
-
-static void forget(struct watch_feed *f, struct watch_dir *d)
-{
-	watch_dirs_remove(&f->dirs, d, drop_watch, f);
-}
-
-enum how {
-	QUIET, /* what is found in it is no news */
-	CHECK, /* is it still the same? */
-	NEWS
-};
-
-static void look_at(struct watch_feed *f, struct watch_dir *d, enum how how)
-{
-	d->how = list_empty(&d->todo) ? how : max_of(d->how, how);
-	list_remove(&d->todo);
-	list_append(&f->todo, &d->todo);
-}
-
-/* All that was found in it was found in another. */
-static void take_back(struct watch_feed *f, struct watch_dir *d)
-{
-	char path[WATCH_PATH_MAX];
-	ssize_t len = watch_dirs_path(d, NULL, path);
-
-	while (!list_empty(&d->children))
-		forget(f, list_first(&d->children, struct watch_dir, siblings));
-	if (len <= 0)
-		return;
-	tell(f, WATCH_REMOVE, path, (size_t)len, true);
-	tell(f, WATCH_CREATE, path, (size_t)len, true);
-}
-
-/* Known from now on, and to be looked at. -ENOSPC: there are too many. */
-static int add_dir(struct watch_feed *f, struct watch_dir *parent, const char *name, enum how how)
-{
-	struct watch_dir *d;
-
-	if (f->dirs.n >= WATCH_DIRS_MAX)
-		return -ENOSPC;
-	d = watch_dirs_add(&f->dirs, parent, name, strlen(name));
-	if (!d)
-		return -ENOMEM;
-	look_at(f, d, how);
-	return 0;
-}
-
-static int open_dir(const struct watch_feed *f, const char *path)
-{
-	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
-	int fd = (int)syscall(SYS_openat2, f->top_fd, *path ? path : ".", &how, sizeof(how));
-
-	if (fd < 0 && errno == ENOSYS && !f->place.root)
-		fd = openat(f->top_fd, *path ? path : ".", (int)how.flags);
-	return fd < 0 ? -errno : fd;
-}
-
-static bool is_below(const struct watch_dir *d, const struct watch_dir *up)
-{
-	while (d && d != up)
-		d = d->parent;
-	return d;
-}
-
-/* Watches what is open at fd as d. 1: it is the one that was watched already. -ESTALE: nothing fits
- * together any more. */
-static int watch_dir(struct watch_feed *f, struct watch_dir *d, int fd)
-{
-	struct watch_dir *holder;
-	char proc[40];
-	int wd;
-
-	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
-	wd = inotify_add_watch(f->fd, proc, EVENTS);
-	if (wd < 0)
-		return -errno;
-	d->round = f->round;
-	if (wd == d->wd)
-		return 1;
-	holder = watch_dirs_by_wd(&f->dirs, wd);
-	if (holder) {
-		if (is_below(d, holder))
-			return -ESTALE;
-		watch_dirs_set_wd(&f->dirs, holder, -1);
-		take_back(f, holder);
-		look_at(f, holder, NEWS);
-	}
-	if (d->wd >= 0)
-		take_back(f, d);
-	watch_dirs_set_wd(&f->dirs, d, wd);
-	return 0;
-}
-
-static bool is_dir(int dir, const struct dirent *e)
-{
-	struct stat st;
-
-	if (e->d_type != DT_UNKNOWN)
-		return e->d_type == DT_DIR;
-	return fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
-}
-
-/* One name found in d. */
-static int found(struct watch_feed *f, struct watch_dir *d, const char *name, bool dir)
-{
-	ssize_t len = watch_dirs_path(d, name, f->path);
-	struct watch_dir *child;
-
-	if (len < 0 || excluded(f, f->path, (size_t)len, dir))
-		return 0;
-	if (d->how != QUIET)
-		tell(f, WATCH_CREATE, f->path, (size_t)len, dir);
-	if (!dir || !f->recursive)
-		return 0;
-	child = watch_dirs_child(&f->dirs, d, name, strlen(name));
-	if (!child)
-		return add_dir(f, d, name, d->how == QUIET ? QUIET : NEWS);
-	if (child->wd < 0)
-		look_at(f, child, NEWS);
-	return 0;
-}
-
-static int list_dir(struct watch_feed *f, struct watch_dir *d, int fd)
-{
-	DIR *stream = fdopendir(fd);
-	struct dirent *e;
-	int r = 0;
-
-	if (!stream) {
-		close(fd);
-		return -ENOMEM;
-	}
-	while (r == 0 && !atomic_load(&f->stop) && (e = readdir(stream))) {
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			r = found(f, d, e->d_name, is_dir(fd, e));
-	}
-	closedir(stream);
-	return r;
-}
-
-/* 0; -errno when it, or something in it, cannot be watched though it is there. */
-static int scan_dir(struct watch_feed *f, struct watch_dir *d)
-{
-	ssize_t len = watch_dirs_path(d, NULL, f->path);
-	int fd, r;
-
-	fd = len < 0 ? (int)len : f->top_fd < 0 ? -ENOENT : open_dir(f, f->path);
-	if (fd < 0) {
-		r = fd;
-	} else {
-		r = watch_dir(f, d, fd);
-		if (r == 0 && (f->recursive || d->how != QUIET))
-			return list_dir(f, d, fd);
-		close(fd);
-	}
-	if (r == -EACCES && d->parent)
-		forget(f, d);
-	else if (r < 0)
-		d->round = f->round; /* still in doubt */
-	/* Where it has gone to we will be told. */
-	return r == 1 || r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -EACCES ? 0 : r;
-}
-
-/* The kernel has lost events, or what it tells does not fit what was found: nobody knows what is
- * there now. Look at everything once more; the client does the same. */
-static void start_anew(struct watch_feed *f)
-{
-	for (size_t i = 0; i < WATCH_PAIRS; i++) {
-		if (f->halves[i].path)
-			f->waiting--;
-		free(take_ptr(&f->halves[i].path));
-	}
-	tell(f, WATCH_OVERFLOW, "", 0, false);
-	while (!list_empty(&f->dirs.top->children))
-		forget(f, list_first(&f->dirs.top->children, struct watch_dir, siblings));
-	watch_dirs_set_wd(&f->dirs, f->dirs.top, -1);
-	look_at(f, f->dirs.top, QUIET);
-}
-
-/* All that is to be looked at; the first failure that was not told as an event. */
-static int scan(struct watch_feed *f)
-{
-	int first = 0;
-
-	while (!list_empty(&f->todo) && !atomic_load(&f->stop)) {
-		struct watch_dir *d = list_first(&f->todo, struct watch_dir, todo);
-		bool news = d->how != QUIET;
-		char path[WATCH_PATH_MAX];
-		int r;
-
-		list_remove(&d->todo);
-		if (watch_dirs_path(d, NULL, path) < 0)
-			path[0] = '\0';
-		r = scan_dir(f, d);
-		if (r == -ESTALE)
-			start_anew(f);
-		else if (r < 0 && (news || r == -ENAMETOOLONG))
-			tell_blind(f, path, -r);
-		else if (first == 0)
-			first = r;
-	}
-	return first;
-}
-
 /* ---- renames ---- */
 
 static void clear_half(struct watch_feed *f, struct watch_half *h)
@@ -343,9 +65,9 @@ static void give_up_half(struct watch_feed *f, struct watch_half *h)
 {
 	struct watch_dir *d = h->dir ? watch_dirs_by_path(&f->dirs, h->path, h->len) : NULL;
 
-	tell(f, WATCH_REMOVE, h->path, h->len, h->dir);
+	watch_tell(f, WATCH_REMOVE, h->path, h->len, h->dir);
 	if (d && d->parent)
-		forget(f, d);
+		watch_forget(f, d);
 	clear_half(f, h);
 }
 
@@ -394,7 +116,7 @@ static void keep_half(struct watch_feed *f, const struct inotify_event *ev, size
 	if (free_one->path)
 		f->waiting++;
 	else
-		tell_blind(f, "", ENOMEM);
+		watch_tell_blind(f, "", ENOMEM);
 }
 
 static struct watch_half *find_half(struct watch_feed *f, uint32_t cookie)
@@ -414,9 +136,9 @@ static void came(struct watch_feed *f, struct watch_dir *d, const char *name)
 	if (!f->recursive)
 		return;
 	if (there)
-		look_at(f, there, NEWS);
-	else if (add_dir(f, d, name, NEWS) < 0)
-		tell_blind(f, f->path, ENOSPC);
+		watch_look_at(f, there, LOOK_NEWS);
+	else if (watch_add_dir(f, d, name, LOOK_NEWS) < 0)
+		watch_tell_blind(f, f->path, ENOSPC);
 }
 
 /* It was renamed: what was not found in it is to be looked for at its new place, and what was found
@@ -425,9 +147,9 @@ static void look_again(struct watch_feed *f, struct watch_dir *top)
 {
 	for (struct watch_dir *d = top; d; d = watch_dirs_next(d, top)) {
 		if (d->wd < 0)
-			look_at(f, d, NEWS);
+			watch_look_at(f, d, LOOK_NEWS);
 		else if (d->round > f->sure)
-			look_at(f, d, CHECK);
+			watch_look_at(f, d, LOOK_CHECK);
 	}
 }
 
@@ -440,13 +162,13 @@ static void move_dir(
 
 	if (!d || !d->parent) {
 		came(f, to, name);
-	} else if (is_below(to, d) || (there && there != d && is_below(d, there))) {
-		start_anew(f);
+	} else if (watch_is_below(to, d) || (there && there != d && watch_is_below(d, there))) {
+		watch_start_anew(f);
 	} else {
 		if (there && there != d)
-			forget(f, there);
+			watch_forget(f, there);
 		if (watch_dirs_move(&f->dirs, d, to, name, strlen(name)) < 0)
-			tell_blind(f, f->path, ENOMEM);
+			watch_tell_blind(f, f->path, ENOMEM);
 		look_again(f, d);
 	}
 }
@@ -458,12 +180,12 @@ static void moved_to(
 	bool dir = ev->mask & IN_ISDIR;
 
 	if (!h) {
-		tell(f, WATCH_CREATE, f->path, len, dir);
+		watch_tell(f, WATCH_CREATE, f->path, len, dir);
 		if (dir)
 			came(f, d, ev->name);
 		return;
 	}
-	tell_of(f, WATCH_RENAME, f->path, len, h->path, h->len, dir);
+	watch_tell_of(f, WATCH_RENAME, f->path, len, h->path, h->len, dir);
 	half = *h;
 	h->path = NULL;
 	f->waiting--;
@@ -478,10 +200,10 @@ static void on_top_event(struct watch_feed *f, const struct inotify_event *ev)
 {
 	if (ev->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED)) {
 		expire_halves(f, UINT64_MAX);
-		tell(f, WATCH_REMOVE, "", 0, true);
+		watch_tell(f, WATCH_REMOVE, "", 0, true);
 		f->over = true;
 	} else if (ev->mask & IN_ATTRIB && !f->only) {
-		tell(f, WATCH_ATTRIB, "", 0, true);
+		watch_tell(f, WATCH_ATTRIB, "", 0, true);
 	}
 }
 
@@ -492,25 +214,27 @@ static void on_name(struct watch_feed *f, struct watch_dir *d, const struct inot
 	bool dir = ev->mask & IN_ISDIR;
 	struct watch_dir *child;
 
-	if (n < 0 || (f->only && strcmp(ev->name, f->only) != 0) || excluded(f, f->path, len, dir))
+	if (n < 0 || (f->only && strcmp(ev->name, f->only) != 0) ||
+		watch_excluded(f, f->path, len, dir))
 		return;
 	if (f->waiting > 0)
 		settle_halves(f, len, ev->cookie, ev->mask & (IN_DELETE | IN_MOVED_FROM));
 	child = dir ? watch_dirs_child(&f->dirs, d, ev->name, strlen(ev->name)) : NULL;
 	if (ev->mask & IN_CREATE) {
-		tell(f, WATCH_CREATE, f->path, len, dir);
+		watch_tell(f, WATCH_CREATE, f->path, len, dir);
 		if (dir && (!child || child->wd < 0)) /* else it was found before we read of it */
 			came(f, d, ev->name);
 	} else if (ev->mask & IN_DELETE) {
-		tell(f, WATCH_REMOVE, f->path, len, dir);
+		watch_tell(f, WATCH_REMOVE, f->path, len, dir);
 		if (child)
-			forget(f, child);
+			watch_forget(f, child);
 	} else if (ev->mask & IN_MOVED_FROM) {
 		keep_half(f, ev, len);
 	} else if (ev->mask & IN_MOVED_TO) {
 		moved_to(f, d, ev, len);
 	} else if (ev->mask & (IN_MODIFY | IN_ATTRIB)) {
-		tell(f, ev->mask & IN_MODIFY ? WATCH_MODIFY : WATCH_ATTRIB, f->path, len, dir);
+		watch_tell(
+			f, ev->mask & IN_MODIFY ? WATCH_MODIFY : WATCH_ATTRIB, f->path, len, dir);
 	}
 }
 
@@ -519,7 +243,7 @@ static void on_event(struct watch_feed *f, const struct inotify_event *ev)
 	struct watch_dir *d;
 
 	if (ev->mask & IN_Q_OVERFLOW) {
-		start_anew(f);
+		watch_start_anew(f);
 		return;
 	}
 	d = watch_dirs_by_wd(&f->dirs, ev->wd);
@@ -547,7 +271,7 @@ static void read_events(struct watch_feed *f)
 		const struct inotify_event *ev = (const void *)(buf + at);
 
 		on_event(f, ev);
-		scan(f);
+		watch_scan(f);
 		at += (ssize_t)sizeof(*ev) + ev->len;
 	}
 	/* That was all there was: what comes is younger than what earlier rounds looked at. */
@@ -617,8 +341,8 @@ static int start(struct watch_feed *f)
 	r = watch_dirs_init(&f->dirs);
 	if (r < 0)
 		return r;
-	look_at(f, f->dirs.top, QUIET);
-	r = scan(f);
+	watch_look_at(f, f->dirs.top, LOOK_QUIET);
+	r = watch_scan(f);
 	return r == 0 && f->dirs.top->wd < 0 ? -EACCES : r;
 }
 
