@@ -9,7 +9,8 @@
 #include "bench/bench_runs.h"
 #include "bench/floor.h"
 
-#define SESSIONS 100
+#define SESSIONS      100
+#define MANY_SESSIONS 10000
 
 static struct agent agent;
 static struct link l;
@@ -73,7 +74,9 @@ static void measure_sleepers(void)
 					 VALUE_MAX, 614.4},
 				 wake = {"idle", "wakeups when idle", "/s", NULL, VALUE_MAX, 0},
 				 wake_100 = {"idle", "wakeups with 100 idle sessions", "/s", NULL,
-					 VALUE_MAX, 0};
+					 VALUE_MAX, 0},
+				 many = {"idle", "Pss more for 10 000 idle sessions", "KiB", NULL,
+					 VALUE_MAX, 102400};
 	double alone;
 
 	if (!begin())
@@ -86,6 +89,11 @@ static void measure_sleepers(void)
 	usleep(200000);
 	table_add(&more, (double)proc_pss_kib(agent.pid) - alone, 0);
 	table_add(&wake_100, wakeups(agent.pid), 0);
+	for (unsigned i = SESSIONS; i < MANY_SESSIONS && !options.quick; i++)
+		start_sleeper(i);
+	usleep(200000);
+	if (!options.quick)
+		table_add(&many, (double)proc_pss_kib(agent.pid) - alone, 0);
 	end();
 }
 
