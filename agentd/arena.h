@@ -21,7 +21,7 @@
 #include "agentd/ranges.h"
 
 #define ARENA_MAGIC   0x61726e61u
-#define ARENA_VERSION 4u /* of the layout of everything inside; a reader refuses another */
+#define ARENA_VERSION 5u /* of the layout of everything inside; a reader refuses another */
 #define ARENA_GRANULE 256u
 #define ARENA_PAGE    4096u
 #define ARENA_WARM    32u

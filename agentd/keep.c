@@ -57,7 +57,7 @@ static void keep(struct session *s)
 	r->identity[0] = r->pidfd >= 0 ? keeper_identity(r->pidfd) : 0;
 	for (int i = 0; i < 3; i++)
 		r->identity[i + 1] = r->fd[i] >= 0 ? keeper_identity(r->fd[i]) : 0;
-	r->kept = true;
+	r->kept = r->shared = true;
 	e = give(s, 's', whole, array_size(whole));
 	if (e == 0)
 		e = r->pty ? give(s, 't', slave, 1) : give(s, 'i', in, 1);

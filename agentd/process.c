@@ -1,8 +1,9 @@
 /*
- * The read ends and pidfds are referred to by nobody but us (every child closes what it inherits),
- * so closing one ends its watch as well. The write end of stdin is watched for nothing but its
- * error while there is nothing to write: that error says that nobody reads it any more. A terminal
- * is two descriptors of one master, and the kernel forgets a watch only with the last of them.
+ * The read ends and pidfds are mostly referred to by nobody but us (every child closes what it
+ * inherits), so closing one ends its watch as well. Not so with a terminal, which is two
+ * descriptors of one master, nor with what the keeper has: there the watch would outlive us. The
+ * write end of stdin is watched for nothing but its error while there is nothing to write: that
+ * error says that nobody reads it any more.
  */
 #include "agentd/process.h"
 
@@ -98,7 +99,7 @@ void process_want_write(struct process *p, bool on)
 
 void process_close_fd(struct process *p, int stream)
 {
-	watch_remove(p->poller, &p->pipe[stream], !p->rec->pty);
+	watch_remove(p->poller, &p->pipe[stream], !p->rec->pty && !p->rec->shared);
 	close_fd(&p->rec->fd[stream]);
 }
 
@@ -121,7 +122,7 @@ int process_reap(struct process *p, struct rusage *ret)
 
 void process_forget(struct process *p)
 {
-	watch_remove(p->poller, &p->exit, true);
+	watch_remove(p->poller, &p->exit, !p->rec->shared);
 	close_fd(&p->rec->pidfd);
 }
 

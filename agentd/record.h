@@ -49,6 +49,7 @@ struct record {
 	int32_t pidfd, fd[3];
 	uint64_t identity[4]; /* of pidfd and fd[], see keeper.h; once kept */
 	bool kept;            /* the keeper has them, as far as it came to that */
+	bool shared;          /* it has had them: closing ours is not the last close */
 	uint64_t start_ticks;
 	char cgroup[16];    /* leaf, "" when there is none */
 	bool process_group; /* setpgid only, no session of its own */

@@ -107,6 +107,20 @@ def test_nothing_is_left_in_the_store(machine):
     eventually(lambda: held() == before, "as many as before")
 
 
+def test_kept_sessions_come_and_go(machine):
+    """Closing a descriptor that the keeper has too does not end its watch: events came for what was gone."""
+    box = machine()
+    link = box.connect()
+    agent = box.agent_pid()
+    for number in range(40):
+        pty = {"pty": {}, "cmd": ["sh", "-c", "sleep 0.08; seq 1 3000"]}
+        pipes = {"cmd": ["sh", "-c", f"sleep 0.0{number % 5 + 4}; seq 1 3000"], "stdin": True}
+        channels = [link.open(start={**(pty if k % 2 else pipes), "retain_ms": 0}, keep=False) for k in range(10)]
+        for channel in channels:
+            channel.finish()
+    assert box.agent_pid() == agent and "agentd ended" not in box.log()
+
+
 def test_a_session_of_a_blink(machine):
     """Too young to have been kept: it is honestly lost, and never `exited 0`."""
     box = machine()
