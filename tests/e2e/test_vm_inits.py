@@ -55,7 +55,9 @@ def test_busybox_init(guest):  # noqa: F811
     box = guest("busybox", append="init=/sbin/init")
     link = box.link()
     assert out(link, "readlink /proc/1/exe; cat /proc/1/comm") == "/bin/busybox\ninit\n"
-    assert "boot" not in link.request("info")
+    info = link.request("info")
+    assert "boot" not in info
+    assert out(link, f"cat /proc/{info['pid']}/oom_score_adj /proc/self/oom_score_adj") == "-1000\n0\n"
     assert "/agentd-" in out(link, "cat /proc/self/cgroup")
     assert out(link, "echo $((6 * 7))") == "42\n"
     before, link = kill_agent(box)
@@ -84,13 +86,13 @@ def test_systemd(guest):  # noqa: F811
     again = first.resume(link)
     assert again.opened["new"] is False and again.opened["pid"] == first.opened["pid"]
     assert link.entry(first.id)["state"] == "running"
+    assert int(out(link, "systemctl show agentd -p NFileDescriptorStore --value")) >= 4
     assert out(link, f"cat /proc/{again.opened['pid']}/comm") == "sh\n"
     again.write(b"34\n")
     again.finish(30)
     assert again.out == expected + b"after 1234\n" and not again.stdout.gaps
     # systemd has reaped it by now and tells nobody: honestly unknown, never exit 0.
     assert again.end["state"] == "agent_lost"
-    assert out(link, "systemctl show agentd -p NFileDescriptorStore --value").strip().isdigit()
     for _ in range(6):  # more often than systemd's usual limit
         _, link = kill_agent(box)
     assert out(link, "echo well") == "well\n"
