@@ -379,7 +379,9 @@ static double agent_replay(void)
 	while (!g.job.closed)
 		link_must_step(&l);
 	if (!g.job.good || g.job.wrong || g.job.gap || g.job.bytes != REPLAY_BYTES)
-		table_note("vm: a replay did not come whole: %llu bytes, %llu missing%s", (unsigned long long)g.job.bytes, (unsigned long long)g.job.gap, g.job.wrong ? ", wrong" : "");
+		table_note("vm: a replay did not come whole: %llu bytes, %llu missing%s",
+			(unsigned long long)g.job.bytes, (unsigned long long)g.job.gap,
+			g.job.wrong ? ", wrong" : "");
 	return rate(REPLAY_BYTES, t0);
 }
 
@@ -469,7 +471,8 @@ void bench_vm(void)
 		ping();
 		bare_round_trip(echo);
 	}
-	for (size_t i = 0; i < 100; i++) /* until malloc keeps what it is asked for again and again */
+	for (size_t i = 0; i < 100;
+		i++) /* until malloc keeps what it is asked for again and again */
 		runs_one(&runs);
 	for (unsigned i = 0; i < options.rounds; i++) {
 		double bare = round_trips(echo, work(PINGS));

@@ -1,7 +1,7 @@
 /*
  * floor_vsock - what a program in a guest can do over vsock with blocking calls alone: echo, send
- * from memory, copy a command's pipe, run commands. It listens in the guest, with a process for each connection;
- * `bench vm` asks from the host, once a connection.
+ * from memory, copy a command's pipe, run commands. It listens in the guest, with a process for
+ * each connection; `bench vm` asks from the host, once a connection.
  */
 #include "floor.h"
 #include "floor_vsock.h"
