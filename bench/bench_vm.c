@@ -209,8 +209,8 @@ static void bring(const char *name)
 static void start_floor(void)
 {
 	static struct guest_job g;
-	static char port[16];
-	char *argv[] = {GUEST_DIR "/floor_vsock", "--time", "3600", port, NULL};
+	static char path[] = GUEST_DIR "/floor_vsock", port[16];
+	char *argv[] = {path, "--time", "3600", port, NULL};
 
 	snprintf(port, sizeof(port), "%d", FLOOR_PORT);
 	guest_open(&g, argv, NULL, 0);
