@@ -331,7 +331,7 @@ int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *co
 		log_err("the sandbox's variables are damaged: forgotten");
 	all->arena.reclaim = reclaim;
 	all->arena.reclaim_ctx = all;
-	keep_init(all, keeper, arena_fd < 0);
+	keep_init(all, keeper);
 	r = cgroup_init(
 		&all->cgroup, config->cgroup, arena_fd >= 0 ? all->arena.head->cgroup : NULL);
 	if (r < 0) {

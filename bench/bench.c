@@ -13,7 +13,9 @@
 
 static const char usage[] =
 	"usage: bench [--quick] [--rounds N] [--time S] [--rt] [--json] [NAME...]\n"
-	"  NAME: run many rtt stream echo pty file grep dial idle start flat size   default: all of these\n"
+	"  NAME: run many rtt stream echo pty file grep dial idle start flat size vm\n"
+	"                                                  default: all of these\n"
+	"        vm: only a remark when there are no images of ./dev image\n"
 	"        stress (correctness, minutes)                   all: everything\n"
 	"  --quick     a tenth of the work, 3 rounds\n"
 	"  --rounds N  default 5\n"
@@ -40,6 +42,7 @@ static const struct section {
 	{"start", bench_start, true},
 	{"flat", bench_flat, true},
 	{"size", bench_size, true},
+	{"vm", bench_vm, true},
 	{"stress", bench_stress, false},
 };
 

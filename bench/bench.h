@@ -106,4 +106,5 @@ void bench_idle(void);
 void bench_start(void);
 void bench_flat(void);
 void bench_size(void);
+void bench_vm(void);
 void bench_stress(void);

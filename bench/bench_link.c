@@ -1,9 +1,12 @@
 #include "bench/bench_link.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
+
+#include "bridge/target.h"
 
 #define PATIENCE_S 60
 
@@ -57,24 +60,44 @@ static const struct wire_events wire_events = {
 
 /* ---- the socket ---- */
 
-static int dial(const char *path)
+int link_dial(const char *target)
 {
 	struct timeval patience = {.tv_sec = PATIENCE_S};
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct target t;
+	struct dial d;
+	const char *why;
+	int r = target_parse(target, &t, &why), fd;
 
-	ASSERT(strlen(path) < sizeof(sa.sun_path));
-	memcpy(sa.sun_path, path, strlen(path) + 1);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
-		die("connect %s: %s", path, strerror(errno));
+	if (r < 0)
+		die("%s: %s", target, why);
+	r = dial_start(&d, &t);
+	while (r > DIAL_DONE) {
+		struct pollfd p = {.fd = d.fd, .events = r == DIAL_READABLE ? POLLIN : POLLOUT};
+
+		if (poll(&p, 1, PATIENCE_S * 1000) == 0)
+			die("connect %s: no answer", target);
+		r = dial_step(&d);
+	}
+	if (r < 0)
+		die("connect %s: %s", target, strerror(-r));
+	fd = take_fd(&d.fd);
+	fcntl(fd, F_SETFL, 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	return fd;
 }
 
+static int dial_path(const char *path)
+{
+	char text[TARGET_PATH_MAX + 8];
+
+	snprintf(text, sizeof(text), "%s%s", *path == '/' ? "unix:" : "", path);
+	return link_dial(text);
+}
+
 bool link_open(struct link *l, const char *path, uint64_t cut_in, uint64_t cut_out)
 {
-	*l = (struct link){.fd = dial(path),
+	*l = (struct link){.fd = dial_path(path),
 		.read_size = LINK_READ,
 		.cut_in = cut_in,
 		.cut_out = cut_out,

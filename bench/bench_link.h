@@ -24,8 +24,10 @@ struct link {
 	uint8_t *buf;
 };
 
-/* Connected and greeted; dies when that does not work (false only with a cut, when the cut came).
- */
+/* A blocking socket to a target (bridge/target.h). */
+int link_dial(const char *target);
+/* Connected to a unix socket's path or a target and greeted; dies when that does not work (false
+ * only with a cut, when the cut came). */
 bool link_open(struct link *l, const char *path, uint64_t cut_in, uint64_t cut_out);
 /* Without a word, as a link that breaks; link_finish() says goodbye. Both idempotent. */
 void link_cut(struct link *l);

@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """A sandbox VM: QEMU with vsock, from what packaging/image/build made. `./dev vm` and the tests use it.
 
-    packaging/image/vm.py [--flavour minimal] [--memory 512] [--cpus 1] [--append WORDS] [COMMAND [ARG...]]
+    packaging/image/vm.py [--flavour minimal] [--memory 512] [--cpus 1] [--append WORDS] [--wait-only | COMMAND [ARG...]]
 
-Boots, waits for the agent, runs COMMAND (agentctl's arguments; default: a shell), powers off. The disk is an overlay
-that is thrown away. Without KVM it is emulated; which of the two works is found out once, by trying.
+Boots, waits for the agent, runs COMMAND (agentctl's arguments; default: a shell), powers off. With --wait-only one line
+of JSON says where the agent is, and the machine stays until stdin ends. The disk is an overlay that is thrown away. Without KVM it is emulated; which of the two works is found out once, by trying.
 """
 import argparse
+import json
 import os
 import pathlib
 import shutil
@@ -240,6 +241,7 @@ def main():
     parser.add_argument("--memory", type=int, default=512, help="MiB")
     parser.add_argument("--cpus", type=int, default=1)
     parser.add_argument("--append", default="", help="words for the kernel's command line")
+    parser.add_argument("--wait-only", action="store_true", help="tell where the agent is, stay until stdin ends")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="agentctl's arguments, e.g. run -- uname -a")
     args = parser.parse_args()
     vm = Vm(args.flavour, args.memory, args.cpus, args.append)
@@ -247,6 +249,11 @@ def main():
     try:
         vm.start()
         took = vm.wait_agent()
+        if args.wait_only:
+            print(json.dumps({"target": vm.target, "accel": vm.accel, "up_ms": round(took * 1000),
+                              "initramfs_bytes": (IMAGE / "initramfs.img").stat().st_size}, separators=(",", ":")), flush=True)
+            sys.stdin.buffer.read()
+            return 0
         print(f"+ up after {took:.1f} s ({vm.accel}); agentctl --connect {vm.target}", file=sys.stderr)
         agentctl = [TOP / "build/release/bin/agentctl", "--connect", vm.target]
         return subprocess.call([*agentctl, *(args.command or ["pty"])])

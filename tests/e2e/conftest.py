@@ -4,7 +4,7 @@
     ... --target=unix:/run/agentd.sock | hybrid:... | vsock:...   against an agent that runs already
 
 Markers: `agentd(...)` gives the test's agent a configuration; `own_agent` says that the test needs an agent of
-its own for another reason. Both are left out with --target. `seconds(n)` allows a test more than 60 s.
+its own for another reason, `same_machine` that it shares files or sockets with it. All are left out with --target. `seconds(n)` allows a test more than 60 s.
 """
 import contextlib
 import ctypes
@@ -27,6 +27,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     for line in ("agentd(*args, **config): command line and configuration of the test's own agent",
                  "own_agent: needs an agent process of its own",
+                 "same_machine: shares files, processes or sockets with the agent",
                  "seconds(n): how long the test may take"):
         config.addinivalue_line("markers", line)
     # What sessions leave behind becomes our child when their agent ends, so that it can be found and ended.
@@ -36,7 +37,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     if not config.getoption("--target"):
         return
-    own = [item for item in items if item.get_closest_marker("own_agent") or item.get_closest_marker("agentd")]
+    own = [item for item in items if any(map(item.get_closest_marker, ("own_agent", "agentd", "same_machine")))]
     config.hook.pytest_deselected(items=own)
     items[:] = [item for item in items if item not in own]
 

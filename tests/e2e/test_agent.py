@@ -13,6 +13,8 @@ from harness import ROOT, Agent
 from messages_api import MessagesApi
 from wire import AgentError
 
+pytestmark = pytest.mark.same_machine
+
 
 @pytest.fixture
 def api():

@@ -12,6 +12,8 @@ import harness
 from claude import only, result_of, stand_in
 from harness import alive
 
+pytestmark = pytest.mark.same_machine
+
 MIB = 1 << 20
 
 

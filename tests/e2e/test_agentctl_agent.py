@@ -16,6 +16,8 @@ from claude import CLI, PATH, STAND_IN, stand_in
 from harness import Tool
 from messages_api import MessagesApi
 
+pytestmark = pytest.mark.same_machine
+
 
 @pytest.fixture
 def on_stand_in():

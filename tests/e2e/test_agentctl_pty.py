@@ -13,6 +13,8 @@ import harness
 from harness import Tool, eventually
 from terminals import BASH, OnTerminal, open_terminal, play, say
 
+pytestmark = pytest.mark.same_machine
+
 SHELL = ["-e", "PS1=$ ", "-e", "HISTFILE=/dev/null", "--", *BASH]
 
 

@@ -15,6 +15,8 @@ from dialing import RESET, Dial, Peer, echo, hear_all, noise
 from harness import eventually
 from wire import CLOSE, DATA, FIN, AgentError
 
+pytestmark = pytest.mark.same_machine
+
 MIB = 1 << 20
 
 

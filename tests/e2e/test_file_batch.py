@@ -20,6 +20,8 @@ from files import from_wire, mounted, refused
 from harness import eventually
 from wire import LinkClosed
 
+pytestmark = pytest.mark.same_machine
+
 MIB = 1 << 20
 NOBODY = 65534
 LATIN = b"caf\xe9/\xff\n"

@@ -12,6 +12,8 @@ from harness import eventually
 from lines import Lines, from_wire, glob, grep, paths
 from wire import AgentError
 
+pytestmark = pytest.mark.same_machine
+
 WORDS = [b"alpha", b"beta", b"Gamma", b"delta", b"foo_bar", b"foo", b"bar", b"x", b"42", b"naive", b"caf\xc3\xa9", b"\xff\xfe",
          b"TODO:", b"a.b", b"a+b", b"[x]", b"$end", b"\t", b"", b"0x1f"]
 

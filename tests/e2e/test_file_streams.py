@@ -22,6 +22,8 @@ from file_channel import FileChannel, read_file, write_file
 from harness import LONG, Tool, eventually, programs
 from wire import BINARY, AgentError, b64, ws_encode
 
+pytestmark = pytest.mark.same_machine
+
 MIB = 1 << 20
 NOBODY = 65534
 

@@ -25,6 +25,8 @@ from files import Files, exchange, from_wire, mounted, refused, wire_name
 from harness import eventually, under_asan
 from wire import AgentError, LinkClosed
 
+pytestmark = pytest.mark.same_machine
+
 MIB = 1 << 20
 NOBODY = 65534
 LONG = "long-" + "n" * 250

@@ -14,6 +14,8 @@ from harness import eventually
 from lines import Lines, from_wire
 from wire import AgentError
 
+pytestmark = pytest.mark.same_machine
+
 KEEP = 4096  # events that a tree remembers
 
 

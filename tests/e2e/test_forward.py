@@ -15,6 +15,8 @@ import pytest
 from dialing import RESET, Peer, echo, hear_all, noise
 from harness import Tool, binary, eventually, program_env, programs
 
+pytestmark = pytest.mark.same_machine
+
 MIB = 1 << 20
 
 

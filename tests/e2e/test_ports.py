@@ -16,6 +16,8 @@ from dialing import Peer, echo
 from harness import Tool, binary, eventually, program_env, programs
 from wire import AgentError
 
+pytestmark = pytest.mark.same_machine
+
 SERVER = "import socket, time; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(); time.sleep(60)"
 
 

@@ -67,6 +67,7 @@ def test_start_that_fails(link):
     assert refused.value.code == "bad_message"
 
 
+@pytest.mark.same_machine
 # keys
 
 def test_job_control(link):
@@ -250,6 +251,7 @@ def text(tmp_path):
     return path
 
 
+@pytest.mark.same_machine
 @pytest.mark.parametrize("program", [["vim.tiny", "-u", "NONE", "-N"], ["less"]])
 def test_repaint(agent, link, text, program):
     """Who attaches from now on and owns the terminal sees the whole screen, painted anew."""
@@ -271,6 +273,7 @@ def test_repaint(agent, link, text, program):
     assert again.finish().end["code"] == 0
 
 
+@pytest.mark.same_machine
 def test_vim_edits(link, tmp_path):
     """Keys, escape sequences and a resize in the middle: the file is what was typed."""
     path = tmp_path / "new"

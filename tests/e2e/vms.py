@@ -29,6 +29,12 @@ class Guest(Target):
             raise
         super().__init__(vm.target)
 
+    # For the report of a failure.
+    log_path = property(lambda self: self.vm.console)
+
+    def log(self):
+        return self.vm.log()
+
     def link(self, timeout=20):
         """A link, also when agentd is about to come back."""
         def attempt():
@@ -50,9 +56,9 @@ class Forked(Guest):
 
 
 @pytest.fixture
-def guest():
+def guest(request):
     """Boots guests, and ends them."""
-    guests = []
+    guests = request.node.agents = []
 
     def boot(*args, **how):
         guests.append(Guest(*args, **how))
