@@ -5,18 +5,25 @@ ctest: timeout=900
 It boots the images of `./dev image`; without hardware virtualisation the machine is emulated.
 """
 import base64
+import errno
 import hashlib
+import io
+import random
 import subprocess
+import tarfile
 import threading
 import time
 
 import pytest
 
+import lines
+from dialing import Dial
+from file_channel import FileChannel, read_file, write_file
 from harness import LONG, eventually
 from outputs import check_seq, seq_bytes, seq_script
 from resuming import Resuming
 from vms import IMAGE, guest, modules, out  # noqa: F401, a fixture
-from wire import HttpRefused, LinkClosed
+from wire import AgentError, HttpRefused, LinkClosed
 
 pytestmark = [pytest.mark.own_agent, pytest.mark.seconds(240)]
 
@@ -271,3 +278,55 @@ def test_prepared_saved_resumed(guest):  # noqa: F811
     assert names[0].split()[0] == "twin-0" and names[1].split()[0] == "twin-1"
     assert names[0].split()[1] != names[1].split()[1]
     assert names[0].split()[2] != names[1].split()[2]
+
+
+def test_files_over_vsock(guest):  # noqa: F811
+    """Up and down with equal hashes, a tree as an archive, search and watch, in another machine's files."""
+    link = guest("base", memory=512).link()
+    data = random.Random(1).randbytes(24 << 20)
+    up = write_file(link, "/root/data", data, sha256=True)
+    assert up.done["sha256"] == hashlib.sha256(data).hexdigest()
+    assert read_file(link, "/root/data").data == data
+    assert out(link, "sha256sum /root/data").split()[0] == up.done["sha256"]
+    packed = FileChannel(link, "tar", path="/etc").open().finish()
+    names = tarfile.open(fileobj=io.BytesIO(packed.data)).getnames()
+    assert "passwd" in names
+    unpacked = FileChannel(link, "untar", path="/root/etc").open()
+    unpacked.write(packed.data, fin=True).finish()
+    assert out(link, "diff -r --no-dereference /etc /root/etc") == ""
+    found, _ = lines.grep(link, "/root/etc", "^sandbox:")
+    assert {line["path"] for line in found} >= {"passwd", "group"}
+    watch = lines.Lines(link, "watch", "/root/etc")
+    link.wait(lambda: watch.lines, "the watch to stand", 10)
+    out(link, "echo x >/root/etc/new-file")
+    link.wait(lambda: any(line.get("path") == "new-file" for line in watch.lines), "the event", 10)
+
+
+def test_upload_on_a_full_disk(guest):  # noqa: F811
+    """ENOSPC in the middle: said so, the target is as it was, and nothing is left of the upload."""
+    link = guest().link()
+    write_file(link, "/root/target", b"old")
+    free = int(out(link, "df -k / | tail -1").split()[3])
+    with pytest.raises(AgentError) as failed:
+        upload = FileChannel(link, "write", path="/root/target").open()
+        for _ in range(free // 1024 + 64):
+            upload.write(b"x" * (1 << 20))
+        upload.write(b"", fin=True).finish()
+    assert failed.value.errno == errno.ENOSPC
+    assert out(link, "cat /root/target; ls -A /root") == "oldtarget\n"
+    assert int(out(link, "df -k / | tail -1").split()[3]) > free - 1024
+
+
+def test_a_server_in_the_guest(guest):  # noqa: F811
+    """Its port is told of, and can be reached."""
+    link = guest("base", memory=512).link()
+    link.request("start", id="server", start={"cmd": ["python3", "-m", "http.server", "8123"], "cwd": "/etc"})
+
+    def listening():
+        return [port for port in link.request("net.ports")["ports"] if port["port"] == 8123]
+    (port,) = eventually(listening, "the port", 30)
+    assert port["session"] == "server"
+    stream = Dial(link, "tcp:localhost:8123")
+    stream.write_some(b"GET /hostname HTTP/1.0\r\n\r\n")
+    stream.wait_ended()
+    assert stream.out.endswith(b"\r\n\r\nsandbox\n")
