@@ -68,7 +68,10 @@ static void on_before_poll(uv_prepare_t *h)
 
 static void on_after_poll(uv_check_t *h)
 {
-	daemon_flush(h->data);
+	struct daemon *d = h->data;
+
+	poller_glance(&d->sessions.poller);
+	daemon_flush(d);
 }
 
 /* ---- what it says of itself ---- */

@@ -7,6 +7,7 @@ static void dispatch(struct poller *p)
 	struct epoll_event batch[BATCH];
 	int n = epoll_wait(p->fd, batch, BATCH, 0);
 
+	p->fresh = false;
 	p->batch = batch;
 	p->batch_n = n;
 	for (int i = 0; i < p->batch_n; i++) {
@@ -24,6 +25,12 @@ static void on_poll(uv_poll_t *h, int status, int events)
 	(void)status;
 	(void)events;
 	dispatch(h->data);
+}
+
+void poller_glance(struct poller *p)
+{
+	if (p->fresh)
+		dispatch(p);
 }
 
 int poller_init(struct poller *p, uv_loop_t *loop)
@@ -49,6 +56,7 @@ void poller_close(struct poller *p)
 	uv_poll_stop(&p->poll);
 	uv_close((uv_handle_t *)&p->poll, NULL);
 	close_fd(&p->fd);
+	p->fresh = false;
 }
 
 static int control(struct poller *p, int op, struct watch *w)
@@ -67,6 +75,8 @@ int watch_add(struct poller *p, struct watch *w, int fd, uint32_t events,
 	r = control(p, EPOLL_CTL_ADD, w);
 	if (r < 0)
 		w->fd = -1;
+	else
+		p->fresh = true;
 	return r;
 }
 

@@ -31,10 +31,15 @@ struct poller {
 	uv_poll_t poll;
 	struct epoll_event *batch; /* while dispatching: what is still to be delivered */
 	int batch_n;
+	bool fresh; /* something is watched that was not looked at yet */
 };
 
 int poller_init(struct poller *p, uv_loop_t *loop);
 void poller_close(struct poller *p); /* the handle closes with the loop's next turn */
+/* Looks at what was added since the last look: where there is one CPU, a command that was just
+ * started has often ended already, and what is told of it can go out at once. Not from a watch's
+ * callback. */
+void poller_glance(struct poller *p);
 
 #define WATCH_NULL ((struct watch){.fd = -1})
 

@@ -60,26 +60,26 @@ static const struct wire_events wire_events = {
 
 /* ---- the socket ---- */
 
-int link_dial(const char *text)
+int link_dial(const char *target)
 {
 	struct timeval patience = {.tv_sec = PATIENCE_S};
 	struct target t;
 	struct dial d;
 	const char *why;
-	int r = target_parse(text, &t, &why), fd;
+	int r = target_parse(target, &t, &why), fd;
 
 	if (r < 0)
-		die("%s: %s", text, why);
+		die("%s: %s", target, why);
 	r = dial_start(&d, &t);
 	while (r > DIAL_DONE) {
 		struct pollfd p = {.fd = d.fd, .events = r == DIAL_READABLE ? POLLIN : POLLOUT};
 
 		if (poll(&p, 1, PATIENCE_S * 1000) == 0)
-			die("connect %s: no answer", text);
+			die("connect %s: no answer", target);
 		r = dial_step(&d);
 	}
 	if (r < 0)
-		die("connect %s: %s", text, strerror(-r));
+		die("connect %s: %s", target, strerror(-r));
 	fd = take_fd(&d.fd);
 	fcntl(fd, F_SETFL, 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));

@@ -1,7 +1,7 @@
 /*
  * floor_vsock - what a program in a guest can do over vsock with blocking calls alone: echo, send
- * from memory, copy a command's pipe, run commands. It listens in the guest, with a process for each connection;
- * `bench vm` asks from the host, once a connection.
+ * from memory, copy a command's pipe, run commands. It listens in the guest, with a process for
+ * each connection; `bench vm` asks from the host, once a connection.
  */
 #include "floor.h"
 #include "floor_vsock.h"
@@ -51,22 +51,22 @@ static void copy(int fd, size_t size, uint64_t bytes)
 	floor_reap(pid);
 }
 
-static void spawn(int fd)
+static void spawn(int fd, uint32_t runs)
 {
 	static char *const command[] = {"/bin/true", NULL};
 	static struct floor_output out[2];
 	uint64_t ns[FLOOR_VSOCK_RUNS];
 	uint8_t go;
 
-	while (floor_recv_all(fd, &go, 1)) {
-		for (int i = 0; i < FLOOR_VSOCK_RUNS; i++) {
+	while (runs <= FLOOR_VSOCK_RUNS && floor_recv_all(fd, &go, 1)) {
+		for (uint32_t i = 0; i < runs; i++) {
 			uint64_t t0 = floor_now_ns();
 
 			if (floor_run(command, out) != 0)
 				floor_die("%s failed", command[0]);
 			ns[i] = floor_now_ns() - t0;
 		}
-		if (!floor_send_all(fd, ns, sizeof(ns)))
+		if (!floor_send_all(fd, ns, runs * sizeof(*ns)))
 			return;
 	}
 }
@@ -80,7 +80,7 @@ static void serve(int fd)
 		case FLOOR_VSOCK_ECHO: echo(fd, r.size); break;
 		case FLOOR_VSOCK_SEND: send_bytes(fd, r.size, r.bytes); break;
 		case FLOOR_VSOCK_COPY: copy(fd, r.size, r.bytes); break;
-		case FLOOR_VSOCK_SPAWN: spawn(fd); break;
+		case FLOOR_VSOCK_SPAWN: spawn(fd, r.size); break;
 		default: break;
 		}
 	}

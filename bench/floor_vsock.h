@@ -12,8 +12,8 @@ enum {
 	FLOOR_VSOCK_ECHO = 1,
 	FLOOR_VSOCK_SEND,
 	FLOOR_VSOCK_COPY,
-	FLOOR_VSOCK_SPAWN, /* then a byte for every so many runs of /bin/true; the answer is an
-			      array of their nanoseconds */
+	FLOOR_VSOCK_SPAWN, /* then a byte for every `size` runs of /bin/true, at most
+			      FLOOR_VSOCK_RUNS; the answer is an array of their nanoseconds */
 };
 
 struct floor_vsock_request {
