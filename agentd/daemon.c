@@ -356,8 +356,12 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 	snprintf(d->instance, sizeof(d->instance), "%016llx",
 		(unsigned long long)d->sessions.arena.head->instance);
 	d->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	keeper_say(&d->keeper, "READY=1");
 	d->ready_ms = boot_ms();
+	keeper_say(&d->keeper, "READY=1");
+	/* No session can be lost before the loop runs; and where there is one CPU, what the keeper
+	 * does with it keeps us waiting. */
+	if (d->sessions.arena.head->epoch == 1)
+		keep_arena(&d->sessions);
 	if (d->sessions.arena.head->epoch > 1)
 		log_info("took over sessions=%u epoch=%u", adopted, d->sessions.arena.head->epoch);
 	return 0;

@@ -106,7 +106,7 @@ static void on_link(struct watch *w, uint32_t events)
 	tell_all(&all->hidden);
 }
 
-void keep_init(struct sessions *all, struct keeper *k, bool fresh)
+void keep_init(struct sessions *all, struct keeper *k)
 {
 	all->keeper = keeper_there(k) ? k : NULL;
 	all->keeper_link = (struct watch)WATCH_NULL;
@@ -114,10 +114,14 @@ void keep_init(struct sessions *all, struct keeper *k, bool fresh)
 	uv_timer_init(all->loop, &all->keep_timer);
 	if (!all->keeper)
 		return;
-	if (fresh)
-		keeper_keep(k, "arena", &all->arena.fd, 1);
 	if (k->link >= 0)
 		watch_add(&all->poller, &all->keeper_link, k->link, EPOLLIN, on_link);
+}
+
+void keep_arena(struct sessions *all)
+{
+	if (all->keeper)
+		keeper_keep(all->keeper, "arena", &all->arena.fd, 1);
 }
 
 void keep_close(struct sessions *all)

@@ -9,9 +9,10 @@
 
 #define KEEP_AFTER_MS 50
 
-/* The arena (fresh: it does not have it yet), and from now on what is started. NULL or no keeper:
- * nothing is ever kept. */
-void keep_init(struct sessions *all, struct keeper *k, bool fresh);
+/* From now on what is started is kept. NULL or no keeper: nothing ever is. */
+void keep_init(struct sessions *all, struct keeper *k);
+/* The arena, which the keeper does not have yet. */
+void keep_arena(struct sessions *all);
 void keep_close(struct sessions *all);
 /* What came back cannot be taken over: the keeper forgets all of it. */
 void keep_forget_all(struct keeper *k, unsigned slots);

@@ -320,7 +320,7 @@ int sessions_init(struct sessions *all, uv_loop_t *loop, const struct config *co
 		return r;
 	all->arena.reclaim = reclaim;
 	all->arena.reclaim_ctx = all;
-	keep_init(all, keeper, arena_fd < 0);
+	keep_init(all, keeper);
 	r = cgroup_init(
 		&all->cgroup, config->cgroup, arena_fd >= 0 ? all->arena.head->cgroup : NULL);
 	if (r < 0) {
