@@ -1,7 +1,7 @@
 /*
  * One turn of the loop: libuv polls and runs the callbacks, which record facts and wake
- * connections; then (after_poll, and before_poll for what timers did) every woken connection is
- * flushed once.
+ * connections; then, after a glance at what has just been started (after_poll; before_poll for what
+ * timers did), every woken connection is flushed once.
  */
 #include "agentd/daemon.h"
 
