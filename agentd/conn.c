@@ -7,7 +7,9 @@
 #include "agentd/lag.h"
 #include "agentd/metrics.h"
 
-#define LINGER_MS 1000
+#define LINGER_MS      1000
+#define ANSWER_MS      2
+#define ACKNOWLEDGE_MS 30
 /*
  * Bytes written in one turn of the loop. It bounds how long a key waits behind bulk, as the next
  * turn begins with what became ready meanwhile; and it costs throughput. So it is small only where
@@ -72,6 +74,19 @@ static void feed_pending(struct conn *c)
 	buf_trim(&c->pending, 0);
 }
 
+/* When what came asks for something to be sent. A timer that goes off soon has to be set in the
+ * hardware, which costs as much as a key's way through us: so acknowledgements, for which nobody
+ * waits, have more time. */
+static void answer(struct conn *c)
+{
+	if (wire_urgent(&c->wire) || buf_len(&c->pending) > 0)
+		daemon_wake(c->daemon, c);
+	else if (buf_len(&c->wire.mux.control) > 0)
+		daemon_wake_within(c->daemon, c, ANSWER_MS);
+	else if (!list_empty(&c->wire.mux.due))
+		daemon_wake_within(c->daemon, c, ACKNOWLEDGE_MS);
+}
+
 static void on_readable(struct conn *c)
 {
 	ssize_t n = read(c->fd, c->daemon->read_buf, DAEMON_READ_SIZE);
@@ -85,10 +100,7 @@ static void on_readable(struct conn *c)
 	c->daemon->bytes_in += (uint64_t)n;
 	if (c->phase != CONN_LINGER) {
 		feed(c, c->daemon->read_buf, (size_t)n);
-		if (wire_urgent(&c->wire) || buf_len(&c->pending) > 0)
-			daemon_wake(c->daemon, c);
-		else
-			daemon_wake_soon(c->daemon, c);
+		answer(c);
 	}
 }
 

@@ -17,8 +17,6 @@
 #include "agentd/stream.h"
 #include "agentd/takeover.h"
 
-#define DROWSY_MS 2
-
 /* How long an orderly stop waits for viewers to take the last output, and then for links to hang
  * up. */
 #define STOP_ROUND_MS  10
@@ -42,13 +40,15 @@ static void on_drowsy(uv_timer_t *t)
 		daemon_wake(d, list_first(&d->drowsy, struct conn, woken));
 }
 
-void daemon_wake_soon(struct daemon *d, struct conn *c)
+void daemon_wake_within(struct daemon *d, struct conn *c, uint64_t ms)
 {
+	uv_timer_t *t = &d->drowsy_timer;
+
 	if (!list_empty(&c->woken) || c->phase >= CONN_LINGER)
 		return;
 	list_append(&d->drowsy, &c->woken);
-	if (!uv_is_active((uv_handle_t *)&d->drowsy_timer))
-		uv_timer_start(&d->drowsy_timer, on_drowsy, DROWSY_MS, 0);
+	if (!uv_is_active((uv_handle_t *)t) || uv_timer_get_due_in(t) > ms)
+		uv_timer_start(t, on_drowsy, ms, 0);
 }
 
 void daemon_flush(struct daemon *d)

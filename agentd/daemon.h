@@ -75,7 +75,7 @@ void daemon_stop(struct daemon *d);
 void daemon_fini(struct daemon *d);
 void daemon_put_hello(struct daemon *d, struct jsonw *w);
 void daemon_wake(struct daemon *d, struct conn *c);
-/* The same within two milliseconds, or together with what comes earlier. */
-void daemon_wake_soon(struct daemon *d, struct conn *c);
+/* The same in so many milliseconds, or together with what comes earlier. */
+void daemon_wake_within(struct daemon *d, struct conn *c, uint64_t ms);
 /* Writes what all woken connections have. */
 void daemon_flush(struct daemon *d);
