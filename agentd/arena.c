@@ -145,7 +145,7 @@ bool arena_fits(int fd)
 
 int arena_open(struct arena *a, int fd, uint64_t charge_max)
 {
-	struct arena_head want;
+	struct arena_head want = {0};
 	int r = read_head(fd, &want);
 
 	*a = (struct arena){.fd = -1};

@@ -235,16 +235,20 @@ void agent_start_minimal(struct agent *a, unsigned width)
 	agent_await(a);
 }
 
-void agent_start_relay(struct agent *a)
+static _Noreturn void exec_relay(const struct agent *a)
 {
 	const char *binary = program("floor_pty");
 
 	if (!binary)
 		die("floor_pty is not built");
-	if (agent_fork(a)) {
-		execl(binary, binary, "--server", a->path, NULL);
-		_exit(127);
-	}
+	execl(binary, binary, "--server", a->path, NULL);
+	_exit(127);
+}
+
+void agent_start_relay(struct agent *a)
+{
+	if (agent_fork(a))
+		exec_relay(a);
 	agent_await(a);
 }
 

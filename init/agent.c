@@ -117,7 +117,7 @@ static void name_them(const struct fdstore *s, char *names)
 		names[len + n] = ':';
 		len += n + 1;
 	}
-	strcpy(names + len, "init-exits:init-link");
+	snprintf(names + len, NAMES_MAX - len, "init-exits:init-link");
 	setenv("LISTEN_FDNAMES", names, 1);
 }
 

@@ -64,9 +64,11 @@ void cmdline_read(struct cmdline *c, const char *path, char **argv)
 	}
 	p = c->text + TEXT_MAX + 2;
 	for (size_t i = 1; argv[0] && argv[i]; i++) {
-		strcpy(p, argv[i]);
+		size_t n = strlen(argv[i]) + 1;
+
+		memcpy(p, argv[i], n);
 		add_word(c, p);
-		p += strlen(argv[i]) + 1;
+		p += n;
 	}
 }
 

@@ -61,7 +61,7 @@ int fdstore_add(struct fdstore *s, const char *name, int fd)
 		return r;
 	}
 	s->entries[s->n] = (struct fdstore_entry){.fd = fd, .pid = pid_of(fd)};
-	strcpy(s->entries[s->n++].name, name);
+	memcpy(s->entries[s->n++].name, name, strlen(name) + 1);
 	return 0;
 }
 

@@ -22,7 +22,7 @@ int modules_load(const char *list)
 {
 	size_t dir_len = (size_t)(strrchr(list, '/') - list) + 1;
 	FILE *f = fopen(list, "re");
-	char line[PATH_MAX], path[PATH_MAX];
+	char line[PATH_MAX], path[PATH_MAX + PATH_MAX];
 	int n = 0;
 
 	if (!f)
@@ -31,10 +31,9 @@ int modules_load(const char *list)
 		int r;
 
 		line[strcspn(line, "\n")] = '\0';
-		if (!*line || *line == '#' || dir_len + strlen(line) >= sizeof(path))
+		if (!*line || *line == '#')
 			continue;
-		memcpy(path, list, dir_len);
-		strcpy(path + dir_len, line);
+		snprintf(path, sizeof(path), "%.*s%s", (int)dir_len, list, line);
 		r = load(path);
 		if (r < 0)
 			log_warn("module %s: %s", line, strerror(-r));

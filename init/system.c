@@ -41,7 +41,7 @@ static void name_machine(const struct cmdline *c)
 	if (given && *given)
 		snprintf(name, sizeof(name), "%s", given);
 	if (!*name)
-		strcpy(name, "sandbox");
+		snprintf(name, sizeof(name), "sandbox");
 	if (sethostname(name, strlen(name)) < 0)
 		log_warn("hostname: %s", strerror(errno));
 }
@@ -64,7 +64,7 @@ static void identify_machine(void)
 	random[8] = (random[8] & 0x3f) | 0x80;
 	for (size_t i = 0; i < sizeof(random); i++)
 		sprintf(id + 2 * i, "%02x", random[i]);
-	strcpy(id + 32, "\n");
+	memcpy(id + 32, "\n", 2);
 	if (write_text("/etc/machine-id", id) == 0)
 		return;
 	if (write_text("/run/machine-id", id) < 0 ||

@@ -24,8 +24,7 @@ bool msg_name_valid(const char *s, size_t max);
 /* ---- hello ---- */
 
 struct msg_limits {
-	uint64_t frame, channels, sessions, ring_max, stdin_window, viewers, writers,
-		file_window;
+	uint64_t frame, channels, sessions, ring_max, stdin_window, viewers, writers, file_window;
 };
 
 struct msg_hello {

@@ -1,6 +1,7 @@
 /* What the file operations have in common; each reads its own members beside it. */
 #include "proto/msg_file.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "proto/msg_read.h"
@@ -72,8 +73,8 @@ int msg_parse_file_op(const uint8_t *json, size_t len, char ret[MSG_FILE_OP_MAX]
 	err = msg_get_name(&r, r.root, "op", MSG_FILE_OP_MAX - 1, &op);
 	if (err == 0 && !op)
 		err = msg_reader_fail(&r, "op", "the name of an operation");
-	if (err == 0)
-		strcpy(ret, op);
+	else if (err == 0)
+		snprintf(ret, MSG_FILE_OP_MAX, "%s", op);
 	msg_reader_fini(&r);
 	return err;
 }

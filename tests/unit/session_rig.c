@@ -25,7 +25,9 @@ static void on_idle(void *ctx)
 
 static void start_table(struct srig *r, int arena_fd, unsigned *ret_adopted)
 {
-	assert_int_equal(sessions_init(&r->all, &r->loop, &r->config, NULL, arena_fd, false, ret_adopted), 0);
+	assert_int_equal(
+		sessions_init(&r->all, &r->loop, &r->config, NULL, arena_fd, false, ret_adopted),
+		0);
 	r->all.on_idle = on_idle;
 	r->all.idle_ctx = r;
 }

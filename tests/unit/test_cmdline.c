@@ -66,12 +66,12 @@ static void test_numbers(void **state)
 /* More words than there is room for are left out, and nothing else happens. */
 static void test_many(void **state)
 {
-	char text[4 * CMDLINE_WORDS * 2 + 1] = "";
+	char text[4 * CMDLINE_WORDS * 2 + 1];
 	struct cmdline c;
 
 	(void)state;
 	for (size_t i = 0; i < CMDLINE_WORDS * 2; i++)
-		strcat(text, "w=1 ");
+		memcpy(text + 4 * i, "w=1 ", 5);
 	read_text(&c, text, no_args);
 	assert_int_equal(c.n, CMDLINE_WORDS);
 	cmdline_fini(&c);

@@ -125,7 +125,7 @@ static void say(int fd, const char *path, const char *text, const int *fds, size
 	struct msghdr h = {
 		.msg_name = &a, .msg_namelen = sizeof(a), .msg_iov = &iov, .msg_iovlen = 1};
 
-	strcpy(a.sun_path, path);
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
 	if (n) {
 		struct cmsghdr *c = (struct cmsghdr *)(void *)control;
 

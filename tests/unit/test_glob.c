@@ -66,7 +66,7 @@ static void each(const char *paths, const char *pattern, bool expected)
 {
 	char copy[200], *rest = copy;
 
-	strcpy(copy, paths);
+	snprintf(copy, sizeof(copy), "%s", paths);
 	for (char *path = strsep(&rest, " "); path; path = strsep(&rest, " ")) {
 		if (fits(pattern, path) != expected)
 			fail_msg("%s and %s: %d", pattern, path, !expected);

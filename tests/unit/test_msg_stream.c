@@ -13,7 +13,7 @@
 
 #include "proto/msg_stream.h"
 
-#define DIGEST   "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define DIGEST "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static struct error error;
 
@@ -86,7 +86,8 @@ static void test_bad(void **state)
 		"length\":-1", "length\":null", "special\":1", "sha256\":\"x\"", "sparse\":\"no\""};
 	static const char *const of_write[] = {"how\":\"so\"", "how\":1", "mode\":4096",
 		"mode\":-1", "mode\":\"0644\"", "offset\":1", "size\":-1", "size\":1e60",
-		"parents\":0", "sync\":2", "sha256\":1", "sha256\":\"ab\"", "sha256\":\"00123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
+		"parents\":0", "sync\":2", "sha256\":1", "sha256\":\"ab\"",
+		"sha256\":\"00123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
 		"sha256\":\"ABCDEF6789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\""};
 	struct msg_read r;
 	struct msg_write w;

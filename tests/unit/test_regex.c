@@ -197,7 +197,7 @@ static void test_ways(void **state)
 
 			init(&r, patterns[i / 4],
 				(i & 1 ? REGEX_ICASE : 0) | (i & 2 ? REGEX_WORD : 0));
-			strcpy(quick, lines_of(&r, text));
+			snprintf(quick, sizeof(quick), "%s", lines_of(&r, text));
 			needle_fini(&r.needle);
 			r.across = r.exact = false;
 			if (strcmp(quick, lines_of(&r, text)) != 0)
