@@ -4,7 +4,8 @@
     ... --target=unix:/run/agentd.sock | hybrid:... | vsock:...   against an agent that runs already
 
 Markers: `agentd(...)` gives the test's agent a configuration; `own_agent` says that the test needs an agent of
-its own for another reason, `same_machine` that it shares files or sockets with it. All are left out with --target. `seconds(n)` allows a test more than 60 s.
+its own for another reason, `same_machine` that it shares files or sockets with it. All are left out with --target.
+`seconds(n)` allows a test more than 60 s.
 """
 import contextlib
 import ctypes
