@@ -209,8 +209,8 @@ void agent_died(struct agent *a)
 
 void agent_tell_exit(struct agent *a, const struct child_exit *e)
 {
-	/* A full socket loses nothing for ever: what is in the store is told again to the next
-	 * agent, and this one asks the process's pidfd. */
+	/* What does not fit is not told again to this agent, for which the session is lost then;
+	 * the next one finds it in the store. */
 	if (a->link >= 0 && send(a->link, e, sizeof(*e), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		log_warn("agentd was not told of an end: %s", strerror(errno));
 }
