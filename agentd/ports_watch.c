@@ -15,8 +15,9 @@ struct watcher {
 	bool live;    /* and it has been told of all */
 	struct sockdiag_entry *told;
 	size_t n_told, room;
-	/* Up to here both say the same, as of that version of the table. */
+	/* Up to here it was told what closed, then what opened, as of that version of the table. */
 	size_t at_told, at_table;
+	bool opening;
 	unsigned version;
 };
 
@@ -57,23 +58,41 @@ static void remove_told(struct watcher *w)
 		(w->n_told - w->at_told) * sizeof(*w->told));
 }
 
-/* Goes on to the first difference. < 0: told of, but gone; > 0: there, but not told; 0: none. */
+static void begin_pass(struct watcher *w, bool opening)
+{
+	w->opening = opening;
+	w->at_told = w->at_table = 0;
+}
+
+/*
+ * Goes on to the first difference. < 0: told of, but gone; > 0: there, but not told; 0: none.
+ * All that closed comes first: a socket that takes over another's address may have any inode.
+ */
 static int next_difference(struct watcher *w)
 {
 	const struct ports *p = w->ports;
 
 	if (w->version != p->version)
-		w->at_told = w->at_table = 0;
+		begin_pass(w, false);
 	w->version = p->version;
-	while (w->at_told < w->n_told && w->at_table < p->n) {
-		int order = portscan_compare(&w->told[w->at_told], &p->table[w->at_table].s);
+	for (;;) {
+		bool more_told = w->at_told < w->n_told, more_table = w->at_table < p->n;
+		int order = !more_told    ? more_table
+			    : !more_table ? -1
+					  : portscan_compare(
+						    &w->told[w->at_told], &p->table[w->at_table].s);
 
-		if (order)
+		if (order < 0 || (order > 0 && w->opening))
 			return order;
-		w->at_told++;
+		if (!more_told && !more_table && w->opening)
+			return 0;
+		if (!more_told && !w->opening) {
+			begin_pass(w, true);
+			continue;
+		}
+		w->at_told += order == 0;
 		w->at_table++;
 	}
-	return w->at_told < w->n_told ? -1 : w->at_table < p->n;
 }
 
 static void put_event(struct jsonw *w, const char *word)

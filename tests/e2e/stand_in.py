@@ -155,10 +155,11 @@ def turn(prompt):
         return result(json.dumps(ask("can_use_tool", tool_name="Bash", input={"command": "true", "n": [1, 2.50]})))
     if word == "odd":
         return result(json.dumps(ask("no_such_thing")))
+    if word == "mute":
+        os.close(0)  # before it says that it is done: the next prompt may come at once
     text(rest)
     result(rest)
     if word == "mute":
-        os.close(0)
         time.sleep(1000)
     if word == "then":
         begin()
