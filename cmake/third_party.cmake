@@ -1,6 +1,7 @@
 # dep_uv, dep_cjson, dep_llhttp, dep_pcre2: the only libraries our programs link. No third-party source is
 # copied into this repository: they come from Debian packages, and for the static build (musl) from
-# Debian's source packages, which `./dev setup` unpacks into build/third-party.
+# Debian's source packages, which `./dev setup` unpacks into build/third-party. libwebsockets is built by
+# `./dev setup`, because Debian 12's is too old and Debian's loads its libuv part at run time.
 
 find_package(Threads REQUIRED)
 
@@ -27,6 +28,19 @@ if(NOT AGENTD_STATIC)
   target_link_libraries(dep_uv INTERFACE uv Threads::Threads)
   target_link_libraries(dep_cjson INTERFACE cjson)
   target_link_libraries(dep_pcre2 INTERFACE pcre2-8)
+  pkg_check_modules(SQLITE REQUIRED sqlite3)
+  pkg_check_modules(CRYPTO REQUIRED libcrypto libssl)
+  add_library(dep_sqlite INTERFACE)
+  add_library(dep_crypto INTERFACE)
+  add_library(dep_lws INTERFACE)
+  target_link_libraries(dep_sqlite INTERFACE sqlite3)
+  target_link_libraries(dep_crypto INTERFACE crypto)
+  set(lws ${PROJECT_SOURCE_DIR}/build/third-party/lws)
+  if(NOT EXISTS ${lws}/lib/libwebsockets.a)
+    message(FATAL_ERROR "libwebsockets is not built: run ./dev setup")
+  endif()
+  target_include_directories(dep_lws SYSTEM INTERFACE ${lws}/include)
+  target_link_libraries(dep_lws INTERFACE ${lws}/lib/libwebsockets.a ssl crypto uv m Threads::Threads)
   return()
 endif()
 

@@ -7,10 +7,12 @@ set -eu
 
 packages="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev musl-tools
 	libuv1-dev libcjson-dev libpcre2-dev libllhttp-dev libcmocka-dev libwslay-dev busybox-static
+	libsqlite3-dev libssl-dev bubblewrap patch
 	qemu-system-x86 qemu-utils mmdebstrap e2fsprogs kmod cpio zstd xz-utils
 	clang clang-format clang-tidy libclang-rt-dev python3 python3-pytest
 	bash less tmux vim-tiny iproute2 util-linux git curl"
 sources="libuv1 cjson pcre2" # compiled into the static build, see cmake/third_party.cmake
+lws_version=4.3.5 # for the bridge; Debian 13's
 third_party=build/third-party
 claude=tests/claude/package.json # the exact version; installed into build/claude
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -74,7 +76,7 @@ add_apt_sources()
 		echo "# Written by ./dev setup of agentd."
 		printf 'Types: deb-src\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' "$uri" "$codename" $keyring
 		if [ "$codename" = bookworm ]; then
-			printf '\nTypes: deb\nURIs: %s\nSuites: trixie\nComponents: main\nSigned-By: %s\n' "$uri" $keyring
+			printf '\nTypes: deb deb-src\nURIs: %s\nSuites: trixie\nComponents: main\nSigned-By: %s\n' "$uri" $keyring
 		fi
 	} >build/agentd.sources
 	cat >build/agentd.pin <<-EOF
@@ -117,6 +119,45 @@ unpack_sources()
 	mv "$third_party.new" "$third_party"
 }
 
+# apt-get source needs the .dsc, which mirrors drop first when a package is replaced. What it verifies is
+# the signed index's checksums of each file, so the two archives are fetched by those and unpacked here.
+fetch_lws()
+{
+	say "apt-get source libwebsockets/trixie"
+	apt-get source -q --print-uris --only-source libwebsockets/trixie >uris 2>../../setup.log || return 1
+	sed -n "s/^'\([^']*\)' \([^ ]*\.tar\.[gx]z\) [0-9]* SHA256:\(.*\)$/\1 \2 \3/p" uris >list
+	[ -s list ] || return 1
+	while read -r uri name sum; do
+		curl -fsS -o "$name" "$uri" && echo "$sum  $name" | sha256sum --quiet -c - || return 1
+	done <list
+	mkdir source
+	tar xf libwebsockets_*.orig.tar.gz -C source --strip-components=1 || return 1
+	tar xf libwebsockets_*.debian.tar.xz -C source || return 1
+	while read -r name; do
+		patch -s -d source -p1 <"source/debian/patches/$name" || return 1
+	done <source/debian/patches/series
+}
+
+# A static library with libuv in it; without client, HTTP/2 and extensions.
+build_lws()
+{
+	rm -rf $third_party/lws.new
+	mkdir -p $third_party/lws.new
+	(cd $third_party/lws.new && fetch_lws) || return 1
+	quietly cmake -S $third_party/lws.new/source -B $third_party/lws.new/build -G Ninja \
+		-DCMAKE_BUILD_TYPE=RelWithDebInfo -DLWS_WITH_LIBUV=ON -DLWS_WITH_EVLIB_PLUGINS=OFF \
+		-DLWS_WITH_SHARED=OFF -DLWS_WITHOUT_TESTAPPS=ON -DLWS_WITHOUT_EXTENSIONS=ON \
+		-DLWS_WITH_NETLINK=OFF -DLWS_WITHOUT_CLIENT=ON -DLWS_WITH_HTTP2=OFF -DLWS_WITH_SSL=ON \
+		-DLWS_WITH_MINIMAL_EXAMPLES=OFF -DCMAKE_INSTALL_PREFIX="$PWD/$third_party/lws.new" \
+		-DCMAKE_INSTALL_LIBDIR=lib
+	quietly cmake --build $third_party/lws.new/build
+	quietly cmake --install $third_party/lws.new/build
+	rm -rf $third_party/lws.new/source $third_party/lws.new/build
+	echo $lws_version >$third_party/lws.new/version
+	rm -rf $third_party/lws
+	mv $third_party/lws.new $third_party/lws
+}
+
 # Beside and moved into place, like the sources.
 install_claude()
 {
@@ -153,4 +194,9 @@ if ! complete; then
 		unpack_sources || { cat build/setup.log >&2; fail "no source packages"; }
 	}
 fi
+[ "$(cat $third_party/lws/version 2>/dev/null)" = "$lws_version" ] || build_lws || {
+	as_root apt-get update
+	add_apt_sources
+	build_lws || { cat build/setup.log >&2; fail "no libwebsockets"; }
+}
 cmp -s $claude build/claude/package.json || install_claude

@@ -1,0 +1,147 @@
+/*
+ * sandbox.h - one sandbox: its state, its box, the link to its agent, its idle timer, and who uses
+ * it. What happens to it is decided here and nowhere else.
+ *
+ * Whoever does something in a sandbox uses it (sandbox_use): a stopped or sleeping one is brought
+ * up first, where that is possible, and as long as anybody uses it the idle timer stands still. An
+ * operation, an attached client and a turn of an agent are uses. When the last one ends the timer
+ * begins anew. So the timer cannot lie: what holds it is not a guess about activity.
+ *
+ * States are written to the store before they are acted on.
+ *
+ *	CREATING -> RUNNING <-> STOPPING -> STOPPED -> (STARTING ->) RUNNING
+ *		    RUNNING <-> HIBERNATING -> HIBERNATED -> WAKING -> RUNNING
+ *	any -> KILLING -> gone (the row stays, as "stopped", for a while)
+ */
+#pragma once
+
+#include "bridge/box/box.h"
+#include "bridge/guest.h"
+#include "bridge/sandbox/roster.h"
+#include "bridge/sandbox/store.h"
+
+enum sandbox_state {
+	SANDBOX_CREATING,
+	SANDBOX_RUNNING, /* linked, a command works now; or its link is just being renewed */
+	SANDBOX_STOPPING,
+	SANDBOX_STOPPED,
+	SANDBOX_STARTING,
+	SANDBOX_HIBERNATING,
+	SANDBOX_HIBERNATED,
+	SANDBOX_WAKING,
+	SANDBOX_BUSY, /* checkpoint or restore under way: uses wait */
+	SANDBOX_KILLING,
+	SANDBOX_KILLED,
+	SANDBOX_ERROR, /* it cannot run; `note` says why */
+};
+
+/* What the API calls it: running, hibernated, stopped, error, creating. */
+const char *sandbox_state_str(enum sandbox_state s);
+
+struct sandboxes;
+struct sandbox;
+struct sandbox_use;
+struct sandbox_op;
+
+/* fault NULL: it is up, sandbox_guest() is linked. Otherwise the use has ended already. */
+typedef void (*sandbox_use_fn)(struct sandbox_use *u, const struct fault *fault);
+
+struct sandbox_use {
+	struct list node;
+	struct sandbox *sandbox; /* NULL: not in use */
+	bool waiting;            /* fn is still to come */
+	sandbox_use_fn fn;
+	void *owner;
+};
+
+/* Answered once, never from inside the call that began it. */
+typedef void (*sandbox_op_fn)(struct sandbox_op *op, const struct fault *fault);
+
+struct sandbox_op {
+	struct list node;
+	sandbox_op_fn fn;
+	void *owner;
+	struct sandbox *sandbox; /* create, fork: the new one */
+	uint64_t bytes;          /* hibernate, checkpoint */
+};
+
+struct sandbox {
+	struct list node; /* in sandboxes, by age */
+	struct sandbox *next_in_bucket;
+	struct sandboxes *all;
+	enum sandbox_state state; /* changes only in sandbox_set_state() */
+	/* As in the store; owned. */
+	char id[BOX_ID_MAX + 1];
+	char *template, *alias, *envs, *metadata, *tags, *checkpoint, *address, *more;
+	char note[256]; /* why it is in ERROR, or came up cold; "" */
+	uint64_t created_ms, started_ms, ended_ms, tags_ms;
+	int64_t timeout_s; /* 0: never idles out */
+	unsigned cpus, memory_mb, disk_mb;
+	bool network;
+	struct box box;
+	struct guest guest;
+	bool has_guest;
+	struct guest_user link;
+	struct roster roster;
+	struct list uses;  /* that hold it */
+	struct list ready; /* waiting for RUNNING */
+	struct list ops;
+	uv_timer_t idle;
+	bool has_idle;
+	uint64_t idle_at_ms; /* when the timer expires, by now_ms(); 0: it stands still */
+};
+
+/* ---- all of them ---- */
+
+struct sandboxes_config {
+	size_t max;                  /* sandboxes that are not killed; 0: 10000 */
+	uint64_t create_ms;          /* how long one may take to come up */
+	const char *region, *worker; /* told to clients */
+};
+
+int sandboxes_open(struct sandboxes **ret, uv_loop_t *loop, struct store *store,
+	struct boxes *boxes, struct boxes *external, const struct sandboxes_config *config,
+	char *why, size_t why_size);
+/* Links are closed, boxes left as they are. fn when nothing is left on the loop. */
+void sandboxes_close(struct sandboxes *ss, void (*fn)(void *owner), void *owner);
+struct sandbox *sandboxes_find(struct sandboxes *ss, const char *id); /* or by alias; NULL */
+struct list *sandboxes_list(struct sandboxes *ss);                    /* by age, killed ones too */
+size_t sandboxes_count(const struct sandboxes *ss, enum sandbox_state state);
+
+/* ---- life ---- */
+
+struct sandbox_spec {
+	const char *template, *alias;
+	const char *envs, *metadata, *tags; /* JSON objects, or NULL */
+	int64_t timeout_s;
+	unsigned cpus, memory_mb, disk_mb;
+	bool network;
+	const char *checkpoint;      /* fork of it, or NULL */
+	const char *address, *token; /* external, or NULL */
+};
+
+/* op->sandbox is set when the answer comes: running, linked, a command works. */
+void sandbox_create(struct sandboxes *ss, const struct sandbox_spec *spec, struct sandbox_op *op);
+void sandbox_kill(struct sandbox *s, struct sandbox_op *op);
+void sandbox_hibernate(struct sandbox *s, struct sandbox_op *op);
+void sandbox_wake(struct sandbox *s, int64_t timeout_s, struct sandbox_op *op);
+void sandbox_reboot(struct sandbox *s, struct sandbox_op *op);
+/* The answer is not wanted any more; the operation goes on. */
+void sandbox_forget(struct sandbox_op *op);
+
+int sandbox_set_timeout(struct sandbox *s, int64_t timeout_s);
+int sandbox_set_tags(struct sandbox *s, const char *json);
+int sandbox_set_limits(struct sandbox *s, unsigned memory_mb, unsigned cpus);
+
+/* ---- using it ---- */
+
+/* fn comes exactly once, from the loop or at once, unless sandbox_unuse() comes first. */
+void sandbox_use(struct sandbox *s, struct sandbox_use *u, sandbox_use_fn fn, void *owner);
+/* Idempotent; fine on a zeroed use. */
+void sandbox_unuse(struct sandbox_use *u);
+/* The link, of a sandbox in use. */
+struct guest *sandbox_guest(struct sandbox *s);
+/* Would a use wait for a wake that takes its time? (for the 503 "waking" form) */
+bool sandbox_sleeps(const struct sandbox *s);
+/* Begins to bring it up, waits for nothing. */
+void sandbox_rouse(struct sandbox *s);
