@@ -135,7 +135,7 @@ static int host_upgrade(void *ctx, const char *path, struct error *e)
 	int r;
 
 	/* The watchdog would not survive the exec. */
-	if (freeze_active())
+	if (!freeze_settled())
 		return error_set(e, E_FAILED, EBUSY, "file systems are frozen: not now");
 	r = takeover_check(path, e);
 	if (r < 0)

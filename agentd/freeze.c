@@ -71,18 +71,37 @@ static void run(struct work *w)
 	pthread_mutex_unlock(&all.lock);
 }
 
+static void forget(void)
+{
+	if (all.arena->head) /* not at the end of the program */
+		frozen_forget(all.arena);
+	log_hold(false);
+}
+
 static void done(struct work *w)
 {
 	(void)w;
-	if (all.arena->head) /* not at the end of the program */
-		frozen_forget(all.arena);
+	forget();
 	__atomic_store_n(&all.active, false, __ATOMIC_RELEASE);
-	log_hold(false);
 }
 
 bool freeze_active(void)
 {
 	return __atomic_load_n(&all.active, __ATOMIC_ACQUIRE);
+}
+
+bool freeze_settled(void)
+{
+	bool over;
+
+	if (!freeze_active())
+		return true;
+	pthread_mutex_lock(&all.lock);
+	over = all.over;
+	pthread_mutex_unlock(&all.lock);
+	if (over)
+		forget();
+	return over;
 }
 
 static void init_cond(void)

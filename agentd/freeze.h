@@ -23,3 +23,6 @@ void freeze_settle(void);
 int freeze_thaw(unsigned *ret_n);
 /* From freeze_start until all is thawed and the loop has learnt of it. */
 bool freeze_active(void);
+/* Loop. Nothing is frozen and nothing will be, even if the loop has not learnt of it: no harm is
+ * done when this process becomes another now. */
+bool freeze_settled(void);
