@@ -8,6 +8,7 @@
 #include "agentd/metrics.h"
 
 #define LINGER_MS      1000
+#define SILENCE_MS     10000
 #define ANSWER_MS      2
 #define ACKNOWLEDGE_MS 30
 /*
@@ -87,6 +88,13 @@ static void answer(struct conn *c)
 		daemon_wake_within(c->daemon, c, ACKNOWLEDGE_MS);
 }
 
+static void heard(struct conn *c)
+{
+	c->called = false;
+	if (!c->ending)
+		uv_timer_stop(&c->timer);
+}
+
 static void on_readable(struct conn *c)
 {
 	ssize_t n = read(c->fd, c->daemon->read_buf, DAEMON_READ_SIZE);
@@ -98,6 +106,8 @@ static void on_readable(struct conn *c)
 		return;
 	}
 	c->daemon->bytes_in += (uint64_t)n;
+	if (c->called)
+		heard(c);
 	if (c->phase != CONN_LINGER) {
 		feed(c, c->daemon->read_buf, (size_t)n);
 		answer(c);
@@ -195,6 +205,24 @@ void conn_flush(struct conn *c)
 	if (c->wire.state == WIRE_CLOSED && c->phase < CONN_LINGER)
 		linger(c);
 	update_poll(c);
+}
+
+static void on_silence(uv_timer_t *t)
+{
+	struct conn *c = t->data;
+
+	log_info("connection dropped conn=%u reason=silence", c->id);
+	conn_close(c);
+}
+
+void conn_call(struct conn *c)
+{
+	if (c->phase != CONN_OPEN || c->called || c->ending)
+		return;
+	c->called = true;
+	uv_timer_start(&c->timer, on_silence, SILENCE_MS, 0);
+	wire_ping(&c->wire);
+	daemon_wake(c->daemon, c);
 }
 
 void conn_bye(struct conn *c, const char *notice, int code)

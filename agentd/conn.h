@@ -32,11 +32,12 @@ struct conn {
 	unsigned id;
 	int fd; /* owned */
 	uv_poll_t poll;
-	uv_timer_t timer; /* ends a handshake that takes too long, then a farewell that does */
+	uv_timer_t timer; /* ends a handshake that takes too long, a silence, then a farewell */
 	int poll_mask;
 	bool want_write;
 	bool welcome; /* else its upgrade is refused: too many connections */
 	bool ending;  /* the farewell timer runs */
+	bool called;  /* asked for a sign of life; the timer runs */
 	struct wire wire;
 	struct service_link service;
 	struct buf pending; /* input the wire would not take yet */
@@ -49,5 +50,7 @@ struct conn *conn_new(struct daemon *d, int fd, bool welcome);
 void conn_close(struct conn *c);
 /* Writes what there is; called by the daemon for woken connections. */
 void conn_flush(struct conn *c);
+/* Asks an open one for a sign of life: nothing heard in 10 s, and it is closed. */
+void conn_call(struct conn *c);
 /* Orderly: a notice, a close frame, then the linger. */
 void conn_bye(struct conn *c, const char *notice, int code);

@@ -43,7 +43,11 @@ static void refuse_stranger(struct listener *l, int fd)
 	close(fd);
 }
 
-/* Room for one more: a client that has not even said hello gives way. */
+/*
+ * Room for one more: a client that has not even said hello gives way. Where there is none, it may be
+ * that some links are open on our side only (a host can vanish without a word): they are called, and
+ * who comes again in a while finds room.
+ */
 static bool make_room(struct daemon *d)
 {
 	if (d->n_conns < d->config.max_connections)
@@ -54,6 +58,8 @@ static bool make_room(struct daemon *d)
 			return true;
 		}
 	}
+	list_for_each (c, &d->conns, struct conn, link)
+		conn_call(c);
 	return false;
 }
 

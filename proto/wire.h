@@ -88,5 +88,5 @@ void wire_wrote(struct wire *w, size_t n);
 
 /* Ends the link in order. Idempotent; the first code counts. */
 void wire_close(struct wire *w, int code, const char *reason);
-/* Client: a WebSocket ping. */
+/* A WebSocket ping. */
 void wire_ping(struct wire *w);

@@ -11,7 +11,7 @@ import pytest
 
 from client import Link
 from harness import LONG, Agent, accepts, binary, eventually, program_env
-from wire import AgentError, HttpRefused, LinkClosed, Timeout
+from wire import NO_CLOSE_FRAME, AgentError, HttpRefused, LinkClosed, Timeout
 
 CROWD = 10000 if LONG else 1000
 
@@ -58,6 +58,21 @@ def test_full_of_real_connections(agent):
     assert all(link.request("ping") == {} for link in links)
     links[0].close()
     eventually(lambda: connects(agent), "room for a new connection", 5)
+
+
+@pytest.mark.agentd(max_connections=4)
+def test_a_silent_link_makes_room(agent):
+    """A link whose other end vanished without a word stayed, and kept others out for ever."""
+    links = [agent.connect() for _ in range(3)]
+    silent = agent.connect()
+
+    def comes_in():
+        assert all(link.request("ping") == {} for link in links)  # and they answer the agent's pings
+        return connects(agent)
+    assert not comes_in()
+    eventually(comes_in, "room in the place of the silent one", 20)
+    assert all(link.request("ping") == {} for link in links)
+    assert silent.expect_close(5) == NO_CLOSE_FRAME
 
 
 def connects(agent):
