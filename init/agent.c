@@ -167,7 +167,7 @@ static _Noreturn void run(const struct agent *a, const struct fdstore *s, int li
 
 /* ---- in init ---- */
 
-int agent_start(struct agent *a, const struct fdstore *s)
+int agent_start(struct agent *a, struct fdstore *s)
 {
 	int pair[2];
 	pid_t pid;
@@ -189,6 +189,8 @@ int agent_start(struct agent *a, const struct fdstore *s)
 	}
 	close_fd(&a->link);
 	a->link = pair[0];
+	a->behind = false;
+	fdstore_all_told(s);
 	a->pid = pid;
 	a->started = now_ms();
 	a->starts++;
@@ -200,6 +202,7 @@ void agent_died(struct agent *a)
 	uint64_t now = now_ms();
 
 	a->pid = 0;
+	a->behind = false;
 	close_fd(&a->link);
 	if (now - a->started >= WELL_MS)
 		a->delay = 0;
@@ -207,10 +210,19 @@ void agent_died(struct agent *a)
 	a->delay = min_of(max_of(a->delay * 2, (uint64_t)DELAY_MIN_MS), (uint64_t)DELAY_MAX_MS);
 }
 
-void agent_tell_exit(struct agent *a, const struct child_exit *e)
+void agent_tell_exits(struct agent *a, struct fdstore *s)
 {
-	/* What does not fit is not told again to this agent, for which the session is lost then;
-	 * the next one finds it in the store. */
-	if (a->link >= 0 && send(a->link, e, sizeof(*e), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		log_warn("agentd was not told of an end: %s", strerror(errno));
+	const struct child_exit *e;
+	size_t at = 0;
+
+	a->behind = false;
+	while (a->link >= 0 && (e = fdstore_untold(s, &at))) {
+		if (send(a->link, e, sizeof(*e), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+			/* Anything else is an agent that is going: the next one finds it in the
+			 * store. */
+			a->behind = errno == EAGAIN;
+			return;
+		}
+		s->entries[at].told = true;
+	}
 }

@@ -15,6 +15,7 @@ struct agent {
 	bool has_cgroup;
 	pid_t pid;         /* 0: not running */
 	int link;          /* our end of the socket on which it is told of ends; -1 */
+	bool behind;       /* it was full, and there is more to tell */
 	uint64_t started;  /* now_ms() */
 	uint64_t start_at; /* not running: when it is to be started */
 	uint64_t delay;    /* before the next start */
@@ -27,8 +28,9 @@ struct agent {
 void agent_init(struct agent *a, const struct cmdline *c, bool has_cgroup, unsigned long stop_ms);
 void agent_fini(struct agent *a);
 /* Starts it now. 0 or -errno; then start_at says when to try again. */
-int agent_start(struct agent *a, const struct fdstore *s);
+int agent_start(struct agent *a, struct fdstore *s);
 /* It has been reaped. */
 void agent_died(struct agent *a);
-/* One of its sessions' processes, which it cannot wait for itself, has ended. */
-void agent_tell_exit(struct agent *a, const struct child_exit *e);
+/* Tells it which of its sessions' processes, for which it cannot wait itself, have ended. When its
+ * socket is full `behind` is set: again when that can be written. */
+void agent_tell_exits(struct agent *a, struct fdstore *s);

@@ -104,6 +104,21 @@ bool fdstore_note_exit(struct fdstore *s, const struct child_exit *e)
 	return false;
 }
 
+const struct child_exit *fdstore_untold(const struct fdstore *s, size_t *at)
+{
+	for (; *at < s->n; ++*at) {
+		if (s->entries[*at].exited && !s->entries[*at].told)
+			return &s->entries[*at].exit;
+	}
+	return NULL;
+}
+
+void fdstore_all_told(struct fdstore *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		s->entries[i].told = s->entries[i].exited;
+}
+
 int fdstore_exits(const struct fdstore *s)
 {
 	auto_close int fd = memfd_create("exits", MFD_CLOEXEC);

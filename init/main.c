@@ -56,6 +56,7 @@ static void say_how(const struct agent *a, int status)
 static void reap(struct init *in)
 {
 	struct rusage ru;
+	bool news = false;
 	int status;
 	pid_t pid;
 
@@ -70,10 +71,12 @@ static void reap(struct init *in)
 			if (in->power.stage == POWER_ON)
 				say_how(&in->agent, status);
 			agent_died(&in->agent);
-		} else if (fdstore_note_exit(&in->store, &e)) {
-			agent_tell_exit(&in->agent, &e);
+		} else {
+			news |= fdstore_note_exit(&in->store, &e);
 		}
 	}
+	if (news || in->agent.behind)
+		agent_tell_exits(&in->agent, &in->store);
 	in->alone = pid < 0 && errno == ECHILD;
 }
 
@@ -147,12 +150,14 @@ static _Noreturn void run(struct init *in)
 {
 	for (;;) {
 		struct pollfd p[] = {{.fd = in->signals, .events = POLLIN},
-			{.fd = in->notify, .events = POLLIN}};
+			{.fd = in->notify, .events = POLLIN}, {.fd = -1, .events = POLLOUT}};
 
 		look_after_agent(in);
 		power_step(&in->power, in->agent.pid != 0, in->alone);
 		if (in->power.stage == POWER_OFF)
 			power_end(&in->power);
+		if (in->agent.behind)
+			p[2].fd = in->agent.link;
 		if (poll(p, array_size(p), timeout_ms(in)) < 0 && errno != EINTR)
 			ASSERT(!"poll");
 		/* Before the reaping: what an agent that died said last is still its word. */

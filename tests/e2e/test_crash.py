@@ -2,6 +2,7 @@
 import hashlib
 import os
 import random
+import signal
 import threading
 import time
 
@@ -72,6 +73,29 @@ def test_ends_that_no_agent_saw(machine):
         "code": "exited", "code-now": "exited", "signal": "signaled", "signal-now": "signaled"}
     assert ends["code"]["code"] == ends["code-now"]["code"] == 7
     assert ends["signal"]["signal"] == ends["signal-now"]["signal"] == 11
+
+
+def test_more_ends_than_the_socket_holds(machine):
+    """PID 1 tells of all of them, although the agent takes a while to listen; some were lost once."""
+    box = machine()
+    link = box.connect()
+    ids = [link.request("start", start={"cmd": ["sleep", "1000"]})["id"] for _ in range(1000)]
+    time.sleep(KEPT)
+    box.kill_agent()
+    link = connect(box)
+    pids = " ".join(str(link.entry(name)["pid"]) for name in ids)
+    link.request("start", id="killer", start={"cmd": ["sh", "-c", f"sleep 1; kill -9 {pids}"]})
+    agent = box.agent_pid()
+    os.kill(agent, signal.SIGSTOP)
+    eventually(lambda: not sleepers(box), "all of them to be reaped", 20)
+    os.kill(agent, signal.SIGCONT)
+    assert {link.wait_end(name)["end"]["state"] for name in ids} == {"signaled"}
+
+
+def sleepers(box):
+    """Whether a child of PID 1 still sleeps."""
+    init = children_of(box.proc.pid)[0]
+    return any(open(f"/proc/{pid}/comm").read() == "sleep\n" for pid in children_of(init) if os.path.exists(f"/proc/{pid}"))
 
 
 def test_end_of_stdin_is_seen_at_once(machine):

@@ -74,6 +74,7 @@ static void test_exits(void **state)
 	struct child_exit e = {0}, read_back;
 	int before = count_fds(), fd, status;
 	pid_t pid = child(&fd, 7);
+	size_t at = 0;
 
 	(void)state;
 	assert_int_equal(fdstore_add(&s, "s1", fd), 0);
@@ -86,7 +87,12 @@ static void test_exits(void **state)
 	e.maxrss_kb = 1234;
 	assert_true(fdstore_note_exit(&s, &e));
 	assert_false(fdstore_note_exit(&s, &e)); /* the number, used again */
+	assert_int_equal(fdstore_untold(&s, &at)->pid, pid);
+	assert_int_equal(at, 0);
 	fd = fdstore_exits(&s);
+	fdstore_all_told(&s);
+	assert_null(fdstore_untold(&s, &at));
+	assert_int_equal(at, 1);
 	assert_true(fd >= 0);
 	assert_int_equal(read(fd, &read_back, sizeof(read_back)), sizeof(read_back));
 	assert_int_equal(WEXITSTATUS(read_back.status), 7);
