@@ -2,7 +2,8 @@
 # Installs what building and testing need, on Debian 12 or later; run by `./dev setup`, at the top of
 # the tree. Quiet and quick when nothing is missing. Everything comes from the Debian mirror that this
 # machine already uses, with apt's signature check; no mirror is named in this repository. The program
-# that agent sessions are tested with comes from the npm registry that is configured here.
+# that agent sessions are tested with, and the SDK that the bridge is tested with, come from the npm
+# registry that is configured here.
 set -eu
 
 packages="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev musl-tools
@@ -14,7 +15,6 @@ packages="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev musl-tools
 sources="libuv1 cjson pcre2" # compiled into the static build, see cmake/third_party.cmake
 lws_version=4.3.5 # for the bridge; Debian 13's
 third_party=build/third-party
-claude=tests/claude/package.json # the exact version; installed into build/claude
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 . /etc/os-release
@@ -158,19 +158,26 @@ build_lws()
 	mv $third_party/lws.new $third_party/lws
 }
 
-# Beside and moved into place, like the sources.
-install_claude()
+# What tests need from npm: the package.json of a folder, with exact versions, installed beside and moved
+# into place.
+install_npm()
 {
-	rm -rf build/claude.new
-	mkdir -p build/claude.new
-	cp $claude build/claude.new/
-	quietly npm --prefix build/claude.new install --no-audit --no-fund --no-package-lock --loglevel=error
-	HOME=$PWD/build/claude.new DISABLE_AUTOUPDATER=1 build/claude.new/node_modules/.bin/claude --version >build/setup.log 2>&1 </dev/null || {
+	cmp -s "$1/package.json" "$2/package.json" && return
+	rm -rf "$2.new"
+	mkdir -p "$2.new"
+	cp "$1/package.json" "$2.new/"
+	quietly npm --prefix "$2.new" install --no-audit --no-fund --no-package-lock --loglevel=error
+	rm -rf "$2"
+	mv "$2.new" "$2"
+}
+
+check_claude()
+{
+	HOME=$PWD/build/claude DISABLE_AUTOUPDATER=1 build/claude/node_modules/.bin/claude --version >build/setup.log 2>&1 </dev/null || {
 		cat build/setup.log >&2
+		rm -rf build/claude
 		fail "the installed claude does not run"
 	}
-	rm -rf build/claude
-	mv build/claude.new build/claude
 }
 
 # Whether every source is there.
@@ -199,4 +206,8 @@ fi
 	add_apt_sources
 	build_lws || { cat build/setup.log >&2; fail "no libwebsockets"; }
 }
-cmp -s $claude build/claude/package.json || install_claude
+if ! cmp -s tests/claude/package.json build/claude/package.json; then
+	install_npm tests/claude build/claude
+	check_claude
+fi
+install_npm tests/sdk build/sdk

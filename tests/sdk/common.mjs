@@ -1,0 +1,38 @@
+// What every file of tests here needs. The SDK is as it comes from npm; it finds the bridge by OPENCOMPUTER_API_URL.
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+
+const require = createRequire(pathToFileURL(process.env.SDK_DIR + "/"));
+export const sdk = await import(pathToFileURL(require.resolve("@opencomputer/sdk")));
+export const { Sandbox } = sdk;
+export { assert, test };
+
+export const text = (chunks) => Buffer.concat(chunks.map((chunk) => Buffer.from(chunk))).toString();
+
+// One sandbox for a file's tests.
+export async function sandbox(opts = {}) {
+  const box = await Sandbox.create(opts);
+  after(() => box.kill().catch(() => {}));
+  return box;
+}
+
+export async function eventually(check, what, seconds = 20) {
+  const until = Date.now() + seconds * 1000;
+  for (;;) {
+    const got = await check();
+    if (got) return got;
+    if (Date.now() > until) throw new Error(`waited ${seconds} s for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+// A request that the SDK has no method for.
+export async function raw(method, path, body, headers = {}) {
+  return fetch(`${process.env.OPENCOMPUTER_API_URL}/api${path}`, {
+    method,
+    headers: { "X-API-Key": process.env.OPENCOMPUTER_API_KEY, ...(body ? { "Content-Type": "application/json" } : {}), ...headers },
+    body: body && JSON.stringify(body),
+  });
+}
