@@ -96,22 +96,9 @@ void msg_put_port(struct jsonw *w, const struct msg_port *m, bool brief)
 
 /* ---- reading one ---- */
 
-/* One line; arguments that are not text are shown as "?". */
-static void get_cmd_line(struct msg_reader *r, const cJSON *obj, struct msg_port *m)
+static int read_port(struct msg_reader *r, const cJSON *obj, void *ret)
 {
-	const cJSON *cmd = cJSON_GetObjectItemCaseSensitive(obj, "cmd"), *v;
-	size_t len = 0;
-	char *line;
-
-	cJSON_ArrayForEach(v, cmd) len += cJSON_IsString(v) ? strlen(v->valuestring) + 1 : 2;
-	m->cmd = line = msg_reader_alloc(r, len + 1);
-	cJSON_ArrayForEach(v, cmd) line += sprintf(
-		line, "%s%s", line == m->cmd ? "" : " ", cJSON_IsString(v) ? v->valuestring : "?");
-	m->cmd_len = strlen(m->cmd);
-}
-
-static int read_port(struct msg_reader *r, const cJSON *obj, struct msg_port *m)
-{
+	struct msg_port *m = ret;
 	const char *proto = "tcp", *address = "";
 	uint64_t port = 0, uid = 0;
 	int e;
@@ -134,27 +121,15 @@ static int read_port(struct msg_reader *r, const cJSON *obj, struct msg_port *m)
 	if (strlen(address) >= sizeof(m->address))
 		return msg_reader_fail(r, "address", "an IP address");
 	memcpy(m->address, address, strlen(address) + 1);
-	get_cmd_line(r, obj, m);
+	msg_get_cmd_line(r, obj, &m->cmd, &m->cmd_len);
 	return 0;
 }
 
 static int read_ports(struct msg_reader *r, struct msg_ports *m)
 {
-	const cJSON *array = cJSON_GetObjectItemCaseSensitive(r->root, "ports"), *v;
-	int e;
+	int e = msg_get_array(r, "ports", sizeof(*m->ports), read_port, (void **)&m->ports, &m->n);
 
-	if (!cJSON_IsArray(array))
-		return msg_reader_fail(r, "ports", "an array");
-	m->ports = malloc(((size_t)cJSON_GetArraySize(array) + 1) * sizeof(*m->ports));
-	if (!m->ports)
-		return error_set(r->error, E_FAILED, ENOMEM, "out of memory");
-	cJSON_ArrayForEach(v, array)
-	{
-		if ((e = read_port(r, v, &m->ports[m->n])) < 0)
-			return e;
-		m->n++;
-	}
-	return msg_get_name(r, r->root, "next", MSG_ID_MAX, &m->next);
+	return e < 0 ? e : msg_get_name(r, r->root, "next", MSG_ID_MAX, &m->next);
 }
 
 int msg_parse_ports(const uint8_t *json, size_t len, struct msg_ports *ret, struct error *e)

@@ -258,3 +258,38 @@ int msg_get_object(struct msg_reader *r, const cJSON *obj, const char *name, con
 	*ret = v;
 	return 0;
 }
+
+void msg_get_cmd_line(struct msg_reader *r, const cJSON *obj, const char **ret, size_t *ret_len)
+{
+	const cJSON *cmd = cJSON_GetObjectItemCaseSensitive(obj, "cmd"), *v;
+	size_t len = 0;
+	char *line;
+
+	cJSON_ArrayForEach(v, cmd) len += cJSON_IsString(v) ? strlen(v->valuestring) + 1 : 2;
+	*ret = line = msg_reader_alloc(r, len + 1);
+	cJSON_ArrayForEach(v, cmd) line += sprintf(
+		line, "%s%s", line == *ret ? "" : " ", cJSON_IsString(v) ? v->valuestring : "?");
+	*ret_len = strlen(*ret);
+}
+
+int msg_get_array(struct msg_reader *r, const char *name, size_t size, msg_element_fn read,
+	void **ret, size_t *ret_n)
+{
+	const cJSON *array = cJSON_GetObjectItemCaseSensitive(r->root, name), *v;
+	uint8_t *at;
+	int e;
+
+	if (!cJSON_IsArray(array))
+		return msg_reader_fail(r, name, "an array");
+	*ret = at = malloc(((size_t)cJSON_GetArraySize(array) + 1) * size);
+	if (!at)
+		return error_set(r->error, E_FAILED, ENOMEM, "out of memory");
+	cJSON_ArrayForEach(v, array)
+	{
+		if ((e = read(r, v, at)) < 0)
+			return e;
+		at += size;
+		++*ret_n;
+	}
+	return 0;
+}

@@ -45,6 +45,13 @@ int msg_get_name(
 	struct msg_reader *r, const cJSON *obj, const char *name, size_t max, const char **ret);
 /* Object or NULL when absent; an error when it is something else. */
 int msg_get_object(struct msg_reader *r, const cJSON *obj, const char *name, const cJSON **ret);
+/* The array of strings "cmd" as one line for people; what is not text is shown as "?". */
+void msg_get_cmd_line(struct msg_reader *r, const cJSON *obj, const char **ret, size_t *ret_len);
+/* The top's array `name`, each element read into `size` bytes. *ret is malloc()ed, also when
+ * reading one of them failed. */
+typedef int (*msg_element_fn)(struct msg_reader *r, const cJSON *element, void *ret);
+int msg_get_array(struct msg_reader *r, const char *name, size_t size, msg_element_fn read,
+	void **ret, size_t *ret_n);
 bool msg_has(const cJSON *obj, const char *name);
 int msg_value_integer(const cJSON *value, int64_t min, int64_t max, int64_t *ret);
 

@@ -291,24 +291,9 @@ void msg_put_entry(struct jsonw *w, const struct msg_entry *m)
 	jsonw_close(w, '}');
 }
 
-/* The arguments as one line. */
-static int get_cmd_line(struct msg_reader *r, const cJSON *obj, struct msg_entry *m)
+static int read_entry(struct msg_reader *r, const cJSON *obj, void *ret)
 {
-	const cJSON *cmd = cJSON_GetObjectItemCaseSensitive(obj, "cmd"), *v;
-	size_t len = 0;
-	char *line;
-
-	cJSON_ArrayForEach(v, cmd) len += cJSON_IsString(v) ? strlen(v->valuestring) + 1 : 2;
-	line = msg_reader_alloc(r, len + 1);
-	m->cmd = line;
-	cJSON_ArrayForEach(v, cmd) line += sprintf(
-		line, "%s%s", line == m->cmd ? "" : " ", cJSON_IsString(v) ? v->valuestring : "?");
-	m->cmd_len = strlen(m->cmd);
-	return 0;
-}
-
-static int read_entry(struct msg_reader *r, const cJSON *obj, struct msg_entry *m)
-{
+	struct msg_entry *m = ret;
 	const cJSON *end = NULL, *pty = NULL;
 	const char *state = "";
 	int e;
@@ -326,12 +311,13 @@ static int read_entry(struct msg_reader *r, const cJSON *obj, struct msg_entry *
 		(e = msg_get_str(r, obj, "cwd", &m->cwd)) < 0 ||
 		(e = msg_get_str(r, obj, "user", &m->user)) < 0 ||
 		(e = msg_get_i64(r, obj, "pid", 0, INT32_MAX, &m->pid)) < 0 ||
-		(e = get_cmd_line(r, obj, m)) < 0 || (e = get_span(r, obj, "out", &m->out)) < 0 ||
+		(e = get_span(r, obj, "out", &m->out)) < 0 ||
 		(e = get_span(r, obj, "err", &m->err)) < 0 ||
 		(e = msg_get_u64(r, obj, "viewers", (uint64_t)MSG_INT_MAX, &m->viewers)) < 0 ||
 		(e = msg_get_object(r, obj, "end", &end)) < 0 ||
 		(e = msg_get_object(r, obj, "pty", &pty)) < 0)
 		return e;
+	msg_get_cmd_line(r, obj, &m->cmd, &m->cmd_len);
 	m->has_pty = pty != NULL;
 	if (pty && (e = msg_read_size(r, pty, true, &m->size)) < 0)
 		return e;
@@ -343,21 +329,10 @@ static int read_entry(struct msg_reader *r, const cJSON *obj, struct msg_entry *
 
 static int read_list(struct msg_reader *r, struct msg_list *m)
 {
-	const cJSON *array = cJSON_GetObjectItemCaseSensitive(r->root, "sessions"), *v;
-	int e;
+	int e = msg_get_array(
+		r, "sessions", sizeof(*m->entries), read_entry, (void **)&m->entries, &m->n);
 
-	if (!cJSON_IsArray(array))
-		return msg_reader_fail(r, "sessions", "an array");
-	m->entries = malloc(((size_t)cJSON_GetArraySize(array) + 1) * sizeof(*m->entries));
-	if (!m->entries)
-		return error_set(r->error, E_FAILED, ENOMEM, "out of memory");
-	cJSON_ArrayForEach(v, array)
-	{
-		if ((e = read_entry(r, v, &m->entries[m->n])) < 0)
-			return e;
-		m->n++;
-	}
-	return msg_get_name(r, r->root, "next", MSG_ID_MAX, &m->next);
+	return e < 0 ? e : msg_get_name(r, r->root, "next", MSG_ID_MAX, &m->next);
 }
 
 int msg_parse_list(const uint8_t *json, size_t len, struct msg_list *ret, struct error *e)
