@@ -26,6 +26,7 @@ struct roster_entry {
 	char *cmd, **args; /* args NULL-terminated; owned, one block each */
 	size_t n_args;
 	unsigned attached; /* clients */
+	uint8_t places;    /* names that they use at the agent, a bit each (attach.c) */
 	void *turns;       /* ROSTER_AGENT: its watcher (agent_turns.c), or NULL */
 	bool listed;       /* on a page of the listing under way */
 };

@@ -143,6 +143,9 @@ struct sandboxes_config {
 	size_t max;                  /* sandboxes that are not killed; 0: 10000 */
 	uint64_t create_ms;          /* how long one may take to come up */
 	const char *region, *worker; /* told to clients */
+	/* A sandbox's roster was filled from its agent's list: the link came up. May be NULL. */
+	void (*on_listed)(void *owner, struct sandbox *s);
+	void *owner;
 };
 
 int sandboxes_open(struct sandboxes **ret, uv_loop_t *loop, struct store *store,
