@@ -55,6 +55,19 @@ void file_open(struct jsonw *w, char out[FILE_MESSAGE], const char *op, const ch
 	jsonw_u64(w, "window", REMOTE_FILE_WINDOW);
 }
 
+void file_words(struct jsonw *w, const char *name, const char *words, size_t max)
+{
+	jsonw_open(w, name, '[');
+	for (const char *p = words; *p && max > 0; max--) {
+		size_t n = strcspn(p, ",");
+
+		if (n > 0)
+			jsonw_bytes(w, NULL, p, n);
+		p += n + (p[n] == ',');
+	}
+	jsonw_close(w, ']');
+}
+
 /* ---- what went wrong ---- */
 
 void file_error(struct call *c, const struct error *e)

@@ -34,6 +34,9 @@ void file_request(struct jsonw *w, char out[FILE_MESSAGE], const char *op, const
 void file_open(struct jsonw *w, char out[FILE_MESSAGE], const char *op, const char *path);
 void file_member(struct jsonw *w, const char *name, const char *bytes); /* NULL: left out */
 
+/* What stands between commas, as an array; at most max. */
+void file_words(struct jsonw *w, const char *name, const char *words, size_t max);
+
 /* Sends w, which it ends. When it fails the call is answered, and fn does not come. */
 void file_ask_send(struct file_ask *a, struct call *c, struct jsonw *w, file_ask_fn fn);
 /* The answer is not wanted. Idempotent, fine on zeroes. */

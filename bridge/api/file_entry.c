@@ -53,10 +53,11 @@ void file_entry_put(struct text *t, const struct msg_file_entry *m, const char *
 {
 	char mode[16];
 
-	file_bytes_put(t, "name", m->name);
+	file_bytes_put(t, "name", m->name ? m->name : "");
 	text_bool(t, "isDir", m->type && strcmp(m->type, "dir") == 0);
 	text_int(t, "size", (int64_t)m->size);
-	put_path(t, dir, m->name);
+	if (dir)
+		put_path(t, dir, m->name);
 	text_str(t, "type", m->type);
 	if (errnum) {
 		text_str(t, "error", errno_name(errnum));

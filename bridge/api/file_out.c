@@ -51,7 +51,9 @@ static void on_close(struct remote_file *f, const struct error *error)
 	if (o->state != FILE_OUT_OPEN)
 		return;
 	set_state(o, error ? FILE_OUT_FAILED : FILE_OUT_DONE);
-	if (error && !o->began) {
+	if (error)
+		o->error = *error;
+	if (error && !o->began && !call_answered(o->call)) {
 		o->began = true;
 		file_error(o->call, error);
 		return;
@@ -68,9 +70,10 @@ void file_out_fail(struct file_out *o)
 	if (o->state != FILE_OUT_OPEN)
 		return;
 	set_state(o, FILE_OUT_FAILED);
-	if (!o->began) {
+	error_set(&o->error, E_FAILED, 0, "the agent could not finish it");
+	if (!o->began && !call_answered(o->call)) {
 		o->began = true;
-		call_error(o->call, 502, "the agent could not finish it");
+		call_error(o->call, 502, "%s", o->error.message);
 	}
 	call_ready(o->call);
 }
@@ -107,11 +110,9 @@ static ssize_t pull(struct call *c, uint8_t *out, size_t max)
 	struct file_out *o = c->state;
 	size_t n = min_of(max, buf_len(&o->held));
 
-	if (o->state == FILE_OUT_FAILED)
-		return CALL_BROKEN;
 	if (o->ops->pull)
 		return o->ops->pull(o, out, max);
-	if (n == 0)
+	if (n == 0 || o->state == FILE_OUT_FAILED)
 		return file_out_nothing(o);
 	memcpy(out, buf_head(&o->held), n);
 	file_out_took(o, n);
@@ -153,6 +154,9 @@ void file_out_open(struct file_out *o, struct jsonw *w)
 	if (r == 0)
 		return;
 	set_state(o, FILE_OUT_FAILED);
-	o->began = true;
-	file_error_sending(o->call, r);
+	error_set(&o->error, E_FAILED, -r, "no channel to the agent: %s", strerror(-r));
+	if (o->call->call_state == CALL_SOCKET)
+		call_ready(o->call);
+	else
+		file_error_sending(o->call, r);
 }

@@ -18,7 +18,8 @@ struct file_out_ops {
 	void (*on_begin)(struct file_out *o);
 	/* Entry and done; may be NULL. */
 	void (*on_event)(struct file_out *o, const struct msg_file_event *m);
-	/* NULL: the bytes as they are. Otherwise as pull of call_ops, of what is `held`. */
+	/* NULL: the bytes as they are. Otherwise as pull of call_ops, of what is `held`, and also
+	 * when it FAILED. */
 	ssize_t (*pull)(struct file_out *o, uint8_t *out, size_t max);
 	/* The call is over: frees what it is part of. */
 	void (*on_end)(struct file_out *o);
@@ -39,6 +40,7 @@ struct file_out {
 	struct buf held;
 	size_t owed; /* taken from held, and not yet told to the agent */
 	bool began;
+	struct error error; /* FAILED: why */
 };
 
 /* Takes the call: its ops and state are the file_out's from here on. */
