@@ -33,6 +33,7 @@ enum sandbox_state {
 	SANDBOX_KILLING,
 	SANDBOX_KILLED,
 	SANDBOX_ERROR, /* it cannot run; `note` says why */
+	SANDBOX_STATES
 };
 
 /* What the API calls it: running, hibernated, stopped, error, creating. */
@@ -50,6 +51,9 @@ struct sandbox_use {
 	struct list node;
 	struct sandbox *sandbox; /* NULL: not in use */
 	bool waiting;            /* fn is still to come */
+	/* An attached client, not an operation: a hibernation does not wait for its end. Its
+	 * owner's to set, before or after sandbox_use(). */
+	bool lasting;
 	sandbox_use_fn fn;
 	void *owner;
 };
@@ -57,12 +61,28 @@ struct sandbox_use {
 /* Answered once, never from inside the call that began it. */
 typedef void (*sandbox_op_fn)(struct sandbox_op *op, const struct fault *fault);
 
+enum sandbox_goal {
+	GOAL_CREATE,
+	GOAL_KILL,
+	GOAL_STOP, /* what idling does where nothing can hibernate */
+	GOAL_HIBERNATE,
+	GOAL_WAKE,
+	GOAL_REBOOT,
+	GOAL_EXCLUSIVE, /* sandbox_internal.h */
+};
+
 struct sandbox_op {
 	struct list node;
 	sandbox_op_fn fn;
 	void *owner;
-	struct sandbox *sandbox; /* create, fork: the new one */
+	struct sandbox *sandbox; /* set from the beginning, also of create and fork */
 	uint64_t bytes;          /* hibernate, checkpoint */
+	/* ---- sandbox_*.c's ---- */
+	struct sandboxes *all;
+	enum sandbox_goal goal;
+	const struct sandbox_exclusive *exclusive;
+	bool failed;
+	struct fault fault; /* when it failed */
 };
 
 struct sandbox {
@@ -73,6 +93,7 @@ struct sandbox {
 	/* As in the store; owned. */
 	char id[BOX_ID_MAX + 1];
 	char *template, *alias, *envs, *metadata, *tags, *checkpoint, *address, *more;
+	char *token;    /* external: of its agent; or NULL */
 	char note[256]; /* why it is in ERROR, or came up cold; "" */
 	uint64_t created_ms, started_ms, ended_ms, tags_ms;
 	int64_t timeout_s; /* 0: never idles out */
@@ -89,6 +110,31 @@ struct sandbox {
 	uv_timer_t idle;
 	bool has_idle;
 	uint64_t idle_at_ms; /* when the timer expires, by now_ms(); 0: it stands still */
+
+	/* ---- sandbox_*.c's; see sandbox_internal.h ---- */
+	struct list turn;      /* in sandboxes.turns, when it is to be looked at */
+	bool busy;             /* a procedure is under way: ops and uses wait */
+	struct sandbox_op *op; /* whom it is for; NULL: nobody waits for it */
+	const struct sandbox_exclusive *exclusive;
+	void *exclusive_owner;
+	bool failed; /* the procedure, with this */
+	struct fault fault;
+	uint64_t bytes; /* what it saved */
+	/* What it waits for, as far as that can be given up; why NULL: it came. */
+	void (*wait)(struct sandbox *s, const char *why);
+	void (*closed)(struct sandbox *s); /* what follows when the link is closed */
+	uv_timer_t patience;               /* of `wait`; else of a new link's first steps */
+	bool linked;                       /* and the agent has been told and asked everything */
+	bool lost;                         /* link or box; `lost_why` */
+	char lost_why[200];
+	int64_t asked; /* the request under way; 0: none */
+	bool resume_due, env_due, limits_due, thaw_due, identity_due, listed;
+	size_t env_at;                /* variables of `envs` that were told */
+	char list_at[MSG_ID_MAX + 1]; /* the next page of the list begins behind it */
+	bool foreign;                 /* of another driver: nothing is done to it, nor to its row */
+	bool buried;                  /* it never came to be: found by nobody */
+	bool undead; /* left half by the last bridge: destroyed when that is adopted */
+	unsigned handles;
 };
 
 /* ---- all of them ---- */
@@ -97,6 +143,9 @@ struct sandboxes_config {
 	size_t max;                  /* sandboxes that are not killed; 0: 10000 */
 	uint64_t create_ms;          /* how long one may take to come up */
 	const char *region, *worker; /* told to clients */
+	/* A sandbox's roster was filled from its agent's list: the link came up. May be NULL. */
+	void (*on_listed)(void *owner, struct sandbox *s);
+	void *owner;
 };
 
 int sandboxes_open(struct sandboxes **ret, uv_loop_t *loop, struct store *store,
@@ -120,18 +169,24 @@ struct sandbox_spec {
 	const char *address, *token; /* external, or NULL */
 };
 
-/* op->sandbox is set when the answer comes: running, linked, a command works. */
+/* Of every op fn and owner are set before. The answer to create: running, linked, a command works.
+ * After a fault there is no such sandbox. */
 void sandbox_create(struct sandboxes *ss, const struct sandbox_spec *spec, struct sandbox_op *op);
+/* op may be NULL: nobody wants to know. Fine in any state. */
 void sandbox_kill(struct sandbox *s, struct sandbox_op *op);
-void sandbox_hibernate(struct sandbox *s, struct sandbox_op *op);
+void sandbox_hibernate(struct sandbox *s, struct sandbox_op *op); /* a sleeping one too */
+/* timeout_s < 0: as it is. Of a stopped one: it is started. */
 void sandbox_wake(struct sandbox *s, int64_t timeout_s, struct sandbox_op *op);
 void sandbox_reboot(struct sandbox *s, struct sandbox_op *op);
 /* The answer is not wanted any more; the operation goes on. */
-void sandbox_forget(struct sandbox_op *op);
+void sandbox_forget(struct sandbox_op *op); /* idempotent; fine on a zeroed op */
 
+/* -EIO, -ENOSPC: not stored, and nothing has changed. */
 int sandbox_set_timeout(struct sandbox *s, int64_t timeout_s);
 int sandbox_set_tags(struct sandbox *s, const char *json);
-int sandbox_set_limits(struct sandbox *s, unsigned memory_mb, unsigned cpus);
+/* What all sessions together may use, 0: as created; told to the agent at each cold start. */
+int sandbox_set_limits(struct sandbox *s, unsigned memory_mb, unsigned cpu_percent);
+void sandbox_limits(const struct sandbox *s, unsigned *memory_mb, unsigned *cpu_percent);
 
 /* ---- using it ---- */
 
