@@ -107,8 +107,7 @@ static void on_reload(uv_signal_t *h, int number)
 		log_info("keys read anew");
 }
 
-static void watch_signal(
-	struct program *p, uv_signal_t *h, uv_signal_cb fn, int number)
+static void watch_signal(struct program *p, uv_signal_t *h, uv_signal_cb fn, int number)
 {
 	ASSERT(uv_signal_init(&p->loop, h) == 0);
 	h->data = p;
@@ -244,11 +243,10 @@ static void usage(FILE *f)
 	const char *name, *value, *help;
 	char option[64];
 
-	fprintf(f,
-		"Usage: bridge [OPTIONS]\n"
-		"       bridge [--state DIR] keys add [NAME] | list | revoke ID\n"
-		"       bridge routes\n"
-		"Serves OpenComputer's HTTP and WebSocket API for sandboxes on this host.\n\n");
+	fprintf(f, "Usage: bridge [OPTIONS]\n"
+		   "       bridge [--state DIR] keys add [NAME] | list | revoke ID\n"
+		   "       bridge routes\n"
+		   "Serves OpenComputer's HTTP and WebSocket API for sandboxes on this host.\n\n");
 	for (unsigned i = 0; (name = config_option(i, &value, &help)) != NULL; i++) {
 		snprintf(option, sizeof(option), "--%s%s%s", name, value ? " " : "",
 			value ? value : "");

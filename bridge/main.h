@@ -9,11 +9,13 @@
 
 /* Makes it where it is not and leaves its absolute path in c. */
 int state_open(struct config *c, char *why, size_t why_size);
-/* For as long as the descriptor is open nobody else gets it: two bridges never share a directory. */
+/* For as long as the descriptor is open nobody else gets it: two bridges never share a directory.
+ */
 int state_lock(const char *dir, int *ret_fd, char *why, size_t why_size);
-/* At first start, and when there is no key at all: makes one and leaves it in the file "api-key". */
-int state_first_key(const char *dir, struct store *store, struct keys *keys, char *why,
-	size_t why_size);
+/* At first start, and when there is no key at all: makes one and leaves it in the file "api-key".
+ */
+int state_first_key(
+	const char *dir, struct store *store, struct keys *keys, char *why, size_t why_size);
 
 /* ---- main_keys.c, main_guests.c ---- */
 

@@ -23,8 +23,7 @@ static void drop(struct guest_asked *g)
 
 void guests_forget(void)
 {
-	list_for_each_safe(g, &asked, struct guest_asked, node)
-	{
+	list_for_each_safe (g, &asked, struct guest_asked, node) {
 		sandbox_forget(&g->op);
 		drop(g);
 	}

@@ -6,7 +6,8 @@
 
 static int usage(const char *why)
 {
-	fprintf(stderr, "bridge: %s\nUsage: bridge [--state DIR] keys add [NAME] | list | revoke ID\n",
+	fprintf(stderr,
+		"bridge: %s\nUsage: bridge [--state DIR] keys add [NAME] | list | revoke ID\n",
 		why);
 	return 2;
 }
@@ -17,7 +18,7 @@ static int complain(const char *why)
 	return 1;
 }
 
-static int add(struct keys *k, struct store *store, const char *name)
+static int add_key(struct keys *k, struct store *store, const char *name)
 {
 	char key[KEY_LEN + 1], id[16], why[320];
 	int r = keys_add(k, name, key, id);
@@ -55,13 +56,13 @@ static void print_key(void *ctx, const struct store_key *row)
 	printf("%-14s %-12s %-12s %-12s %s\n", row->id, row->hint, made, used, row->name);
 }
 
-static int list(struct store *store)
+static int list_keys(struct store *store)
 {
 	printf("%-14s %-12s %-12s %-12s %s\n", "ID", "BEGINS", "MADE", "USED", "NAME");
 	return store_each_key(store, print_key, NULL) < 0 ? complain(store_why(store)) : 0;
 }
 
-static int revoke(struct keys *k, struct store *store, const char *id)
+static int revoke_key(struct keys *k, struct store *store, const char *id)
 {
 	char why[128];
 	int r = keys_revoke(k, id);
@@ -90,10 +91,9 @@ int keys_command(struct config *c, int argc, char **argv)
 	struct keys *keys = NULL;
 	int r;
 
-	if (argc == 0 ||
-		!((strcmp(argv[0], "add") == 0 && argc <= 2) ||
-			(strcmp(argv[0], "list") == 0 && argc == 1) ||
-			(strcmp(argv[0], "revoke") == 0 && argc == 2)))
+	if (argc == 0 || !((strcmp(argv[0], "add") == 0 && argc <= 2) ||
+				 (strcmp(argv[0], "list") == 0 && argc == 1) ||
+				 (strcmp(argv[0], "revoke") == 0 && argc == 2)))
 		return usage("keys: add, list or revoke is expected");
 	if (argv[0][0] == 'a' && argc == 2 && !is_name(argv[1]))
 		return usage("a name has at most 100 characters, and no control characters");
@@ -105,11 +105,11 @@ int keys_command(struct config *c, int argc, char **argv)
 	if (keys_open(&keys, store, why, sizeof(why)) < 0)
 		r = complain(why);
 	else if (argv[0][0] == 'a')
-		r = add(keys, store, argc == 2 ? argv[1] : "");
+		r = add_key(keys, store, argc == 2 ? argv[1] : "");
 	else if (argv[0][0] == 'l')
-		r = list(store);
+		r = list_keys(store);
 	else
-		r = revoke(keys, store, argv[1]);
+		r = revoke_key(keys, store, argv[1]);
 	keys_close(keys);
 	store_close(store);
 	return r;

@@ -125,7 +125,8 @@ int state_first_key(
 	char key[KEY_LEN + 1], id[16];
 	int r;
 
-	if (keys_any(keys) && (store_get(store, "first-key", &mark) < 0 || strcmp(mark, "made") == 0))
+	if (keys_any(keys) &&
+		(store_get(store, "first-key", &mark) < 0 || strcmp(mark, "made") == 0))
 		return 0;
 	r = store_set(store, "first-key", "making");
 	if (r == 0)

@@ -14,7 +14,8 @@ static const struct option {
 	uint64_t min, max;
 	const char *value, *help;
 } options[] = {
-	{"port", KIND_NUMBER, AT(port), 0, 65535, "N", "port to listen on (8080); 0: any, it is logged"},
+	{"port", KIND_NUMBER, AT(port), 0, 65535, "N",
+		"port to listen on (8080); 0: any, it is logged"},
 	{"host", KIND_TEXT, AT(bridge.host), 0, 0, "ADDRESS", "address to listen on (127.0.0.1)"},
 	{"state", KIND_TEXT, AT(bridge.state_dir), 0, 0, "DIR", "where everything is kept"},
 	{"driver", KIND_TEXT, AT(bridge.driver), 0, 0, "NAME", "local (default), vm or external"},
@@ -22,11 +23,13 @@ static const struct option {
 	{"root", KIND_TEXT, AT(bridge.box.root), 0, 0, "DIR",
 		"local: root directory of sandboxes (the host's own)"},
 	{"image-dir", KIND_TEXT, AT(bridge.box.image_dir), 0, 0, "DIR", "vm: kernel and disks"},
-	{"tls-cert", KIND_TEXT, AT(bridge.cert), 0, 0, "FILE", "certificate chain, PEM: serve HTTPS"},
+	{"tls-cert", KIND_TEXT, AT(bridge.cert), 0, 0, "FILE",
+		"certificate chain, PEM: serve HTTPS"},
 	{"tls-key", KIND_TEXT, AT(bridge.cert_key), 0, 0, "FILE", "its key, PEM"},
 	{"public-url", KIND_TEXT, AT(bridge.public_url), 0, 0, "URL",
 		"how clients reach this (from their request)"},
-	{"domain", KIND_TEXT, AT(bridge.domain), 0, 0, "NAME", "domain of preview names (localhost)"},
+	{"domain", KIND_TEXT, AT(bridge.domain), 0, 0, "NAME",
+		"domain of preview names (localhost)"},
 	{"no-auth", KIND_YES, AT(bridge.open), 0, 0, NULL, "ask for no key; on loopback only"},
 	{"i-know", KIND_YES, AT(i_know), 0, 0, NULL, "--no-auth on other addresses too"},
 	{"guests", KIND_TEXT, AT(guests), 0, 0, "FILE",
@@ -42,7 +45,8 @@ static const struct option {
 	{"max-connections", KIND_NUMBER, AT(max_connections), 1, 1000000, "N",
 		"clients at once (as many as descriptors allow)"},
 	{"access-log", KIND_YES, AT(bridge.access_log), 0, 0, NULL, "a line for every request"},
-	{"log-level", KIND_LEVEL, AT(log_level), 0, 0, "LEVEL", "err, warn, info (default) or debug"},
+	{"log-level", KIND_LEVEL, AT(log_level), 0, 0, "LEVEL",
+		"err, warn, info (default) or debug"},
 	{"version", KIND_YES, AT(version), 0, 0, NULL, "print the version"},
 	{"help", KIND_YES, AT(help), 0, 0, NULL, "print this text"},
 };
@@ -58,9 +62,8 @@ const char *config_option(unsigned i, const char **ret_value, const char **ret_h
 
 /* ---- one setting ---- */
 
-static int set_number(
-	const char *name, const char *value, uint64_t min, uint64_t max, uint64_t *ret, char *why,
-	size_t why_size)
+static int set_number(const char *name, const char *value, uint64_t min, uint64_t max,
+	uint64_t *ret, char *why, size_t why_size)
 {
 	unsigned long long v;
 	char *end;
@@ -68,8 +71,8 @@ static int set_number(
 	errno = 0;
 	v = strtoull(value, &end, 10);
 	if (value[0] < '0' || value[0] > '9' || errno || *end || v < min || v > max) {
-		snprintf(why, why_size, "%s must be a number from %llu to %llu, not \"%.40s\"", name,
-			(unsigned long long)min, (unsigned long long)max, value);
+		snprintf(why, why_size, "%s must be a number from %llu to %llu, not \"%.40s\"",
+			name, (unsigned long long)min, (unsigned long long)max, value);
 		return -EINVAL;
 	}
 	*ret = v;
@@ -89,7 +92,8 @@ static int set(struct config *c, const struct option *o, const char *value, char
 	case KIND_LEVEL:
 		if (log_parse_level(value, &c->log_level) == 0)
 			return 0;
-		snprintf(why, size, "%s must be err, warn, info or debug, not \"%.40s\"", name, value);
+		snprintf(why, size, "%s must be err, warn, info or debug, not \"%.40s\"", name,
+			value);
 		return -EINVAL;
 	case KIND_TEXT:
 		if (value[0] == '\0') {
@@ -209,14 +213,15 @@ static int take_environment(struct config *c, char *why, size_t why_size)
 int config_init(struct config *c, char *why, size_t why_size)
 {
 	*c = (struct config){
-		.bridge = {
-			.host = "127.0.0.1",
-			.driver = "local",
-			.domain = "localhost",
-			.region = "local",
-			.inline_hold_ms = 400,
-			.result_hold_ms = 500,
-		},
+		.bridge =
+			{
+				.host = "127.0.0.1",
+				.driver = "local",
+				.domain = "localhost",
+				.region = "local",
+				.inline_hold_ms = 400,
+				.result_hold_ms = 500,
+			},
 		.port = 8080,
 		.max_sandboxes = 10000,
 		.log_level = LOG_INFO,
@@ -236,8 +241,10 @@ int config_init(struct config *c, char *why, size_t why_size)
 
 static bool is_loopback(const char *host)
 {
-	return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-		strcmp(host, "localhost") == 0;
+	bool numbers = host[strspn(host, "0123456789.")] == '\0';
+
+	return (numbers && strncmp(host, "127.", 4) == 0) || strcmp(host, "::1") == 0 ||
+	       strcmp(host, "localhost") == 0;
 }
 
 int config_check(const struct config *c, char *why, size_t why_size)
