@@ -1,5 +1,5 @@
 /*
- * exec_run.h - the commands of run and run-async, and their results, as far as main.c must know.
+ * exec_runs.h - the commands of run and run-async, and their results, as far as main.c must know.
  */
 #pragma once
 
