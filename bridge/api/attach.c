@@ -257,6 +257,15 @@ static void pause_at(struct attach *a, size_t n, bool paused)
 	}
 }
 
+static size_t give(struct attach *a, const uint8_t *data, size_t len)
+{
+	size_t n = remote_input(&a->remote, data, len);
+
+	if (n > 0 && a->form->on_given)
+		a->form->on_given(a, data, n);
+	return n;
+}
+
 static void feed(struct attach *a)
 {
 	size_t n = 1;
@@ -264,7 +273,7 @@ static void feed(struct attach *a)
 	if (a->state != ATTACH_LIVE)
 		return;
 	while (n > 0 && buf_len(&a->in) > 0) {
-		n = remote_input(&a->remote, buf_head(&a->in), buf_len(&a->in));
+		n = give(a, buf_head(&a->in), buf_len(&a->in));
 		buf_consume(&a->in, n);
 	}
 	if (buf_len(&a->in) == 0) {
@@ -291,7 +300,7 @@ void attach_input(struct attach *a, const uint8_t *data, size_t len)
 		return;
 	}
 	if (a->state == ATTACH_LIVE && buf_len(&a->in) == 0)
-		n = remote_input(&a->remote, data, len);
+		n = give(a, data, len);
 	if (n < len && buf_append(&a->in, data + n, len - n) < 0) {
 		over(a, CLOSE_LOST, "no memory for what the process does not read");
 		return;
@@ -476,5 +485,6 @@ void attach_socket(struct call *c, const struct attach_form *form)
 	a->sent_ms = uv_now(a->timer.loop);
 	set_timer(a);
 	call_accept(c, &call_ops, a);
+	a->use.lasting = true;
 	sandbox_use(s, &a->use, on_usable, a);
 }

@@ -48,6 +48,8 @@ struct attach_form {
 	const char *done; /* the reason given with CLOSE_DONE */
 	void (*on_message)(
 		struct attach *a, const uint8_t *data, size_t len, bool first, bool last);
+	/* This input is on its way; may be NULL. */
+	void (*on_given)(struct attach *a, const uint8_t *data, size_t len);
 };
 
 struct attach {

@@ -4,6 +4,7 @@
  */
 #include "bridge/api/attach_exec.h"
 
+#include "bridge/api/agent_turns.h"
 #include "proto/signame.h"
 
 enum channel_byte {
@@ -29,6 +30,16 @@ static void control(struct attach *a)
 		sig = signame_parse(word);
 	if (sig > 0)
 		attach_signal(a, sig);
+}
+
+static void on_given(struct attach *a, const uint8_t *data, size_t len)
+{
+	struct roster_entry *e = NULL;
+
+	if (a->kind == ROSTER_AGENT)
+		e = roster_find(&a->sandbox->roster, a->id);
+	if (e)
+		agent_turns_input(e, data, len);
 }
 
 static void on_message(struct attach *a, const uint8_t *data, size_t len, bool first, bool last)
@@ -60,6 +71,7 @@ static const struct attach_form form = {
 	.channels = true,
 	.done = "exec completed",
 	.on_message = on_message,
+	.on_given = on_given,
 };
 
 void attach_exec(struct call *c)
