@@ -83,12 +83,22 @@ static void learn_conversation(struct watcher *w, struct jsonr line, const char 
 		snprintf(w->conversation, sizeof(w->conversation), "%.*s", (int)v.len - 2, v.p + 1);
 }
 
+/* Only what is part of a turn; other messages may come between turns. */
+static bool is_in_turn(struct jsonr line, struct jsonr type)
+{
+	struct jsonr subtype;
+
+	if (jsonr_is_str(type, "system"))
+		return jsonr_member(line, "subtype", &subtype) && jsonr_is_str(subtype, "init");
+	return jsonr_is_str(type, "assistant") || jsonr_is_str(type, "user") ||
+	       jsonr_is_str(type, "result") || jsonr_is_str(type, "stream_event");
+}
+
 static void on_line(struct watcher *w, struct jsonr line)
 {
 	struct jsonr type;
 
-	if (!jsonr_member(line, "type", &type) || jsonr_is_str(type, "ready") ||
-		jsonr_is_str(type, "interrupted"))
+	if (!jsonr_member(line, "type", &type))
 		return;
 	if (jsonr_is_str(type, "configured")) {
 		w->unanswered -= w->unanswered > 0;
@@ -97,7 +107,7 @@ static void on_line(struct watcher *w, struct jsonr line)
 	} else if (jsonr_is_str(type, "turn_complete")) {
 		learn_conversation(w, line, "claude_session_id");
 		turn_over(w);
-	} else {
+	} else if (is_in_turn(line, type)) {
 		learn_conversation(w, line, "session_id");
 		set_pending(w, max_of(w->pending, 1));
 	}
@@ -276,14 +286,13 @@ const char *agent_turns_conversation(const struct roster_entry *e)
 	return w && w->conversation[0] ? w->conversation : NULL;
 }
 
-int agent_turns_open(struct agent_turns **ret, uv_loop_t *loop)
+void agent_turns_open(struct agent_turns **ret, uv_loop_t *loop)
 {
 	struct agent_turns *t = xcalloc(1, sizeof(*t));
 
 	t->loop = loop;
 	list_init(&t->watchers);
 	*ret = t;
-	return 0;
 }
 
 void agent_turns_close(struct agent_turns *t)

@@ -378,7 +378,7 @@ void run_wait_end(struct run_wait *w)
 
 /* ---- all of them ---- */
 
-int exec_runs_open(struct exec_runs **ret, uv_loop_t *loop)
+void exec_runs_open(struct exec_runs **ret, uv_loop_t *loop)
 {
 	struct exec_runs *rs = xcalloc(1, sizeof(*rs));
 
@@ -389,7 +389,6 @@ int exec_runs_open(struct exec_runs **ret, uv_loop_t *loop)
 		list_init(&rs->buckets[i]);
 	ASSERT(dues_open(&rs->holds, loop) == 0 && dues_open(&rs->keeps, loop) == 0);
 	*ret = rs;
-	return 0;
 }
 
 struct dues *exec_runs_dues(struct exec_runs *rs)

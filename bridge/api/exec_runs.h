@@ -62,7 +62,7 @@ struct run {
 
 struct exec_runs;
 
-int exec_runs_open(struct exec_runs **ret, uv_loop_t *loop);
+void exec_runs_open(struct exec_runs **ret, uv_loop_t *loop);
 /* After the front is closed, before the sandboxes are: commands go on. fn when nothing of it is
  * left on the loop. */
 void exec_runs_close(struct exec_runs *rs, void (*fn)(void *owner), void *owner);
