@@ -32,7 +32,7 @@ struct bridge {
 	struct sandboxes *sandboxes;
 	struct front *front;
 	struct metrics *metrics;
-	struct exec_runs *runs;    /* exec_run.h */
+	struct exec_runs *runs;    /* exec_runs.h */
 	struct agent_turns *turns; /* agent_turns.h */
 	bool stopping;
 };

@@ -241,7 +241,9 @@ int config_init(struct config *c, char *why, size_t why_size)
 
 static bool is_loopback(const char *host)
 {
-	return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+	bool numbers = host[strspn(host, "0123456789.")] == '\0';
+
+	return (numbers && strncmp(host, "127.", 4) == 0) || strcmp(host, "::1") == 0 ||
 	       strcmp(host, "localhost") == 0;
 }
 

@@ -12,7 +12,6 @@
 #pragma once
 
 #include "bridge/api/call.h"
-#include "bridge/box/fault.h"
 #include "proto/msg.h"
 
 #define EXEC_TIMEOUT_MAX_S (366 * 24 * 3600)

@@ -368,8 +368,7 @@ class Bridge(Client):
 
     def remove_sandboxes(self):
         for sandbox in self.get("/sessions").json():
-            if sandbox["status"] not in ("stopped",) or not sandbox.get("stoppedAt"):
-                self.delete(f"/sandboxes/{sandbox['sandboxID']}")
+            self.delete(f"/sandboxes/{sandbox['sandboxID']}")
 
     def stop(self):
         """Removes the sandboxes, ends it by SIGTERM and checks how it went: exit 0 in time, nothing found by a
