@@ -7,10 +7,14 @@
 #include "bridge/api/route.h"
 #include "bridge/api/text.h"
 
-extern const struct embedded embedded_console[];
+extern const struct embedded embedded_console[], embedded_xterm[];
 
-#define PAGE_FILE   "index.html"
-#define PAGE_POLICY "default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+#define PAGE_FILE "index.html"
+/* xterm.js makes style elements; all else is from here, and nobody else's page frames it. */
+#define PAGE_POLICY                                                                                \
+	"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "                \
+	"img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "                \
+	"frame-ancestors 'none'"
 
 static void reply_status(struct call *c, int code, const char *status)
 {
@@ -55,6 +59,7 @@ static void on_whoami(struct call *c)
 static void on_workers(struct call *c)
 {
 	const struct bridge *b = bridge_of(c);
+	const struct box_driver *driver = box_driver_find(b->config.driver);
 	struct text t;
 
 	text_init(&t);
@@ -63,6 +68,7 @@ static void on_workers(struct call *c)
 	text_str(&t, "id", b->config.worker);
 	text_str(&t, "region", b->config.region);
 	text_str(&t, "driver", b->config.driver);
+	text_bool(&t, "canHibernate", driver && driver->can & BOX_CAN_HIBERNATE);
 	text_str(&t, "version", AGENTD_VERSION);
 	text_int(&t, "current", (int64_t)sandboxes_count(b->sandboxes, SANDBOX_RUNNING));
 	text_close(&t, '}');
@@ -155,18 +161,27 @@ static const char *type_of(const char *name)
 	return "application/octet-stream";
 }
 
+static const struct embedded *find_file(const struct embedded *e, const char *name)
+{
+	while (e->name && strcmp(e->name, name) != 0)
+		e++;
+	return e->name ? e : NULL;
+}
+
 static void reply_file(struct call *c, const char *name)
 {
-	for (const struct embedded *e = embedded_console; e->name; e++) {
-		if (strcmp(e->name, name) != 0)
-			continue;
-		call_header(c, "Content-Security-Policy", PAGE_POLICY);
-		call_header(c, "X-Content-Type-Options", "nosniff");
-		call_header(c, "Cache-Control", "no-cache");
-		call_reply(c, 200, type_of(name), e->data, e->len);
+	const struct embedded *e = find_file(embedded_console, name);
+
+	if (!e)
+		e = find_file(embedded_xterm, name);
+	if (!e) {
+		call_error(c, 404, "there is no page %.100s", name);
 		return;
 	}
-	call_error(c, 404, "there is no page %.100s", name);
+	call_header(c, "Content-Security-Policy", PAGE_POLICY);
+	call_header(c, "X-Content-Type-Options", "nosniff");
+	call_header(c, "Cache-Control", "no-cache");
+	call_reply(c, 200, type_of(name), e->data, e->len);
 }
 
 static void on_page(struct call *c)
