@@ -586,3 +586,14 @@ void guest_close(struct guest *g, guest_closed_fn fn, void *owner)
 	if (g->has_poll && !dropping)
 		uv_close((uv_handle_t *)&g->poll, on_poll_closed);
 }
+
+void guest_give_up(struct guest *g, const char *why, guest_closed_fn fn, void *owner)
+{
+	if (g->state >= GUEST_CLOSING)
+		return;
+	set_why(g, -ENOTCONN, true, "%s", why);
+	guest_close(g, fn, owner);
+	g->users.muted = false;
+	guest_users_tell(&g->users, GUEST_TELL_LOST, NULL);
+	g->users.muted = true;
+}

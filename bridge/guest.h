@@ -98,6 +98,9 @@ void guest_close(struct guest *g, guest_closed_fn fn, void *owner);
 /* guest_remove_user() is in guest_user.h. */
 void guest_add_user(struct guest *g, struct guest_user *u, const struct guest_user_ops *ops);
 
+/* The same, but users are told that it is lost, with that reason. */
+void guest_give_up(struct guest *g, const char *why, guest_closed_fn fn, void *owner);
+
 static inline bool guest_is_up(const struct guest *g)
 {
 	return g->state == GUEST_UP;

@@ -180,6 +180,8 @@ int remote_open(struct remote *r, struct guest *g, const struct remote_events *e
 		return -EINVAL;
 	if (config->id && !msg_name_valid(config->id, MSG_ID_MAX))
 		return -EINVAL;
+	if (g->state >= GUEST_LOST)
+		return -ENOTCONN;
 	ASSERT(!config->viewer || *config->viewer || !config->input);
 	ASSERT(!config->viewer || strlen(config->viewer) <= MSG_VIEWER_MAX);
 	*r = (struct remote){.guest = g, .events = events, .owner = owner, .config = *config};

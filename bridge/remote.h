@@ -114,7 +114,8 @@ struct remote {
 	bool stdin_closed;
 };
 
-/* Opens as soon as the link is up. -EINVAL: neither id nor start, or an id that is not one. When it
+/* Opens as soon as the link is up. -EINVAL: neither id nor start, or an id that is not one;
+ * -ENOTCONN: the link is given up. When it
  * is up already also -E2BIG: over 64 KiB, -EMFILE, -ENOMEM. On failure nothing is called back. */
 int remote_open(struct remote *r, struct guest *g, const struct remote_events *events,
 	const struct remote_config *config);

@@ -136,8 +136,8 @@ static struct roster_entry *add(struct roster *r, const char *id, enum roster_ki
 	return e;
 }
 
-struct roster_entry *roster_add(struct roster *r, const char *id, enum roster_kind kind,
-	const char *cmd, char *const *args)
+struct roster_entry *roster_add(
+	struct roster *r, const char *id, enum roster_kind kind, const char *cmd, char *const *args)
 {
 	struct roster_entry *e;
 

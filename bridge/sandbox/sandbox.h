@@ -61,16 +61,6 @@ struct sandbox_use {
 /* Answered once, never from inside the call that began it. */
 typedef void (*sandbox_op_fn)(struct sandbox_op *op, const struct fault *fault);
 
-enum sandbox_goal {
-	GOAL_CREATE,
-	GOAL_KILL,
-	GOAL_STOP, /* what idling does where nothing can hibernate */
-	GOAL_HIBERNATE,
-	GOAL_WAKE,
-	GOAL_REBOOT,
-	GOAL_EXCLUSIVE, /* sandbox_internal.h */
-};
-
 struct sandbox_op {
 	struct list node;
 	sandbox_op_fn fn;
@@ -79,8 +69,7 @@ struct sandbox_op {
 	uint64_t bytes;          /* hibernate, checkpoint */
 	/* ---- sandbox_*.c's ---- */
 	struct sandboxes *all;
-	enum sandbox_goal goal;
-	const struct sandbox_exclusive *exclusive;
+	struct sandbox_want *want; /* until it is done */
 	bool failed;
 	struct fault fault; /* when it failed */
 };
@@ -108,33 +97,35 @@ struct sandbox {
 	struct list ready; /* waiting for RUNNING */
 	struct list ops;
 	uv_timer_t idle;
-	bool has_idle;
 	uint64_t idle_at_ms; /* when the timer expires, by now_ms(); 0: it stands still */
 
 	/* ---- sandbox_*.c's; see sandbox_internal.h ---- */
-	struct list turn;      /* in sandboxes.turns, when it is to be looked at */
-	bool busy;             /* a procedure is under way: ops and uses wait */
-	struct sandbox_op *op; /* whom it is for; NULL: nobody waits for it */
-	const struct sandbox_exclusive *exclusive;
-	void *exclusive_owner;
-	bool failed; /* the procedure, with this */
+	struct list turn;          /* in sandboxes.turns, when it is to be looked at */
+	bool busy;                 /* a procedure is under way: ops and uses wait */
+	bool rising;               /* and it is to bring it up: uses fail when it fails */
+	struct sandbox_want *want; /* what it is for; NULL: something of our own */
+	bool failed;               /* the procedure, with this */
 	struct fault fault;
-	uint64_t bytes; /* what it saved */
+	uint64_t bytes; /* what was saved last */
 	/* What it waits for, as far as that can be given up; why NULL: it came. */
 	void (*wait)(struct sandbox *s, const char *why);
-	void (*closed)(struct sandbox *s); /* what follows when the link is closed */
+	void (*drained)(struct sandbox *s, const char *why);
 	uv_timer_t patience;               /* of `wait`; else of a new link's first steps */
-	bool linked;                       /* and the agent has been told and asked everything */
-	bool lost;                         /* link or box; `lost_why` */
-	char lost_why[200];
-	int64_t asked; /* the request under way; 0: none */
-	bool resume_due, env_due, limits_due, thaw_due, identity_due, listed;
-	size_t env_at;                /* variables of `envs` that were told */
-	char list_at[MSG_ID_MAX + 1]; /* the next page of the list begins behind it */
-	bool foreign;                 /* of another driver: nothing is done to it, nor to its row */
-	bool buried;                  /* it never came to be: found by nobody */
-	bool undead; /* left half by the last bridge: destroyed when that is adopted */
-	unsigned handles;
+	void (*closed)(struct sandbox *s); /* what follows when the link is closed */
+	bool linked;                       /* and the agent was told and asked everything */
+	bool lost;                         /* link or box: lost_why */
+	char lost_why[160];
+	int64_t asked;         /* the request under way; 0: none */
+	bool linking, resting; /* what `wait` is for */
+	void (*link_fn)(struct sandbox *s, const char *why);
+	bool resume_due, identity_due, env_due, limits_due, listing;
+	enum box_left left;           /* by an exclusive operation */
+	size_t env_at;                /* how many of `envs` were told */
+	char list_at[MSG_ID_MAX + 1]; /* the list was read up to here */
+	bool foreign;                 /* another driver's: neither it nor its row is touched */
+	bool buried;                  /* it never came to be; nobody finds it */
+	uint64_t dead_ms;             /* since when it is KILLED, by now_ms() */
+	unsigned open_handles;
 };
 
 /* ---- all of them ---- */
