@@ -50,3 +50,5 @@ extern const struct route routes_misc[], routes_sandboxes[], routes_exec[], rout
 
 /* The route of c (fills c->route and c->params), or the status of what is wrong: 404, 405. */
 int route_find(struct call *c);
+/* The methods that c's path has routes for, a bit each (1 << CALL_GET ...). */
+unsigned route_methods(const struct call *c);
