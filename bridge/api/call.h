@@ -128,6 +128,7 @@ struct call {
 
 /* ---- the request ---- */
 
+const char *call_method_str(const struct call *c);
 /* A header's value, by its name in lower case, or NULL. Valid while the call lives. Only those the
  * front keeps: see front.c (accept, authorization, content-type, if-none-match, range,
  * last-event-id, x-api-key, x-request-id, x-forwarded-proto, x-osb-async-wake, host, origin). */
