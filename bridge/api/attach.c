@@ -93,6 +93,8 @@ static void on_close(struct remote *r, enum remote_why why, const struct error *
 
 	if (s != SANDBOX_RUNNING && s != SANDBOX_BUSY)
 		over(a, CLOSE_NO_SANDBOX, "the sandbox was ended or put to sleep");
+	else if (error->code == E_REMOVED && a->kind == ROSTER_PTY)
+		over(a, CLOSE_DONE, a->form->done); /* DELETE: it had ended before */
 	else if (error->code == E_NOT_FOUND || error->code == E_REMOVED)
 		over(a, CLOSE_NO_SESSION, error->message);
 	else if (error->code == E_TOO_MANY)

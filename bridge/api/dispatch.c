@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "bridge/api/metrics.h"
+#include "bridge/api/signed.h"
 
 #define ORIGINS_MAX_AGE "86400"
 
@@ -150,7 +151,7 @@ static bool comes_again(struct call *c)
 /* The request is whole. */
 static void use_sandbox(struct call *c)
 {
-	if (!(c->route->flags & R_DATA) || c->route->flags & R_SOCKET) {
+	if (!(c->route->flags & R_DATA) || c->websocket) {
 		run_handler(c);
 		return;
 	}
@@ -259,7 +260,7 @@ static bool find_route(struct call *c)
 		call_error(c, status, "no such route");
 	else if (c->websocket && !(c->route->flags & R_SOCKET))
 		call_error(c, 400, "this route is no WebSocket");
-	else if (!c->websocket && c->route->flags & R_SOCKET) {
+	else if (!c->websocket && (c->route->flags & (R_SOCKET | R_EITHER)) == R_SOCKET) {
 		call_header(c, "Upgrade", "websocket");
 		call_error(c, 426, "this route is a WebSocket");
 	} else
@@ -274,6 +275,8 @@ static bool check_sandbox(struct call *c)
 		return true;
 	if (!c->sandbox)
 		call_error(c, 404, "sandbox not found");
+	else if (c->route->flags & R_SIGNED && !signed_check(c))
+		return false;
 	else if (c->route->flags & R_DATA &&
 		 (c->sandbox->state == SANDBOX_KILLED || c->sandbox->state == SANDBOX_KILLING))
 		call_error(c, 410, "sandbox %s has been stopped", c->sandbox->id);

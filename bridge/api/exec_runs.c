@@ -203,12 +203,27 @@ static void on_end(struct remote *remote, const struct msg_end *end)
 	run_release(r); /* the remote's */
 }
 
+/* The sandbox is put to sleep, and the command with it: it is found again when it is asked for.
+ * Whoever waits is told that it runs. */
+static void leave_asleep(struct run *r)
+{
+	list_remove(&r->bucket);
+	list_remove(&r->node);
+	r->keeps = false;
+	sandbox_unuse(&r->use);
+	run_release(r);
+}
+
 static void on_close(struct remote *remote, enum remote_why why, const struct error *error)
 {
 	struct run *r = remote->owner;
 	struct fault f = {0};
 
 	ASSERT(why != REMOTE_DONE); /* we leave at the end */
+	if (why == REMOTE_LOST && r->keeps && r->use.sandbox->state == SANDBOX_HIBERNATING) {
+		leave_asleep(r);
+		return;
+	}
 	if (why == REMOTE_REFUSED)
 		fault_from_error(&f, error, r->found ? NULL : "cannot start the command");
 	else
@@ -322,6 +337,13 @@ struct run *run_start(struct exec_runs *rs, struct sandbox *s, struct exec_start
 	return r;
 }
 
+/* Not when all its processes have ended. */
+static bool may_have_runs(const struct sandbox *s)
+{
+	return s->state != SANDBOX_STOPPED && s->state != SANDBOX_STARTING &&
+	       s->state != SANDBOX_ERROR && s->state != SANDBOX_KILLED;
+}
+
 struct run *run_find(struct exec_runs *rs, struct sandbox *s, const char *id)
 {
 	struct list *bucket = bucket_of(rs, id);
@@ -333,8 +355,7 @@ struct run *run_find(struct exec_runs *rs, struct sandbox *s, const char *id)
 			return known;
 		}
 	}
-	if (roster_kind_of(id) != ROSTER_RUN || s->state == SANDBOX_KILLED ||
-		(s->roster.known && !roster_find(&s->roster, id)))
+	if (roster_kind_of(id) != ROSTER_RUN || !may_have_runs(s))
 		return NULL;
 	r = begin(rs, s, true);
 	r->found = true;

@@ -112,7 +112,6 @@ static void on_answered(void *owner, const uint8_t *json, size_t len, const stru
 	(void)owner, (void)json, (void)len, (void)error;
 }
 
-/* Forgotten here at once, and there as soon as those are told who look on. */
 static void ended(struct stay *s, const struct msg_end *end)
 {
 	struct call *c = s->call;
@@ -126,9 +125,8 @@ static void ended(struct stay *s, const struct msg_end *end)
 	}
 	if (e && e->running)
 		roster_ended(e, end);
-	if (!e || e->attached == 0)
-		guest_request(s->remote.guest, &m, on_answered, NULL);
-	if (e && !e->turns)
+	guest_request(s->remote.guest, &m, on_answered, NULL);
+	if (e)
 		roster_remove(&c->sandbox->roster, e);
 	stay_over(s);
 	call_empty(c, 204);
