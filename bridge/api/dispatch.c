@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "bridge/api/metrics.h"
 #include "bridge/api/signed.h"
 
 #define ORIGINS_MAX_AGE "86400"
@@ -117,6 +118,8 @@ static void run_handler(struct call *c)
 		call_pause(c, false);
 	c->route->handle(c);
 	ASSERT(call_answered(c) || c->ops);
+	if (c->status == 101)
+		metrics_socket(c->bridge->metrics, 1);
 }
 
 static void on_used(struct sandbox_use *u, const struct fault *fault)
@@ -314,6 +317,9 @@ void dispatch_done(struct call *c)
 		free(c->use);
 		c->use = NULL;
 	}
+	metrics_count(c->bridge->metrics, c);
+	if (c->status == 101)
+		metrics_socket(c->bridge->metrics, -1);
 	if (c->bridge->config.access_log)
 		log_info("call method=%s path=%s status=%d in=%llu out=%llu ms=%.1f id=%s",
 			call_method_str(c), c->path, c->status, (unsigned long long)c->bytes_in,
