@@ -335,7 +335,7 @@ static int write_message(struct conn *n)
 		r = 0;
 	ASSERT(r >= 0 && r <= CALL_PIECE);
 	c->bytes_out += (uint64_t)r;
-	if (lws_write(n->wsi, out, (size_t)r, LWS_WRITE_BINARY) < 0)
+	if (lws_write(n->wsi, out, (size_t)r, c->says_text ? LWS_WRITE_TEXT : LWS_WRITE_BINARY) < 0)
 		return -1;
 	lws_callback_on_writable(n->wsi);
 	return 0;

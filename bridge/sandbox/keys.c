@@ -17,12 +17,13 @@
 
 #include "proto/jsonr.h"
 
-#define KEY_PREFIX   "osb_"
-#define HINT_LEN     8
-#define SECRET_LEN   32
-#define HASH_LEN     SHA256_DIGEST_LENGTH
-#define HASH_HEX     (2 * HASH_LEN + 1)
-#define USED_EVERY_S 3600 /* how exactly the last use of a key is remembered: each time is a write */
+#define KEY_PREFIX "osb_"
+#define HINT_LEN   8
+#define SECRET_LEN 32
+#define HASH_LEN   SHA256_DIGEST_LENGTH
+#define HASH_HEX   (2 * HASH_LEN + 1)
+#define USED_EVERY_S                                                                               \
+	3600 /* how exactly the last use of a key is remembered: each time is a write */
 #define TOKEN_HEAD   "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9." /* {"alg":"HS256","typ":"JWT"} */
 #define TOKEN_ISSUER "opensandbox"
 #define CLAIMS_MAX   256
@@ -286,8 +287,8 @@ bool keys_check(struct keys *k, const char *key, size_t len)
 
 /* ---- sandbox tokens ---- */
 
-static void mac(const uint8_t secret[SECRET_LEN], const void *data, size_t len,
-	uint8_t ret[HASH_LEN])
+static void mac(
+	const uint8_t secret[SECRET_LEN], const void *data, size_t len, uint8_t ret[HASH_LEN])
 {
 	ASSERT(HMAC(EVP_sha256(), secret, SECRET_LEN, data, len, ret, NULL));
 }
@@ -323,15 +324,15 @@ enum token_verdict token_check(
 	if (len >= TOKEN_MAX || len < head || memcmp(token, TOKEN_HEAD, head) != 0)
 		return TOKEN_BAD;
 	dot = memchr(token + head, '.', len - head);
-	if (!dot || from_base64(dot + 1, (size_t)(token + len - dot - 1), given, HASH_LEN) != HASH_LEN)
+	if (!dot ||
+		from_base64(dot + 1, (size_t)(token + len - dot - 1), given, HASH_LEN) != HASH_LEN)
 		return TOKEN_BAD;
 	mac(k->token_secret, token, (size_t)(dot - token), right);
 	if (!keys_same(given, right, HASH_LEN))
 		return TOKEN_BAD;
 	n = from_base64(token + head, (size_t)(dot - token) - head, claims, sizeof(claims));
 	if (n < 0 || jsonr_parse(claims, (size_t)n, &object) < 0 ||
-		!jsonr_member(object, "exp", &member) ||
-		jsonr_u64(member, UINT64_MAX, &end) < 0 ||
+		!jsonr_member(object, "exp", &member) || jsonr_u64(member, UINT64_MAX, &end) < 0 ||
 		!jsonr_member(object, "sandbox_id", &member))
 		return TOKEN_BAD;
 	if (!jsonr_is_str(member, sandbox))

@@ -17,8 +17,8 @@ struct store {
 
 /* Remembers what SQLite says and gives -EIO, or -ENOSPC when that is what it means. */
 int store_failed(struct store *s);
-/* A statement with its parameters bound: kinds has a letter each, 's' a string (NULL: empty), 'i' an
- * int64_t. NULL: store_failed() was called. */
+/* A statement with its parameters bound: kinds has a letter each, 's' a string (NULL: empty), 'i'
+ * an int64_t. NULL: store_failed() was called. */
 sqlite3_stmt *store_prepare(struct store *s, const char *sql, const char *kinds, ...);
 /* Runs a statement that gives no rows, and ends it. ret_changed may be NULL. */
 int store_run(struct store *s, sqlite3_stmt *st, int *ret_changed);

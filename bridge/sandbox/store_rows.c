@@ -10,7 +10,8 @@ static uint64_t column_u64(sqlite3_stmt *st, int i)
 }
 
 /* Calls `row` for each row and ends the statement. */
-static int each(struct store *s, sqlite3_stmt *st, void (*row)(sqlite3_stmt *st, void *arg), void *arg)
+static int each(
+	struct store *s, sqlite3_stmt *st, void (*row)(sqlite3_stmt *st, void *arg), void *arg)
 {
 	int r = 0, step;
 
@@ -142,8 +143,8 @@ int store_each_key(struct store *s, store_key_fn fn, void *ctx)
 {
 	struct key_each e = {fn, ctx};
 
-	return each(s, store_prepare(s, "SELECT * FROM key ORDER BY created_ms, id", ""), on_key,
-		&e);
+	return each(
+		s, store_prepare(s, "SELECT * FROM key ORDER BY created_ms, id", ""), on_key, &e);
 }
 
 /* ---- checkpoints ---- */
