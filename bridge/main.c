@@ -9,7 +9,9 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "bridge/api/agent_turns.h"
 #include "bridge/api/dispatch.h"
+#include "bridge/api/exec_runs.h"
 #include "bridge/api/front.h"
 #include "bridge/api/metrics.h"
 #include "bridge/main.h"
@@ -63,7 +65,7 @@ static void on_sandboxes_closed(void *owner)
 	uv_close((uv_handle_t *)&p->hup, NULL);
 }
 
-static void on_front_closed(void *owner)
+static void on_runs_closed(void *owner)
 {
 	struct program *p = owner;
 
@@ -72,6 +74,18 @@ static void on_front_closed(void *owner)
 		sandboxes_close(p->bridge.sandboxes, on_sandboxes_closed, p);
 	else
 		on_sandboxes_closed(p);
+}
+
+static void on_front_closed(void *owner)
+{
+	struct program *p = owner;
+
+	if (!p->bridge.runs) {
+		on_runs_closed(p);
+		return;
+	}
+	agent_turns_close(p->bridge.turns);
+	exec_runs_close(p->bridge.runs, on_runs_closed, p);
 }
 
 static void stop(struct program *p)
@@ -136,6 +150,14 @@ static int open_store(struct program *p, char *why, size_t size)
 	return r;
 }
 
+/* Its link came up: sessions of before are known again. */
+static void on_listed(void *owner, struct sandbox *s)
+{
+	struct program *p = owner;
+
+	agent_turns_listed(p->bridge.turns, s);
+}
+
 static int open_boxes(struct program *p, char *why, size_t size)
 {
 	const struct bridge_config *c = &p->bridge.config;
@@ -157,6 +179,8 @@ static int open_boxes(struct program *p, char *why, size_t size)
 			.create_ms = CREATE_MS,
 			.region = c->region,
 			.worker = c->worker,
+			.on_listed = on_listed,
+			.owner = p,
 		},
 		why, size);
 }
@@ -197,6 +221,8 @@ static int start(struct program *p, char *why, size_t size)
 	b->config = p->config->bridge;
 	b->loop = &p->loop;
 	b->metrics = metrics_new();
+	exec_runs_open(&b->runs, &p->loop);
+	agent_turns_open(&b->turns, &p->loop);
 	r = open_boxes(p, why, size);
 	if (r == 0)
 		r = open_front(p, why, size);

@@ -12,7 +12,7 @@
 
 struct agent_turns;
 
-int agent_turns_open(struct agent_turns **ret);
+void agent_turns_open(struct agent_turns **ret, uv_loop_t *loop);
 /* Before the sandboxes are closed. */
 void agent_turns_close(struct agent_turns *t);
 

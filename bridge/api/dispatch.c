@@ -9,6 +9,8 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "bridge/api/metrics.h"
+#include "bridge/api/signed.h"
 
 #define ORIGINS_MAX_AGE "86400"
 
@@ -116,6 +118,8 @@ static void run_handler(struct call *c)
 		call_pause(c, false);
 	c->route->handle(c);
 	ASSERT(call_answered(c) || c->ops);
+	if (c->status == 101)
+		metrics_socket(c->bridge->metrics, 1);
 }
 
 static void on_used(struct sandbox_use *u, const struct fault *fault)
@@ -147,7 +151,7 @@ static bool comes_again(struct call *c)
 /* The request is whole. */
 static void use_sandbox(struct call *c)
 {
-	if (!(c->route->flags & R_DATA) || c->route->flags & R_SOCKET) {
+	if (!(c->route->flags & R_DATA) || c->websocket) {
 		run_handler(c);
 		return;
 	}
@@ -256,7 +260,7 @@ static bool find_route(struct call *c)
 		call_error(c, status, "no such route");
 	else if (c->websocket && !(c->route->flags & R_SOCKET))
 		call_error(c, 400, "this route is no WebSocket");
-	else if (!c->websocket && c->route->flags & R_SOCKET) {
+	else if (!c->websocket && (c->route->flags & (R_SOCKET | R_EITHER)) == R_SOCKET) {
 		call_header(c, "Upgrade", "websocket");
 		call_error(c, 426, "this route is a WebSocket");
 	} else
@@ -271,6 +275,8 @@ static bool check_sandbox(struct call *c)
 		return true;
 	if (!c->sandbox)
 		call_error(c, 404, "sandbox not found");
+	else if (c->route->flags & R_SIGNED && !signed_check(c))
+		return false;
 	else if (c->route->flags & R_DATA &&
 		 (c->sandbox->state == SANDBOX_KILLED || c->sandbox->state == SANDBOX_KILLING))
 		call_error(c, 410, "sandbox %s has been stopped", c->sandbox->id);
@@ -311,6 +317,9 @@ void dispatch_done(struct call *c)
 		free(c->use);
 		c->use = NULL;
 	}
+	metrics_count(c->bridge->metrics, c);
+	if (c->status == 101)
+		metrics_socket(c->bridge->metrics, -1);
 	if (c->bridge->config.access_log)
 		log_info("call method=%s path=%s status=%d in=%llu out=%llu ms=%.1f id=%s",
 			call_method_str(c), c->path, c->status, (unsigned long long)c->bytes_in,

@@ -9,6 +9,7 @@
 
 #include "bridge/api/fields.h"
 #include "bridge/api/route.h"
+#include "proto/text.h"
 
 #define WORDS_MAX 20000
 #define ENVS_MAX  10000
@@ -158,4 +159,5 @@ void exec_start_why(
 		snprintf(out, size, "cannot run %s: %s", cmd, what);
 	else
 		snprintf(out, size, "cannot start %s: %s (%s)", cmd, what, end->stage);
+	out[utf8_cut(out, strlen(out))] = '\0'; /* it may have been cut */
 }

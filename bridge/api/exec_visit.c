@@ -4,7 +4,7 @@
  * sandbox itself for that.
  *
  * It is freed when it is over and its call has ended, whichever comes last, and no callback of the
- * remote is on the stack.
+ * remote is on the stack any more.
  */
 #include "bridge/api/exec_visit.h"
 
@@ -30,25 +30,35 @@ struct visit {
 	char id[ROSTER_ID_MAX + 1];
 	struct buf input;
 	exec_visit_fn fn;
-	unsigned busy;
+	uv_idle_t gone; /* only closed: then no callback is on the stack any more */
+	bool freed;
 };
 
-static void maybe_free(struct visit *v)
+static void on_gone(uv_handle_t *h)
 {
-	if (!v->over || v->call || v->busy)
-		return;
+	struct visit *v = h->data;
+
 	exec_start_fini(&v->start);
 	buf_fini(&v->input);
 	free(v);
 }
 
-/* We leave. The call, if it is there, is answered by the caller. */
+static void maybe_free(struct visit *v)
+{
+	if (!v->over || v->call || v->freed)
+		return;
+	v->freed = true;
+	uv_close((uv_handle_t *)&v->gone, on_gone);
+}
+
+/* We leave. The call, if it is there, is answered by the caller; nothing is done after that. */
 static void leave(struct visit *v)
 {
 	ASSERT(!v->over);
 	v->over = true;
 	remote_close(&v->remote);
 	sandbox_unuse(&v->use);
+	maybe_free(v);
 }
 
 static void fail(struct visit *v, const struct fault *f)
@@ -97,11 +107,8 @@ static void on_input_safe(struct remote *r)
 {
 	struct visit *v = r->owner;
 
-	v->busy++;
 	if (v->opened && !v->over && buf_len(&v->input) == 0)
 		done(v);
-	v->busy--;
-	maybe_free(v);
 }
 
 static void no_reader(struct visit *v)
@@ -116,11 +123,8 @@ static void on_stdin_closed(struct remote *r)
 {
 	struct visit *v = r->owner;
 
-	v->busy++;
 	if (!v->over && v->opened)
 		no_reader(v);
-	v->busy--;
-	maybe_free(v);
 }
 
 /* ---- the session ---- */
@@ -150,7 +154,6 @@ static void on_opened(struct remote *r, const struct msg_opened *o)
 
 	if (o->state == END_START_FAILED)
 		return; /* on_end tells why */
-	v->busy++;
 	v->opened = true;
 	if (v->starts && !introduce(v)) {
 		fault_set(&f, 500, "out of memory");
@@ -160,8 +163,6 @@ static void on_opened(struct remote *r, const struct msg_opened *o)
 	} else {
 		done(v);
 	}
-	v->busy--;
-	maybe_free(v);
 }
 
 static void on_output(
@@ -190,7 +191,6 @@ static void on_end(struct remote *r, const struct msg_end *end)
 	struct fault f = {0};
 	char why[200];
 
-	v->busy++;
 	if (!v->over && end->state == END_START_FAILED && v->starts) {
 		exec_start_why(end, v->start.cmd, v->start.cwd, why, sizeof(why));
 		fault_set(&f, 400, "%s", why);
@@ -199,8 +199,6 @@ static void on_end(struct remote *r, const struct msg_end *end)
 	} else if (!v->over) {
 		no_reader(v);
 	}
-	v->busy--;
-	maybe_free(v);
 }
 
 static void on_close(struct remote *r, enum remote_why why, const struct error *error)
@@ -210,7 +208,6 @@ static void on_close(struct remote *r, enum remote_why why, const struct error *
 
 	if (v->over)
 		return;
-	v->busy++;
 	if (why == REMOTE_REFUSED && error->code == E_NOT_FOUND)
 		fault_set(&f, 404, "session not found");
 	else if (why == REMOTE_REFUSED)
@@ -219,8 +216,6 @@ static void on_close(struct remote *r, enum remote_why why, const struct error *
 		fault_set(&f, 502, "the sandbox's agent is lost: %s",
 			error ? error->message : "it closed");
 	fail(v, &f);
-	v->busy--;
-	maybe_free(v);
 }
 
 static const struct remote_events events = {
@@ -265,6 +260,8 @@ static struct visit *begin(struct call *c, struct buf *input, exec_visit_fn fn)
 		*input = BUF_NULL(0);
 	}
 	v->remote.owner = v;
+	uv_idle_init(v->bridge->loop, &v->gone);
+	v->gone.data = v;
 	c->ops = &call_ops;
 	c->state = v;
 	sandbox_use(v->sandbox, &v->use, on_use, NULL);
@@ -285,7 +282,6 @@ static void open_remote(struct visit *v)
 	struct fault f = {0};
 	int r;
 
-	v->busy++;
 	r = remote_open(&v->remote, sandbox_guest(v->sandbox), &events, &config);
 	if (r == -E2BIG)
 		fault_set(&f, 400, "command and environment are over 64 KiB");
@@ -293,8 +289,6 @@ static void open_remote(struct visit *v)
 		fault_set(&f, 503, "cannot reach the sandbox's agent: %s", strerror(-r));
 	if (r < 0)
 		fail(v, &f);
-	v->busy--;
-	maybe_free(v);
 }
 
 void exec_visit_start(struct call *c, struct exec_start *x, enum roster_kind kind,

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "bridge/sandbox/sandbox_spec.h"
 #include "proto/sha256.h"
 #include "proto/text.h"
 
@@ -109,11 +110,9 @@ static size_t put_envs(struct jsonw *w, struct jsonr envs, size_t from, bool *re
 	if (!jsonr_begin(&walk, envs))
 		return 0;
 	for (; jsonr_next(&walk, &name, &value); at++) {
-		char text[1024];
+		char text[SANDBOX_ENV_NAME_MAX + 1];
 
-		if (at < from)
-			continue;
-		if (name.len >= sizeof(text))
+		if (at < from || name.len >= sizeof(text))
 			continue;
 		snprintf(text, sizeof(text), "%.*s", (int)name.len, name.p);
 		mark = jsonw_mark(w);
@@ -127,7 +126,14 @@ static size_t put_envs(struct jsonw *w, struct jsonr envs, size_t from, bool *re
 	return at;
 }
 
-bool ask_env_fits(const char *envs)
+bool sandbox_env_name_valid(const char *name)
+{
+	size_t n = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_");
+
+	return n > 0 && n <= SANDBOX_ENV_NAME_MAX && !name[n] && (*name < '0' || *name > '9');
+}
+
+bool sandbox_envs_fit(const char *envs)
 {
 	char json[FRAME_PAYLOAD_MAX];
 	struct jsonr object;

@@ -211,7 +211,6 @@ void ask_next(struct sandbox *s);
 void ask_cancel(struct sandbox *s);
 void ask_prepare(struct sandbox *s, bool freeze);
 void link_asked(struct sandbox *s, const char *why);
-bool ask_env_fits(const char *envs); /* can they be told at all? */
 
 /* ---- sandbox_use.c ---- */
 
