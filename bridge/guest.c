@@ -466,7 +466,9 @@ static void come_again_or_not(struct guest *g)
 
 	if (g->error == -EAGAIN)
 		limit = max_of(limit, (uint64_t)GUEST_BUSY_MS);
-	if (g->final || now_ms() - g->linkless_ms >= limit) {
+	if (g->paused) {
+		guest_set_state(g, GUEST_WAITING);
+	} else if (g->final || now_ms() - g->linkless_ms >= limit) {
 		guest_set_state(g, GUEST_LOST);
 		guest_users_tell(&g->users, GUEST_TELL_LOST, NULL);
 	} else {
@@ -542,6 +544,23 @@ void guest_start(struct guest *g)
 	uv_timer_start(&g->timer, on_attempt, 0, 0);
 }
 
+void guest_pause(struct guest *g, bool pause)
+{
+	if (g->paused == pause || g->state >= GUEST_LOST)
+		return;
+	g->paused = pause;
+	if (pause && g->state >= GUEST_DIALING && g->state <= GUEST_UP) {
+		set_why(g, -ECONNRESET, false, "the machine is being saved");
+		drop(g);
+	} else if (g->state == GUEST_WAITING) {
+		g->linkless_ms = now_ms();
+		g->attempt = 0;
+		uv_timer_stop(&g->timer);
+		if (!pause)
+			uv_timer_start(&g->timer, on_attempt, 0, 0);
+	}
+}
+
 static void on_handle_closed(uv_handle_t *h)
 {
 	struct guest *g = h->data;
@@ -566,4 +585,15 @@ void guest_close(struct guest *g, guest_closed_fn fn, void *owner)
 	uv_close((uv_handle_t *)&g->prepare, on_handle_closed);
 	if (g->has_poll && !dropping)
 		uv_close((uv_handle_t *)&g->poll, on_poll_closed);
+}
+
+void guest_give_up(struct guest *g, const char *why, guest_closed_fn fn, void *owner)
+{
+	if (g->state >= GUEST_CLOSING)
+		return;
+	set_why(g, -ENOTCONN, true, "%s", why);
+	guest_close(g, fn, owner);
+	g->users.muted = false;
+	guest_users_tell(&g->users, GUEST_TELL_LOST, NULL);
+	g->users.muted = true;
 }

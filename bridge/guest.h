@@ -73,6 +73,7 @@ struct guest {
 	struct pending pending;
 	struct msg_hello hello; /* the agent's, latest; empty before the first */
 	char instance[40];
+	bool paused;
 	bool was_up;          /* ever */
 	bool told_up;         /* users think the link is up */
 	uint64_t linkless_ms; /* since when there is none, by now_ms() */
@@ -87,12 +88,18 @@ struct guest {
 
 int guest_init(struct guest *g, uv_loop_t *loop, const struct guest_config *config);
 void guest_start(struct guest *g);
+/* The link is ended, as if it had broken, and none is dialed until the pause is over: somebody
+ * takes a snapshot of the machine. Users keep what they have. */
+void guest_pause(struct guest *g, bool pause);
 /* Ends the link in order, as far as the socket takes it at once. Pending requests fail, remaining
  * channels close, users are not told. fn may be NULL. */
 void guest_close(struct guest *g, guest_closed_fn fn, void *owner);
 
 /* guest_remove_user() is in guest_user.h. */
 void guest_add_user(struct guest *g, struct guest_user *u, const struct guest_user_ops *ops);
+
+/* The same, but users are told that it is lost, with that reason. */
+void guest_give_up(struct guest *g, const char *why, guest_closed_fn fn, void *owner);
 
 static inline bool guest_is_up(const struct guest *g)
 {

@@ -93,12 +93,12 @@ static void fill_open(const struct remote *r, struct msg_open *m)
 		m->start = *c->start;
 	}
 	m->attach = (struct msg_attach){
-		.viewer = r->viewer,
+		.viewer = *r->viewer ? r->viewer : NULL,
 		.since_now = c->since_now && !r->opened,
 		.since_out = r->off[STREAM_OUT],
 		.since_err = r->off[STREAM_ERR],
 		.policy = c->policy,
-		.hold_ms = c->policy == POLICY_LOSSLESS ? REMOTE_HOLD_MS : 0,
+		.hold_ms = c->policy == POLICY_LOSSLESS && *r->viewer ? REMOTE_HOLD_MS : 0,
 		.input = c->input,
 		/* Whoever has taken it from us meanwhile keeps it. */
 		.own = c->own == OWN_TAKE && r->opened ? OWN_IF_FREE : c->own,
@@ -180,12 +180,20 @@ int remote_open(struct remote *r, struct guest *g, const struct remote_events *e
 		return -EINVAL;
 	if (config->id && !msg_name_valid(config->id, MSG_ID_MAX))
 		return -EINVAL;
+	if (g->state >= GUEST_LOST)
+		return -ENOTCONN;
+	ASSERT(!config->viewer || *config->viewer || !config->input);
+	ASSERT(!config->viewer || strlen(config->viewer) <= MSG_VIEWER_MAX);
 	*r = (struct remote){.guest = g, .events = events, .owner = owner, .config = *config};
 	if (config->id)
 		snprintf(r->id, sizeof(r->id), "%s", config->id);
 	else
 		make_name(r->id);
-	make_name(r->viewer);
+	if (config->viewer)
+		snprintf(r->viewer, sizeof(r->viewer), "%s", config->viewer);
+	else
+		make_name(r->viewer);
+	r->config.viewer = r->viewer;
 	r->channels[0].remote = r->channels[1].remote = r;
 	r->config.id = r->id;
 	if (r->config.window == 0)
@@ -465,6 +473,10 @@ static void on_event(struct channel *c, const uint8_t *json, size_t len)
 	} else if (m.kind == EVENT_END && !r->ended) {
 		r->ended = true;
 		r->events->on_end(r, &m.end);
+	} else if (m.kind == EVENT_LIVE && !r->live) {
+		r->live = true; /* a later channel's replay is only what this one had not sent */
+		if (r->events->on_live)
+			r->events->on_live(r);
 	} else if (m.kind == EVENT_STDIN_CLOSED) {
 		set_stdin_closed(r);
 	} else if (m.kind == EVENT_OWNER) {

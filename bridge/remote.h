@@ -45,6 +45,8 @@ struct remote_events {
 		struct remote *r, uint8_t stream, uint64_t off, const uint8_t *data, size_t len);
 	/* missing 0: cannot be known */
 	void (*on_gap)(struct remote *r, uint8_t stream, uint64_t off, uint64_t missing);
+	/* All that was there at the attach has been given out; once, may be NULL. */
+	void (*on_live)(struct remote *r);
 	void (*on_input_room)(
 		struct remote *r); /* remote_input_room() grew from below half of it */
 	void (*on_input_safe)(struct remote *r);   /* all of it; may be NULL */
@@ -59,6 +61,10 @@ struct remote_events {
 
 struct remote_config {
 	const char *id; /* NULL with start: one is made up, so that the OPEN can be repeated */
+	/* The name of our place at the session, copied: who comes with it again takes the place
+	 * over. NULL: one is made up. "": no place, so a broken link may cost output; without input
+	 * only. The agent allows 8 names a session. */
+	const char *viewer;
 	const struct msg_start
 		*start;    /* NULL: the session must be there. Borrowed until on_opened */
 	uint64_t since[2]; /* of stdout and stderr */
@@ -90,9 +96,10 @@ struct remote {
 	void *owner; /* for the events' receiver; not used here */
 	struct remote_config config;
 	char id[MSG_ID_MAX + 1];
-	char viewer[REMOTE_NAME_LEN + 1];
-	bool asked;  /* an OPEN was sent in this life of the agent */
-	bool opened; /* OPENED has come, at least once */
+	char viewer[MSG_VIEWER_MAX + 1]; /* "": none */
+	bool asked;                      /* an OPEN was sent in this life of the agent */
+	bool opened;                     /* OPENED has come, at least once */
+	bool live;                       /* on_live was called */
 	bool ended;
 	bool owns;       /* the session's terminal */
 	uint64_t off[3]; /* next byte expected, by stream; [0] is not used */
@@ -107,7 +114,8 @@ struct remote {
 	bool stdin_closed;
 };
 
-/* Opens as soon as the link is up. -EINVAL: neither id nor start, or an id that is not one. When it
+/* Opens as soon as the link is up. -EINVAL: neither id nor start, or an id that is not one;
+ * -ENOTCONN: the link is given up. When it
  * is up already also -E2BIG: over 64 KiB, -EMFILE, -ENOMEM. On failure nothing is called back. */
 int remote_open(struct remote *r, struct guest *g, const struct remote_events *events,
 	const struct remote_config *config);

@@ -9,12 +9,14 @@ packages="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev musl-tools
 	libuv1-dev libcjson-dev libpcre2-dev libllhttp-dev libcmocka-dev libwslay-dev busybox-static
 	libsqlite3-dev libssl-dev bubblewrap patch
 	qemu-system-x86 qemu-utils mmdebstrap e2fsprogs kmod cpio zstd xz-utils
+	chromium chromium-driver
 	clang clang-format clang-tidy libclang-rt-dev python3 python3-pytest
 	bash less tmux vim-tiny iproute2 util-linux git curl"
 sources="libuv1 cjson pcre2" # compiled into the static build, see cmake/third_party.cmake
 lws_version=4.3.5 # for the bridge; Debian 13's
 third_party=build/third-party
 claude=tests/claude/package.json # the exact version; installed into build/claude
+xterm=packaging/xterm/package.json # exact versions, too
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 . /etc/os-release
@@ -173,6 +175,21 @@ install_claude()
 	mv build/claude.new build/claude
 }
 
+# Only the files that the bridge serves, and their license.
+install_xterm()
+{
+	rm -rf $third_party/xterm.new
+	mkdir -p $third_party/xterm.new/npm
+	cp $xterm $third_party/xterm.new/npm/
+	quietly npm --prefix $third_party/xterm.new/npm install --no-audit --no-fund --no-package-lock --loglevel=error
+	from=$third_party/xterm.new/npm/node_modules/@xterm
+	cp $from/xterm/lib/xterm.js $from/xterm/css/xterm.css $from/addon-fit/lib/addon-fit.js $third_party/xterm.new/
+	cp $from/xterm/LICENSE $third_party/xterm.new/xterm-license.txt
+	cp $xterm $third_party/xterm.new/
+	rm -rf $third_party/xterm.new/npm $third_party/xterm
+	mv $third_party/xterm.new $third_party/xterm
+}
+
 # Whether every source is there.
 complete()
 {
@@ -200,3 +217,4 @@ fi
 	build_lws || { cat build/setup.log >&2; fail "no libwebsockets"; }
 }
 cmp -s $claude build/claude/package.json || install_claude
+cmp -s $xterm $third_party/xterm/package.json || install_xterm

@@ -7,6 +7,11 @@ static int get_number(struct msg_reader *r, const char *name, uint64_t *ret)
 	return msg_get_u64(r, r->root, name, (uint64_t)MSG_INT_MAX, ret);
 }
 
+static int get_time(struct msg_reader *r, const char *name, int64_t *ret)
+{
+	return msg_get_i64(r, r->root, name, INT64_MIN / 2, INT64_MAX / 2, ret);
+}
+
 static int read_entry(struct msg_reader *r, struct msg_file_entry *m)
 {
 	const struct {
@@ -26,8 +31,8 @@ static int read_entry(struct msg_reader *r, struct msg_file_entry *m)
 		(e = msg_get_str(r, r->root, "path", &m->path)) < 0 ||
 		(e = msg_get_str(r, r->root, "type", &m->type)) < 0 ||
 		(e = msg_get_str(r, r->root, "target", &m->target)) < 0 ||
-		(e = msg_get_i64(
-			 r, r->root, "mtime_ns", INT64_MIN / 2, INT64_MAX / 2, &m->mtime_ns)) < 0)
+		(e = get_time(r, "mtime_ns", &m->mtime_ns)) < 0 ||
+		(e = get_time(r, "ctime_ns", &m->ctime_ns)) < 0)
 		return e;
 	for (size_t i = 0; i < array_size(numbers) && e == 0; i++)
 		e = get_number(r, numbers[i].name, numbers[i].ret);
@@ -61,16 +66,28 @@ void msg_file_entry_fini(struct msg_file_entry *m)
 static int read_event(struct msg_reader *r, struct msg_file_event *m)
 {
 	const char *event = "", *type = "", *sha256 = "";
-	int e;
+	const struct {
+		const char *name;
+		uint64_t *ret;
+	} numbers[] = {
+		{"size", &m->size},
+		{"mode", &m->mode},
+		{"bytes", &m->bytes},
+		{"files", &m->files},
+		{"dirs", &m->dirs},
+		{"skipped", &m->skipped},
+		{"failed", &m->failed},
+		{"matches", &m->matches},
+	};
+	int e = 0;
 
-	if ((e = msg_get_str(r, r->root, "event", &event)) < 0 ||
+	for (size_t i = 0; i < array_size(numbers) && e == 0; i++)
+		e = get_number(r, numbers[i].name, numbers[i].ret);
+	if (e < 0 || (e = get_time(r, "mtime_ns", &m->mtime_ns)) < 0 ||
+		(e = get_time(r, "ctime_ns", &m->ctime_ns)) < 0 ||
+		(e = msg_get_str(r, r->root, "event", &event)) < 0 ||
 		(e = msg_get_str(r, r->root, "type", &type)) < 0 ||
 		(e = msg_get_str(r, r->root, "sha256", &sha256)) < 0 ||
-		(e = get_number(r, "size", &m->size)) < 0 ||
-		(e = get_number(r, "mode", &m->mode)) < 0 ||
-		(e = get_number(r, "bytes", &m->bytes)) < 0 ||
-		(e = get_number(r, "files", &m->files)) < 0 ||
-		(e = get_number(r, "matches", &m->matches)) < 0 ||
 		(e = msg_get_bool(r, r->root, "truncated", &m->truncated)) < 0)
 		return e;
 	if (strcmp(event, "entry") == 0)

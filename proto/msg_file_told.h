@@ -13,7 +13,7 @@ struct msg_file_entry {
 	const char *type;        /* "file", "dir", "link", ... */
 	const char *target;
 	uint64_t size, mode, uid, gid, nlink, blocks;
-	int64_t mtime_ns;
+	int64_t mtime_ns, ctime_ns;
 };
 
 int msg_parse_file_entry(
@@ -24,9 +24,10 @@ enum msg_file_event_kind { FILE_EVENT_UNKNOWN, FILE_EVENT_ENTRY, FILE_EVENT_DONE
 
 struct msg_file_event {
 	enum msg_file_event_kind kind;
-	bool has_size, is_file; /* ENTRY: a regular file */
-	uint64_t size, mode;    /* ENTRY */
-	uint64_t bytes, files, matches;
+	bool has_size, is_file;     /* ENTRY: a regular file */
+	uint64_t size, mode;        /* ENTRY */
+	int64_t mtime_ns, ctime_ns; /* ENTRY */
+	uint64_t bytes, files, dirs, skipped, failed, matches;
 	bool truncated;
 	char sha256[65]; /* "" when absent */
 };

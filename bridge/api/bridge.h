@@ -32,6 +32,8 @@ struct bridge {
 	struct sandboxes *sandboxes;
 	struct front *front;
 	struct metrics *metrics;
+	struct exec_runs *runs;    /* exec_runs.h */
+	struct agent_turns *turns; /* agent_turns.h */
 	bool stopping;
 };
 

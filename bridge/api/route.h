@@ -11,7 +11,7 @@
 
 enum route_flags {
 	R_PUBLIC = 1 << 0,  /* no credentials */
-	R_SIGNED = 1 << 1,  /* none but the signature, which the handler checks */
+	R_SIGNED = 1 << 1,  /* none but the signature, checked before anything is done (signed.h) */
 	R_TOKEN = 1 << 2,   /* a sandbox token will do, when it is :id's */
 	R_SANDBOX = 1 << 3, /* params[0] is a sandbox: 404 when there is none; c->sandbox */
 	R_DATA = 1 << 4, /* needs it up and linked: the handler is called when it is, and it is in
@@ -22,9 +22,10 @@ enum route_flags {
 	R_STREAM = 1 << 6, /* ops->on_body gets the body; nothing comes before the handler ran */
 	R_SOCKET =
 		1
-		<< 7,     /* a WebSocket; asked for without an upgrade: 426. With R_DATA the handler
-			     is called at once, and must wait for the sandbox itself (sandbox_use()) */
-	R_LARGE = 1 << 8, /* with R_JSON: up to BODY_LARGE_MAX */
+		<< 7, /* a WebSocket; asked for without an upgrade: 426. With R_DATA the handler
+			 is called at once, and must wait for the sandbox itself (sandbox_use()) */
+	R_EITHER = 1 << 10, /* with R_SOCKET: without an upgrade it is a request like others */
+	R_LARGE = 1 << 8,   /* with R_JSON: up to BODY_LARGE_MAX */
 	R_ADMIN =
 		1 << 9, /* not in the contract: ours alone, under /admin; only from this machine */
 };
@@ -50,3 +51,5 @@ extern const struct route routes_misc[], routes_sandboxes[], routes_exec[], rout
 
 /* The route of c (fills c->route and c->params), or the status of what is wrong: 404, 405. */
 int route_find(struct call *c);
+/* The methods that c's path has routes for, a bit each (1 << CALL_GET ...). */
+unsigned route_methods(const struct call *c);

@@ -26,12 +26,19 @@ struct roster_entry {
 	char *cmd, **args; /* args NULL-terminated; owned, one block each */
 	size_t n_args;
 	unsigned attached; /* clients */
+	uint8_t places;    /* names that they use at the agent, a bit each (attach.c) */
 	void *turns;       /* ROSTER_AGENT: its watcher (agent_turns.c), or NULL */
+	bool listed;       /* on a page of the listing under way */
 };
+
+/* An entry that ended goes this long after, unless clients are attached: the agent keeps it for 5
+ * min. So keep ids, not entries. */
+#define ROSTER_KEEP_MS (10 * 60 * 1000)
 
 struct roster {
 	struct list entries;
 	size_t n;
+	uint64_t swept_ms;
 	bool known; /* the agent's list was read in this life of the box: what is not here is not
 		       there */
 };
@@ -47,8 +54,11 @@ struct roster_entry *roster_add(struct roster *r, const char *id, enum roster_ki
 	const char *cmd, char *const *args);
 void roster_ended(struct roster_entry *e, const struct msg_end *end);
 void roster_remove(struct roster *r, struct roster_entry *e);
-/* Takes over what the agent lists: adds, ends, and forgets what is not in it any more. */
+/* Takes over what the agent lists: adds, ends, and forgets what is not in it any more, except for
+ * the lost, which are kept like the ended. */
 void roster_take(struct roster *r, const struct msg_list *list, bool first_page, bool last_page);
+/* The agent began a new life: nobody saw the end of what ran. */
+void roster_lost(struct roster *r);
 /* The exit code the API gives for an end: the code; 128 + signal; -1 for a timeout of ours and
  * where the end was not seen; 127 or 126 for a start that failed. */
 int roster_exit_code(const struct msg_end *end);

@@ -33,6 +33,7 @@ enum sandbox_state {
 	SANDBOX_KILLING,
 	SANDBOX_KILLED,
 	SANDBOX_ERROR, /* it cannot run; `note` says why */
+	SANDBOX_STATES
 };
 
 /* What the API calls it: running, hibernated, stopped, error, creating. */
@@ -50,6 +51,9 @@ struct sandbox_use {
 	struct list node;
 	struct sandbox *sandbox; /* NULL: not in use */
 	bool waiting;            /* fn is still to come */
+	/* An attached client, not an operation: a hibernation does not wait for its end. Its
+	 * owner's to set, before or after sandbox_use(). */
+	bool lasting;
 	sandbox_use_fn fn;
 	void *owner;
 };
@@ -61,8 +65,13 @@ struct sandbox_op {
 	struct list node;
 	sandbox_op_fn fn;
 	void *owner;
-	struct sandbox *sandbox; /* create, fork: the new one */
+	struct sandbox *sandbox; /* set from the beginning, also of create and fork */
 	uint64_t bytes;          /* hibernate, checkpoint */
+	/* ---- sandbox_*.c's ---- */
+	struct sandboxes *all;
+	struct sandbox_want *want; /* until it is done */
+	bool failed;
+	struct fault fault; /* when it failed */
 };
 
 struct sandbox {
@@ -73,6 +82,7 @@ struct sandbox {
 	/* As in the store; owned. */
 	char id[BOX_ID_MAX + 1];
 	char *template, *alias, *envs, *metadata, *tags, *checkpoint, *address, *more;
+	char *token;    /* external: of its agent; or NULL */
 	char note[256]; /* why it is in ERROR, or came up cold; "" */
 	uint64_t created_ms, started_ms, ended_ms, tags_ms;
 	int64_t timeout_s; /* 0: never idles out */
@@ -87,8 +97,35 @@ struct sandbox {
 	struct list ready; /* waiting for RUNNING */
 	struct list ops;
 	uv_timer_t idle;
-	bool has_idle;
 	uint64_t idle_at_ms; /* when the timer expires, by now_ms(); 0: it stands still */
+
+	/* ---- sandbox_*.c's; see sandbox_internal.h ---- */
+	struct list turn;          /* in sandboxes.turns, when it is to be looked at */
+	bool busy;                 /* a procedure is under way: ops and uses wait */
+	bool rising;               /* and it is to bring it up: uses fail when it fails */
+	struct sandbox_want *want; /* what it is for; NULL: something of our own */
+	bool failed;               /* the procedure, with this */
+	struct fault fault;
+	uint64_t bytes; /* what was saved last */
+	/* What it waits for, as far as that can be given up; why NULL: it came. */
+	void (*wait)(struct sandbox *s, const char *why);
+	void (*drained)(struct sandbox *s, const char *why);
+	uv_timer_t patience;               /* of `wait`; else of a new link's first steps */
+	void (*closed)(struct sandbox *s); /* what follows when the link is closed */
+	bool linked;                       /* and the agent was told and asked everything */
+	bool lost;                         /* link or box: lost_why */
+	char lost_why[160];
+	int64_t asked;         /* the request under way; 0: none */
+	bool linking, resting; /* what `wait` is for */
+	void (*link_fn)(struct sandbox *s, const char *why);
+	bool resume_due, identity_due, env_due, limits_due, listing;
+	enum box_left left;           /* by an exclusive operation */
+	size_t env_at;                /* how many of `envs` were told */
+	char list_at[MSG_ID_MAX + 1]; /* the list was read up to here */
+	bool foreign;                 /* another driver's: neither it nor its row is touched */
+	bool buried;                  /* it never came to be; nobody finds it */
+	uint64_t dead_ms;             /* since when it is KILLED, by now_ms() */
+	unsigned open_handles;
 };
 
 /* ---- all of them ---- */
@@ -97,6 +134,9 @@ struct sandboxes_config {
 	size_t max;                  /* sandboxes that are not killed; 0: 10000 */
 	uint64_t create_ms;          /* how long one may take to come up */
 	const char *region, *worker; /* told to clients */
+	/* A sandbox's roster was filled from its agent's list: the link came up. May be NULL. */
+	void (*on_listed)(void *owner, struct sandbox *s);
+	void *owner;
 };
 
 int sandboxes_open(struct sandboxes **ret, uv_loop_t *loop, struct store *store,
@@ -120,18 +160,24 @@ struct sandbox_spec {
 	const char *address, *token; /* external, or NULL */
 };
 
-/* op->sandbox is set when the answer comes: running, linked, a command works. */
+/* Of every op fn and owner are set before. The answer to create: running, linked, a command works.
+ * After a fault there is no such sandbox. */
 void sandbox_create(struct sandboxes *ss, const struct sandbox_spec *spec, struct sandbox_op *op);
+/* op may be NULL: nobody wants to know. Fine in any state. */
 void sandbox_kill(struct sandbox *s, struct sandbox_op *op);
-void sandbox_hibernate(struct sandbox *s, struct sandbox_op *op);
+void sandbox_hibernate(struct sandbox *s, struct sandbox_op *op); /* a sleeping one too */
+/* timeout_s < 0: as it is. Of a stopped one: it is started. */
 void sandbox_wake(struct sandbox *s, int64_t timeout_s, struct sandbox_op *op);
 void sandbox_reboot(struct sandbox *s, struct sandbox_op *op);
 /* The answer is not wanted any more; the operation goes on. */
-void sandbox_forget(struct sandbox_op *op);
+void sandbox_forget(struct sandbox_op *op); /* idempotent; fine on a zeroed op */
 
+/* -EIO, -ENOSPC: not stored, and nothing has changed. */
 int sandbox_set_timeout(struct sandbox *s, int64_t timeout_s);
 int sandbox_set_tags(struct sandbox *s, const char *json);
-int sandbox_set_limits(struct sandbox *s, unsigned memory_mb, unsigned cpus);
+/* What all sessions together may use, 0: as created; told to the agent at each cold start. */
+int sandbox_set_limits(struct sandbox *s, unsigned memory_mb, unsigned cpu_percent);
+void sandbox_limits(const struct sandbox *s, unsigned *memory_mb, unsigned *cpu_percent);
 
 /* ---- using it ---- */
 

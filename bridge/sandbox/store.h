@@ -16,6 +16,8 @@ struct store;
 int store_open(const char *path, struct store **ret, char *why, size_t why_size);
 void store_close(struct store *s);
 const char *store_why(const struct store *s);
+/* Has another process written since this was last asked? A few microseconds. */
+bool store_changed(struct store *s);
 
 /* ---- sandboxes ---- */
 
@@ -45,7 +47,8 @@ struct store_key {
 
 typedef void (*store_key_fn)(void *ctx, const struct store_key *row);
 int store_put_key(struct store *s, const struct store_key *row);
-int store_drop_key(struct store *s, const char *id); /* -ENOENT */
+int store_touch_key(struct store *s, const char *id, uint64_t used_ms); /* if it is still there */
+int store_drop_key(struct store *s, const char *id);                    /* -ENOENT */
 int store_each_key(struct store *s, store_key_fn fn, void *ctx);
 
 /* ---- checkpoints, patches ---- */

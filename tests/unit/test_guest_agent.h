@@ -222,8 +222,13 @@ static bool fake_pull(struct channel *ch, size_t max, struct mux_item *it)
 		v->stdin_told = true;
 		return fake_item(v, it, FRAME_EVENT, "{\"event\":\"stdin_closed\",\"offset\":0}");
 	}
-	if (v->off[1] < s->out_len[1] || v->off[2] < s->out_len[2] || s->holds_end ||
-		(s->with_stdin && !s->got_fin && !s->closed_stdin))
+	if (v->off[1] < s->out_len[1] || v->off[2] < s->out_len[2])
+		return false;
+	if (!v->live_told) {
+		v->live_told = true;
+		return fake_item(v, it, FRAME_EVENT, "{\"event\":\"live\"}");
+	}
+	if (s->holds_end || (s->with_stdin && !s->got_fin && !s->closed_stdin))
 		return false;
 	if (!v->end_told) {
 		v->end_told = true;

@@ -18,7 +18,7 @@ struct viewer {
 	struct msg_start start;
 	size_t fds;
 	bool opened, ended, over, guest_closed;
-	unsigned n_opened, n_ended, n_over, n_stdin_closed;
+	unsigned n_opened, n_live, n_ended, n_over, n_stdin_closed;
 	enum remote_why why;
 	struct error error;
 	uint64_t got[3], gaps[3]; /* bytes received, bytes announced as missing */
@@ -104,6 +104,14 @@ static void on_gap(struct remote *r, uint8_t stream, uint64_t off, uint64_t miss
 	then(v);
 }
 
+static void on_live(struct remote *r)
+{
+	struct viewer *v = r->owner;
+
+	v->n_live++;
+	then(v);
+}
+
 static void on_input_room(struct remote *r)
 {
 	give_input(r->owner);
@@ -145,6 +153,7 @@ static const struct remote_events events = {
 	.on_opened = on_opened,
 	.on_output = on_output,
 	.on_gap = on_gap,
+	.on_live = on_live,
 	.on_input_room = on_input_room,
 	.on_stdin_closed = on_stdin_closed,
 	.on_end = on_end,
@@ -189,6 +198,7 @@ static void viewer_fini(struct viewer *v)
 	fake_fini(&v->fake);
 	assert_int_equal(fake_count_fds(), v->fds);
 	assert_true(v->n_over <= 1);
+	assert_true(v->n_live <= 1);
 	assert_true(v->n_ended <= 1);
 	assert_true(v->n_opened <= 1);
 	assert_true(v->n_stdin_closed <= 1);
@@ -198,6 +208,7 @@ static void assert_done(struct viewer *v)
 {
 	fake_run_until(&v->loop, &v->over);
 	assert_int_equal(v->why, REMOTE_DONE);
+	assert_int_equal(v->n_live, 1);
 	assert_true(v->ended);
 	assert_int_equal(v->got[1] + v->gaps[1], v->fake.out_len);
 	assert_int_equal(v->got[2] + v->gaps[2], v->fake.err_len);
@@ -303,10 +314,12 @@ static void test_attach(void **state)
 		v.config = (struct remote_config){
 			.id = "build-7", .window = WINDOW, .since = {20000, 0}};
 		v.config.since_now = now;
+		v.config.viewer = now ? "" : "b0-me";
 		v.next[1] = v.gaps[1] = now ? 50000 : 20000;
 		viewer_start(&v);
 		assert_done(&v);
 		assert_int_equal(v.fake.starts, 0);
+		assert_string_equal(v.remote.viewer, now ? "" : "b0-me");
 	}
 }
 

@@ -1,0 +1,110 @@
+/*
+ * Sessions over HTTP: start, list, kill. What they say goes over WebSockets (attach_exec.c).
+ */
+#include "bridge/api/dispatch.h"
+#include "bridge/api/exec_kill.h"
+#include "bridge/api/exec_list.h"
+#include "bridge/api/exec_visit.h"
+#include "bridge/api/text.h"
+
+static void put_end(struct text *t, const struct roster_entry *e)
+{
+	text_int(t, "exitCode", roster_exit_code(&e->end));
+	text_time(t, "endedAt", e->ended_ms);
+	if (e->end.signal)
+		text_int(t, "signal", e->end.signal);
+	if (e->end.state == END_TIMED_OUT)
+		text_bool(t, "timedOut", true);
+	if (e->end.state == END_OOM_KILLED)
+		text_bool(t, "oomKilled", true);
+}
+
+static void put_session(struct text *t, const struct sandbox *s, const struct roster_entry *e)
+{
+	text_open(t, NULL, '{');
+	text_str(t, "sessionID", e->id);
+	text_str(t, "sandboxID", s->id);
+	text_bytes(t, "command", e->cmd, strlen(e->cmd));
+	text_open(t, "args", '[');
+	for (size_t i = 0; i < e->n_args; i++)
+		text_bytes(t, NULL, e->args[i], strlen(e->args[i]));
+	text_close(t, ']');
+	text_bool(t, "running", e->running);
+	text_time(t, "startedAt", e->started_ms);
+	text_int(t, "attachedClients", e->attached);
+	if (!e->running)
+		put_end(t, e);
+	text_close(t, '}');
+}
+
+static void answer_started(struct call *c, struct roster_entry *e)
+{
+	struct text t;
+
+	text_init(&t);
+	put_session(&t, c->sandbox, e);
+	text_reply(&t, c, 201);
+}
+
+static void handle_start(struct call *c)
+{
+	struct exec_start x;
+
+	if (!exec_start_read(c, &x, EXEC_START_CMD | EXEC_START_TIMES))
+		return;
+	x.start.with_stdin = true;
+	exec_visit_start(c, &x, ROSTER_EXEC, NULL, answer_started);
+}
+
+/* ---- list ---- */
+
+static void on_listed(void *owner, const struct fault *fault)
+{
+	struct call *c = owner;
+	struct text t;
+
+	c->state = NULL;
+	if (fault) {
+		call_fault(c, fault);
+		return;
+	}
+	text_init(&t);
+	text_open(&t, NULL, '[');
+	list_for_each (e, &c->sandbox->roster.entries, struct roster_entry, node) {
+		if (e->kind == ROSTER_EXEC || e->kind == ROSTER_AGENT)
+			put_session(&t, c->sandbox, e);
+	}
+	text_close(&t, ']');
+	text_reply(&t, c, 200);
+}
+
+static void on_list_end(struct call *c)
+{
+	if (c->state)
+		exec_list_cancel(c->state);
+}
+
+static const struct call_ops list_ops = {.on_end = on_list_end};
+
+static void handle_list(struct call *c)
+{
+	struct fault f = {0};
+
+	c->ops = &list_ops;
+	c->state = exec_list_begin(c->sandbox, on_listed, c, &f);
+	if (!c->state)
+		call_fault(c, &f);
+}
+
+static void handle_kill(struct call *c)
+{
+	exec_kill(c, c->params[1], TARGET_GROUP);
+}
+
+const struct route routes_exec[] = {
+	{CALL_POST, "/sandboxes/:id/exec", R_TOKEN | R_DATA | R_JSON, handle_start, "startSession"},
+	{CALL_GET, "/sandboxes/:id/exec", R_TOKEN | R_DATA, handle_list, "listSessions"},
+	{CALL_POST, "/sandboxes/:id/exec/:sid/kill", R_TOKEN | R_DATA | R_JSON, handle_kill,
+		"killSession"},
+	{.handle = NULL},
+};

@@ -1,0 +1,313 @@
+/*
+ * A visit is a remote that shows no output: its window is one byte, and it never holds the session
+ * up. It goes on when the client hangs up, so that a prompt is never written by half; it holds the
+ * sandbox itself for that.
+ *
+ * It is freed when it is over and its call has ended, whichever comes last, and no callback of the
+ * remote is on the stack any more.
+ */
+#include "bridge/api/exec_visit.h"
+
+#include <stdio.h>
+
+#include "bridge/api/agent_turns.h"
+#include "bridge/api/bridge.h"
+#include "bridge/api/dispatch.h"
+#include "bridge/api/exec_list.h"
+#include "bridge/remote.h"
+
+#define LISTED_EACH 128 /* sessions in a roster: then it is compared with the agent's list */
+
+struct visit {
+	struct call *call; /* NULL: it has ended */
+	struct bridge *bridge;
+	struct sandbox *sandbox;
+	struct sandbox_use use;
+	struct remote remote;
+	struct exec_start start;
+	bool starts, opened, over;
+	enum roster_kind kind;
+	char id[ROSTER_ID_MAX + 1];
+	struct buf input;
+	exec_visit_fn fn;
+	uv_idle_t gone; /* only closed: then no callback is on the stack any more */
+	bool freed;
+};
+
+static void on_gone(uv_handle_t *h)
+{
+	struct visit *v = h->data;
+
+	exec_start_fini(&v->start);
+	buf_fini(&v->input);
+	free(v);
+}
+
+static void maybe_free(struct visit *v)
+{
+	if (!v->over || v->call || v->freed)
+		return;
+	v->freed = true;
+	uv_close((uv_handle_t *)&v->gone, on_gone);
+}
+
+/* We leave. The call, if it is there, is answered by the caller; nothing is done after that. */
+static void leave(struct visit *v)
+{
+	ASSERT(!v->over);
+	v->over = true;
+	remote_close(&v->remote);
+	sandbox_unuse(&v->use);
+	maybe_free(v);
+}
+
+static void fail(struct visit *v, const struct fault *f)
+{
+	leave(v);
+	if (v->call)
+		call_fault(v->call, f);
+}
+
+static void done(struct visit *v)
+{
+	struct roster_entry *e = roster_find(&v->sandbox->roster, v->id);
+	struct fault f = {0};
+
+	if (!e) {
+		fault_set(&f, 404, "session not found");
+		fail(v, &f);
+		return;
+	}
+	leave(v);
+	if (v->call)
+		v->fn(v->call, e);
+}
+
+/* ---- what is written ---- */
+
+static void write_more(struct visit *v)
+{
+	struct roster_entry *e = roster_find(&v->sandbox->roster, v->id);
+	size_t n;
+
+	if (buf_len(&v->input) == 0)
+		return;
+	n = remote_input(&v->remote, buf_head(&v->input), buf_len(&v->input));
+	if (e)
+		agent_turns_input(e, buf_head(&v->input), n);
+	buf_consume(&v->input, n);
+}
+
+static void on_input_room(struct remote *r)
+{
+	write_more(r->owner);
+}
+
+static void on_input_safe(struct remote *r)
+{
+	struct visit *v = r->owner;
+
+	if (v->opened && !v->over && buf_len(&v->input) == 0)
+		done(v);
+}
+
+static void no_reader(struct visit *v)
+{
+	struct fault f = {0};
+
+	fault_set(&f, 409, "the session takes no input any more");
+	fail(v, &f);
+}
+
+static void on_stdin_closed(struct remote *r)
+{
+	struct visit *v = r->owner;
+
+	if (!v->over && v->opened)
+		no_reader(v);
+}
+
+/* ---- the session ---- */
+
+/* It runs: now everybody may know it. */
+static bool introduce(struct visit *v)
+{
+	struct roster *roster = &v->sandbox->roster;
+	struct roster_entry *e = roster_find(roster, v->id);
+
+	if (!e)
+		e = roster_add(
+			roster, v->id, v->kind, v->start.cmd ? v->start.cmd : "", v->start.args);
+	if (!e)
+		return false;
+	if (v->kind == ROSTER_AGENT)
+		agent_turns_watch(v->bridge->turns, v->sandbox, e);
+	if (roster->n % LISTED_EACH == 0)
+		exec_list_refresh(v->sandbox);
+	return true;
+}
+
+static void on_opened(struct remote *r, const struct msg_opened *o)
+{
+	struct visit *v = r->owner;
+	struct fault f = {0};
+
+	if (o->state == END_START_FAILED)
+		return; /* on_end tells why */
+	v->opened = true;
+	if (v->starts && !introduce(v)) {
+		fault_set(&f, 500, "out of memory");
+		fail(v, &f);
+	} else if (buf_len(&v->input) > 0) {
+		write_more(v);
+	} else {
+		done(v);
+	}
+}
+
+static void on_output(
+	struct remote *r, uint8_t stream, uint64_t off, const uint8_t *data, size_t len)
+{
+	(void)stream, (void)off, (void)data;
+	remote_consumed(r, len);
+}
+
+static void forgotten(void *owner, const uint8_t *json, size_t len, const struct error *error)
+{
+	(void)owner, (void)json, (void)len, (void)error;
+}
+
+/* A session that never ran is nobody's. */
+static void forget(struct visit *v)
+{
+	struct msg_request m = {.op = OP_REMOVE, .id = v->id};
+
+	guest_request(sandbox_guest(v->sandbox), &m, forgotten, NULL);
+}
+
+static void on_end(struct remote *r, const struct msg_end *end)
+{
+	struct visit *v = r->owner;
+	struct fault f = {0};
+	char why[200];
+
+	if (!v->over && end->state == END_START_FAILED && v->starts) {
+		exec_start_why(end, v->start.cmd, v->start.cwd, why, sizeof(why));
+		fault_set(&f, 400, "%s", why);
+		forget(v);
+		fail(v, &f);
+	} else if (!v->over) {
+		no_reader(v);
+	}
+}
+
+static void on_close(struct remote *r, enum remote_why why, const struct error *error)
+{
+	struct visit *v = r->owner;
+	struct fault f = {0};
+
+	if (v->over)
+		return;
+	if (why == REMOTE_REFUSED && error->code == E_NOT_FOUND)
+		fault_set(&f, 404, "session not found");
+	else if (why == REMOTE_REFUSED)
+		fault_from_error(&f, error, NULL);
+	else
+		fault_set(&f, 502, "the sandbox's agent is lost: %s",
+			error ? error->message : "it closed");
+	fail(v, &f);
+}
+
+static const struct remote_events events = {
+	.on_opened = on_opened,
+	.on_output = on_output,
+	.on_input_room = on_input_room,
+	.on_input_safe = on_input_safe,
+	.on_stdin_closed = on_stdin_closed,
+	.on_end = on_end,
+	.on_close = on_close,
+};
+
+/* ---- the call ---- */
+
+static void on_call_end(struct call *c)
+{
+	struct visit *v = c->state;
+
+	v->call = NULL;
+	maybe_free(v);
+}
+
+static const struct call_ops call_ops = {.on_end = on_call_end};
+
+/* The call's own use has brought it up. */
+static void on_use(struct sandbox_use *u, const struct fault *fault)
+{
+	(void)u, (void)fault;
+}
+
+static struct visit *begin(struct call *c, struct buf *input, exec_visit_fn fn)
+{
+	struct visit *v = xcalloc(1, sizeof(*v));
+
+	v->call = c;
+	v->bridge = bridge_of(c);
+	v->sandbox = c->sandbox;
+	v->fn = fn;
+	v->input = BUF_NULL(0);
+	if (input) {
+		v->input = *input;
+		*input = BUF_NULL(0);
+	}
+	v->remote.owner = v;
+	uv_idle_init(v->bridge->loop, &v->gone);
+	v->gone.data = v;
+	c->ops = &call_ops;
+	c->state = v;
+	sandbox_use(v->sandbox, &v->use, on_use, NULL);
+	return v;
+}
+
+static void open_remote(struct visit *v)
+{
+	struct remote_config config = {
+		.id = v->id,
+		.start = v->starts ? &v->start.start : NULL,
+		.since_now = !v->starts,
+		.input = buf_len(&v->input) > 0,
+		.own = OWN_NEVER,
+		.policy = POLICY_LIVE,
+		.window = 1,
+	};
+	struct fault f = {0};
+	int r;
+
+	r = remote_open(&v->remote, sandbox_guest(v->sandbox), &events, &config);
+	if (r == -E2BIG)
+		fault_set(&f, 400, "command and environment are over 64 KiB");
+	else if (r < 0)
+		fault_set(&f, 503, "cannot reach the sandbox's agent: %s", strerror(-r));
+	if (r < 0)
+		fail(v, &f);
+}
+
+void exec_visit_start(struct call *c, struct exec_start *x, enum roster_kind kind,
+	struct buf *input, exec_visit_fn fn)
+{
+	struct visit *v = begin(c, input, fn);
+
+	v->start = *x;
+	*x = (struct exec_start){0};
+	v->starts = true;
+	v->kind = kind;
+	roster_new_id(kind, v->id);
+	open_remote(v);
+}
+
+void exec_visit_write(struct call *c, struct roster_entry *e, struct buf *input, exec_visit_fn fn)
+{
+	struct visit *v = begin(c, input, fn);
+
+	snprintf(v->id, sizeof(v->id), "%s", e->id);
+	open_remote(v);
+}

@@ -1,0 +1,635 @@
+/*
+ * libwebsockets, behind the calls of call.h.
+ *
+ * lws parses heads, frames WebSockets, does TLS and watches sockets. Of HTTP it leaves to its user
+ * more than one would think, and some of it would hurt:
+ *
+ *  - Bodies come as the bytes behind the head: neither Content-Length nor chunks are looked at, so
+ *    both are done here (front_body.c), and what is no part of the body ends the connection after
+ *    the answer.
+ *  - A POST without a length is given 100 MiB of body by lws; to us it is an empty one, and the
+ *    connection ends after the answer.
+ *  - While rx flow control is on, HTTP_WRITEABLE does not come and nobody notices that the client
+ *    hung up: so it is on only while a body waits for its handler, ends with the answer's
+ *    beginning, and the socket is looked at meanwhile (TIMER).
+ *  - A request that is pipelined behind one whose answer has to wait ends the connection (lws
+ *    cannot keep it). Behind one that is answered at once it is fine.
+ *  - lws kills a connection whose body pauses for 20 s, so that timeout is put off as long as there
+ *    is a call, and patience is our own.
+ *
+ * An answer is given in HTTP_WRITEABLE, one lws_write() each; the first right away, when the
+ * request has no body.
+ */
+#include "bridge/api/front.h"
+
+#include <arpa/inet.h>
+#include <libwebsockets.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/resource.h>
+
+#include "bridge/api/call_wire.h"
+#include "bridge/api/front_answer.h"
+#include "bridge/api/front_body.h"
+#include "bridge/api/front_head.h"
+#include "proto/ws.h"
+
+#define TICK_US     (2 * LWS_USEC_PER_SEC) /* how often a call with a body is looked at */
+#define PATIENCE_MS 60000                  /* for the next byte of a body */
+#define DRAIN_MS    3000 /* reading what a refused client still sends, so that it sees why */
+#define OUT_SIZE    max_of(LWS_PRE + ANSWER_PIECE_MAX, HEAD_SCRATCH)
+
+struct front {
+	uv_loop_t *loop;
+	struct bridge *bridge;
+	struct front_config config;
+	struct lws_context *cx; /* becomes NULL when the last of it is gone */
+	struct lws_vhost *vhost;
+	struct lws_protocols protocols[2];
+	lws_retry_bo_t keepalive;
+	struct list conns;
+	size_t n, max;
+	uint16_t port;
+	uv_timer_t timer; /* of the end */
+	bool closing, destroyed;
+	void (*fn)(void *owner);
+	void *owner;
+	uint8_t out[OUT_SIZE]; /* in use only inside a callback */
+};
+
+struct conn {
+	struct list node;
+	struct front *front;
+	struct lws *wsi;
+	struct call *call; /* NULL between requests */
+	struct head head;  /* of the request */
+	struct body body;
+	struct answer answer;
+	bool busy;    /* inside on_call() or the like: what is wanted is seen to after it */
+	bool over;    /* the connection ends as soon as what lws holds is written */
+	bool stopped; /* rx flow control is on */
+	bool socket;  /* a WebSocket */
+	bool in_message;
+	uint64_t drain_until; /* ms; 0: not draining */
+	uint64_t heard_ms;
+};
+
+/* ---- the end of a call ---- */
+
+static void end_call(struct conn *n)
+{
+	struct call *c = take_ptr(&n->call);
+
+	if (!c)
+		return;
+	call_end(c);
+	if (n->front->config.on_done)
+		n->front->config.on_done(c);
+	call_free(c);
+	body_reset(&n->body);
+}
+
+static void kill_conn(struct conn *n)
+{
+	lws_set_timeout(n->wsi, 1, LWS_TO_KILL_ASYNC);
+}
+
+/* ---- reading ---- */
+
+/* Reads as long as it is not the handler that makes the body wait. */
+static void set_flow(struct conn *n)
+{
+	struct call *c = n->call;
+	bool stop = c && c->paused && (n->socket || (!call_answered(c) && !n->body.complete));
+
+	if (n->body.kind != BODY_NONE || stop)
+		lws_set_timer_usecs(n->wsi, TICK_US);
+	if (stop == n->stopped)
+		return;
+	n->stopped = stop;
+	lws_rx_flow_control(n->wsi, !stop);
+}
+
+static void send_continue(struct conn *n)
+{
+	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	uint8_t *out = n->front->out + LWS_PRE;
+
+	if (!n->head.expects || !n->call || n->call->paused || call_answered(n->call))
+		return;
+	n->head.expects = false;
+	memcpy(out, text, sizeof(text) - 1);
+	if (lws_write(n->wsi, out, sizeof(text) - 1, LWS_WRITE_HTTP_HEADERS_CONTINUATION) < 0)
+		kill_conn(n);
+}
+
+static int on_body(struct conn *n, const uint8_t *data, size_t len)
+{
+	int r;
+
+	n->heard_ms = now_ms();
+	if (n->call)
+		n->call->bytes_in += len;
+	r = body_take(&n->body, n->call, data, len);
+	if (r == -EPROTO && n->call && !call_answered(n->call))
+		call_error(n->call, 400, "the body is not in chunks as it should be");
+	else if (r < 0 && r != -EPROTO)
+		return -1;
+	if (n->body.excess || n->body.broken)
+		n->head.last = true;
+	body_deliver(&n->body, n->call);
+	return 0;
+}
+
+/* ---- answers ---- */
+
+/* The answer is out. Returns what the callback of lws returns. */
+static int finish(struct conn *n)
+{
+	bool complete = n->body.complete || n->body.broken;
+
+	end_call(n);
+	if (!complete) {
+		n->drain_until = now_ms() + DRAIN_MS;
+		set_flow(n);
+		lws_set_timer_usecs(n->wsi, TICK_US);
+		return 0;
+	}
+	if (!n->head.last)
+		return lws_http_transaction_completed(n->wsi) ? -1 : 0;
+	if (!lws_partial_buffered(n->wsi))
+		return -1;
+	n->over = true;
+	lws_callback_on_writable(n->wsi);
+	return 0;
+}
+
+/* Nobody shall take half of it for the whole. */
+static int cut(struct conn *n)
+{
+	struct linger now = {.l_onoff = 1};
+
+	end_call(n);
+	setsockopt(lws_get_socket_fd(n->wsi), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	return -1;
+}
+
+static int write_answer(struct conn *n)
+{
+	uint8_t *out = n->front->out + LWS_PRE;
+	struct call *c = n->call;
+	bool done;
+	ssize_t r;
+
+	set_flow(n);
+	if (!n->answer.head_out && (n->front->closing || !n->body.complete ||
+					   call_framing(c, n->head.http10) == CALL_FRAME_CLOSE))
+		n->head.last = true;
+	r = answer_next(&n->answer, c, n->head.http10, !n->head.last, out, &done);
+	if (r == CALL_BROKEN)
+		return cut(n);
+	if (r > 0 && lws_write(n->wsi, out, (size_t)r, LWS_WRITE_HTTP) < 0)
+		return -1;
+	if (done)
+		return finish(n);
+	if (r > 0)
+		lws_callback_on_writable(n->wsi);
+	return 0;
+}
+
+static int on_writable(struct conn *n)
+{
+	if (n->over)
+		return -1;
+	if (!n->call)
+		return 0;
+	n->busy = true;
+	body_deliver(&n->body, n->call);
+	n->busy = false;
+	if (n->call->call_state == CALL_ANSWERING)
+		return write_answer(n);
+	set_flow(n);
+	return 0;
+}
+
+/* ---- requests ---- */
+
+static struct call *begin_call(struct conn *n)
+{
+	struct call *c = head_call(n->wsi, (char *)n->front->out);
+
+	ASSERT(!n->call);
+	n->call = c;
+	if (!c)
+		return NULL;
+	c->bridge = n->front->bridge;
+	c->front = n->front;
+	c->transport = n;
+	n->answer = (struct answer){0};
+	n->drain_until = 0;
+	n->heard_ms = now_ms();
+	return c;
+}
+
+static int on_request(struct conn *n)
+{
+	struct call *c = begin_call(n);
+	const char *why;
+	int status;
+
+	if (!c)
+		return -1;
+	why = head_read(n->wsi, c, &n->head, &status);
+	body_init(&n->body, n->head.body, n->head.length);
+	lws_set_timeout(n->wsi, NO_PENDING_TIMEOUT, 0);
+	n->busy = true;
+	if (why)
+		call_error(c, status, "%s", why);
+	else
+		n->front->config.on_call(c);
+	body_deliver(&n->body, c);
+	n->busy = false;
+	if (call_answered(c) && n->body.kind == BODY_NONE)
+		return write_answer(n);
+	if (call_answered(c))
+		lws_callback_on_writable(n->wsi);
+	set_flow(n);
+	send_continue(n);
+	if (n->head.last)
+		lws_set_timer_usecs(n->wsi, TICK_US);
+	return 0;
+}
+
+/* ---- WebSocket ---- */
+
+/* 0: it happens; 1: it was answered otherwise; -1: cut. */
+static int on_upgrade(struct conn *n)
+{
+	uint8_t *out = n->front->out + LWS_PRE;
+	struct call *c = begin_call(n);
+	const char *why;
+	int status;
+	ssize_t len;
+	bool done;
+
+	if (!c)
+		return -1;
+	c->websocket = true;
+	why = head_read_upgrade(n->wsi, c, &n->head, &status);
+	body_init(&n->body, BODY_NONE, 0);
+	n->busy = true;
+	if (why)
+		call_error(c, status, "%s", why);
+	else
+		n->front->config.on_call(c);
+	n->busy = false;
+	if (c->call_state == CALL_SOCKET)
+		return 0;
+	ASSERT(c->whole); /* a WebSocket's handler accepts or answers at once */
+	len = answer_next(&n->answer, c, false, false, out, &done);
+	end_call(n);
+	return len < 0 || lws_write(n->wsi, out, (size_t)len, LWS_WRITE_HTTP) < 0 ? -1 : 1;
+}
+
+static int on_message(struct conn *n, const uint8_t *data, size_t len)
+{
+	bool first = !n->in_message;
+	bool last = lws_is_final_fragment(n->wsi) && lws_remaining_packet_payload(n->wsi) == 0;
+	struct call *c = n->call;
+
+	n->in_message = !last;
+	if (!c)
+		return 0;
+	c->bytes_in += len;
+	if (c->ops->on_message)
+		c->ops->on_message(c, data, len, first, last);
+	return 0;
+}
+
+static int close_socket(struct conn *n, uint16_t code, const char *reason)
+{
+	lws_close_reason(
+		n->wsi, (enum lws_close_status)code, (unsigned char *)reason, strlen(reason));
+	end_call(n);
+	return -1;
+}
+
+static int write_message(struct conn *n)
+{
+	uint8_t *out = n->front->out + LWS_PRE;
+	struct call *c = n->call;
+	ssize_t r;
+
+	if (!c)
+		return -1;
+	if (n->front->closing)
+		return close_socket(n, WS_CLOSE_RESTART, "the bridge is restarting");
+	r = call_pull(c, out, CALL_PIECE);
+	if (r == CALL_NOTHING)
+		return 0;
+	if (r == CALL_DONE)
+		return close_socket(n, c->close_code, c->close_reason);
+	if (r == CALL_BROKEN)
+		return close_socket(n, WS_CLOSE_INTERNAL, "");
+	if (r == CALL_EMPTY)
+		r = 0;
+	ASSERT(r >= 0 && r <= CALL_PIECE);
+	c->bytes_out += (uint64_t)r;
+	if (lws_write(n->wsi, out, (size_t)r, c->says_text ? LWS_WRITE_TEXT : LWS_WRITE_BINARY) < 0)
+		return -1;
+	lws_callback_on_writable(n->wsi);
+	return 0;
+}
+
+/* ---- what lws says ---- */
+
+static int on_tick(struct conn *n)
+{
+	struct pollfd p = {.fd = lws_get_socket_fd(n->wsi), .events = POLLRDHUP};
+	struct call *c = n->call;
+	uint64_t now = now_ms();
+
+	if (n->drain_until > 0 && (now >= n->drain_until || n->body.complete))
+		return -1;
+	if (n->stopped && poll(&p, 1, 0) > 0)
+		return -1;
+	if (!c && n->drain_until == 0)
+		return 0;
+	if (!n->socket)
+		lws_set_timeout(n->wsi, NO_PENDING_TIMEOUT, 0);
+	if (c && !n->socket && !n->stopped && !n->body.complete && !call_answered(c) &&
+		now - n->heard_ms > PATIENCE_MS)
+		return -1;
+	if (n->stopped || n->drain_until > 0 || !n->socket)
+		lws_set_timer_usecs(n->wsi, TICK_US);
+	return 0;
+}
+
+static void on_grace(uv_timer_t *t);
+
+static void on_gone(struct conn *n)
+{
+	struct front *f = n->front;
+
+	end_call(n);
+	body_reset(&n->body);
+	list_remove(&n->node);
+	f->n--;
+	free(n);
+	if (f->closing && f->n == 0 && !f->destroyed)
+		uv_timer_start(&f->timer, on_grace, 0, 0);
+}
+
+static struct conn *conn_new(struct front *f, struct lws *wsi)
+{
+	struct conn *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return NULL;
+	n->front = f;
+	n->wsi = wsi;
+	list_append(&f->conns, &n->node);
+	f->n++;
+	lws_set_opaque_user_data(wsi, n);
+	return n;
+}
+
+static int on_event(
+	struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
+{
+	struct front *f = lws_context_user(lws_get_context(wsi));
+	struct conn *n = NULL;
+
+	(void)user;
+	if (reason == LWS_CALLBACK_FILTER_NETWORK_CONNECTION)
+		return f->closing || f->n >= f->max ? 1 : 0;
+	if (reason == LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED)
+		return conn_new(f, wsi) ? 0 : -1;
+	if (wsi)
+		n = lws_get_opaque_user_data(wsi);
+	if (!n)
+		return 0;
+	switch (reason) {
+	case LWS_CALLBACK_HTTP: return on_request(n);
+	case LWS_CALLBACK_HTTP_BODY: return len > 0 ? on_body(n, in, len) : 0;
+	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
+	case LWS_CALLBACK_HTTP_WRITEABLE: return on_writable(n);
+	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
+		return strcasecmp(in, "websocket") != 0 ? 0 : on_upgrade(n);
+	case LWS_CALLBACK_ESTABLISHED:
+		n->socket = true;
+		set_flow(n);
+		lws_callback_on_writable(wsi);
+		return 0;
+	case LWS_CALLBACK_RECEIVE: return on_message(n, in, len);
+	case LWS_CALLBACK_SERVER_WRITEABLE: return write_message(n);
+	case LWS_CALLBACK_TIMER: return on_tick(n);
+	case LWS_CALLBACK_CLOSED:
+	case LWS_CALLBACK_CLOSED_HTTP: end_call(n); return 0;
+	case LWS_CALLBACK_WSI_DESTROY:
+		lws_set_opaque_user_data(wsi, NULL);
+		on_gone(n);
+		return 0;
+	default: return 0;
+	}
+}
+
+/* ---- for call.c ---- */
+
+void front_ready(struct call *c)
+{
+	struct conn *n = c->transport;
+
+	if (!n || n->busy)
+		return;
+	set_flow(n);
+	lws_callback_on_writable(n->wsi);
+}
+
+void front_pause(struct call *c, bool pause)
+{
+	struct conn *n = c->transport;
+
+	if (!n || n->busy)
+		return;
+	set_flow(n);
+	if (!pause) {
+		send_continue(n);
+		if (!n->socket)
+			lws_callback_on_writable(n->wsi);
+	}
+}
+
+void front_abort(struct call *c)
+{
+	struct conn *n = c->transport;
+
+	if (n)
+		kill_conn(n);
+}
+
+/* ---- open and close ---- */
+
+static int refuse(struct front *f, int err, char *why, size_t why_size, const char *what)
+{
+	snprintf(why, why_size, "%s%s%s", what, err ? ": " : "", err ? strerror(-err) : "");
+	uv_close((uv_handle_t *)&f->timer, NULL);
+	for (int i = 0; i < 1000 && (f->cx || i < 2); i++) {
+		lws_context_destroy(f->cx);
+		uv_run(f->loop, UV_RUN_NOWAIT);
+	}
+	free(f);
+	return err ? err : -EIO;
+}
+
+/* lws has no words for it. */
+static int try_port(const struct front_config *config, char *what, size_t size)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(config->port)};
+	auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int one = 1;
+
+	snprintf(what, size, "cannot listen on %s:%u", config->host, config->port);
+	if (inet_pton(AF_INET, config->host, &a.sin_addr) != 1)
+		return -EADDRNOTAVAIL;
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 1) < 0)
+		return -errno;
+	return 0;
+}
+
+static size_t most_connections(const struct front_config *config)
+{
+	struct rlimit r;
+	size_t n;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+		r.rlim_cur = 1024;
+	n = min_of((size_t)r.rlim_cur, (size_t)1 << 20);
+	n -= min_of(n / 4, (size_t)1024); /* for guests, files, the store */
+	return config->max_connections > 0 ? min_of(config->max_connections, n) : n;
+}
+
+static void fill_info(struct front *f, struct lws_context_creation_info *info)
+{
+	f->protocols[0] = (struct lws_protocols){
+		.name = "bridge", .callback = on_event, .rx_buffer_size = CALL_PIECE};
+	f->keepalive.secs_since_valid_ping = FRONT_KEEPALIVE_S;
+	/* A client that does not read for minutes is normal; TCP finds out about dead ones. */
+	f->keepalive.secs_since_valid_hangup = UINT16_MAX;
+	*info = (struct lws_context_creation_info){
+		.port = CONTEXT_PORT_NO_LISTEN,
+		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
+			   LWS_SERVER_OPTION_UV_NO_SIGSEGV_SIGFPE_SPIN |
+			   LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND,
+		.foreign_loops = (void **)&f->loop,
+		.pcontext = &f->cx,
+		.user = f,
+		.protocols = f->protocols,
+		.pt_serv_buf_size = CALL_PIECE + LWS_PRE,
+		.max_http_header_data = FRONT_HEAD_MAX,
+		.max_http_header_pool2 = (unsigned)f->max,
+		.fd_limit_per_thread = (unsigned)f->max + 64,
+		.timeout_secs = 20,
+		.timeout_secs_ah_idle = FRONT_HEAD_MS / 1000,
+		.keepalive_timeout = FRONT_IDLE_MS / 1000,
+		.ka_time = 60,
+		.ka_probes = 3,
+		.ka_interval = 20,
+		.retry_and_idle_policy = &f->keepalive,
+		.vhost_name = "bridge",
+		.gid = (gid_t)-1,
+		.uid = (uid_t)-1,
+	};
+	if (f->config.cert) {
+		info->options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+		info->alpn = "http/1.1";
+	}
+}
+
+int front_open(struct front **ret, uv_loop_t *loop, struct bridge *bridge,
+	const struct front_config *config, char *why, size_t why_size)
+{
+	struct front *f = xcalloc(1, sizeof(*f));
+	struct lws_context_creation_info info;
+	char what[128];
+	int r;
+
+	f->loop = loop;
+	f->bridge = bridge;
+	f->config = *config;
+	f->max = most_connections(config);
+	list_init(&f->conns);
+	uv_timer_init(loop, &f->timer);
+	r = try_port(config, what, sizeof(what));
+	if (r < 0)
+		return refuse(f, r, why, why_size, what);
+	lws_set_log_level(0, NULL);
+	fill_info(f, &info);
+	f->cx = lws_create_context(&info);
+	if (!f->cx)
+		return refuse(f, 0, why, why_size,
+			"libwebsockets does not start; it must be one with libuv built in");
+	info.port = config->port;
+	info.iface = strcmp(config->host, "0.0.0.0") != 0 ? config->host : NULL;
+	info.ssl_cert_filepath = config->cert;
+	info.ssl_private_key_filepath = config->cert_key;
+	f->vhost = lws_create_vhost(f->cx, &info);
+	if (!f->vhost)
+		return refuse(f, 0, why, why_size,
+			config->cert ? "the certificate or its key cannot be used" : what);
+	f->port = (uint16_t)lws_get_vhost_listen_port(f->vhost);
+	*ret = f;
+	return 0;
+}
+
+uint16_t front_port(const struct front *f)
+{
+	return f->port;
+}
+
+size_t front_connections(const struct front *f)
+{
+	return f->n;
+}
+
+static void on_timer_closed(uv_handle_t *h)
+{
+	struct front *f = h->data;
+	void (*fn)(void *owner) = f->fn;
+	void *owner = f->owner;
+
+	free(f);
+	fn(owner);
+}
+
+/* lws closes its handles in its own time, and wants to be asked again when they are. */
+static void on_grace(uv_timer_t *t)
+{
+	struct front *f = t->data;
+
+	f->destroyed = true;
+	lws_context_destroy(f->cx);
+	if (f->cx)
+		uv_timer_start(t, on_grace, 1, 0);
+	else
+		uv_close((uv_handle_t *)t, on_timer_closed);
+}
+
+void front_close(struct front *f, uint64_t grace_ms, void (*fn)(void *owner), void *owner)
+{
+	ASSERT(!f->closing);
+	f->closing = true;
+	f->fn = fn;
+	f->owner = owner;
+	f->timer.data = f;
+	list_for_each (n, &f->conns, struct conn, node) {
+		if (n->socket)
+			lws_callback_on_writable(n->wsi);
+		else if (!n->call)
+			kill_conn(n);
+	}
+	uv_timer_start(&f->timer, on_grace, f->n > 0 ? grace_ms : 0, 0);
+}

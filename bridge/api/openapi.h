@@ -1,0 +1,10 @@
+/*
+ * openapi.h - the description of the API, joined from the files in bridge/api/openapi: one for each
+ * file of handlers, an object with "paths" and "schemas"; what is left is in head.json.
+ */
+#pragma once
+
+#include "base/base.h"
+
+/* For free(); NULL: out of memory. */
+char *openapi_text(size_t *ret_len);

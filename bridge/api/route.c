@@ -1,0 +1,142 @@
+/*
+ * Routes are few enough to be looked through, but one request should not cost hundreds of string
+ * comparisons: a pattern is compared part by part and fails at the first that differs, and nearly
+ * all differ in their number of parts or in the third.
+ */
+#include "bridge/api/route.h"
+
+#include "bridge/api/call_wire.h"
+
+#define PARTS_MAX 12
+
+struct part {
+	const char *p;
+	size_t len;
+};
+
+/* The parts between slashes; -1: too many, or it is no path. One slash at the end does not count.
+ */
+static int split(const char *path, struct part out[PARTS_MAX])
+{
+	int n = 0;
+
+	if (*path != '/')
+		return -1;
+	while (*path == '/' && path[1]) {
+		if (n == PARTS_MAX)
+			return -1;
+		out[n].p = ++path;
+		out[n].len = strcspn(path, "/");
+		path += out[n++].len;
+	}
+	return n;
+}
+
+/* -1: no match. Else the parts that are static, the earlier ones weighing more. */
+static long match(const char *pattern, const struct part *path, int n)
+{
+	struct part parts[PARTS_MAX];
+	long weight = 0;
+
+	if (split(pattern, parts) != n)
+		return -1;
+	for (int i = 0; i < n; i++) {
+		if (*parts[i].p == ':') {
+			if (path[i].len == 0)
+				return -1;
+		} else if (parts[i].len != path[i].len ||
+			   memcmp(parts[i].p, path[i].p, path[i].len) != 0) {
+			return -1;
+		} else {
+			weight |= 1L << (PARTS_MAX - i);
+		}
+	}
+	return weight;
+}
+
+static int hex(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* False when it stands for a NUL. */
+static bool decode(struct part part, char **at)
+{
+	for (size_t i = 0; i < part.len; i++) {
+		char ch = part.p[i];
+
+		if (ch == '%' && i + 2 < part.len && hex(part.p[i + 1]) >= 0 &&
+			hex(part.p[i + 2]) >= 0) {
+			ch = (char)(hex(part.p[i + 1]) << 4 | hex(part.p[i + 2]));
+			i += 2;
+		}
+		if (!ch)
+			return false;
+		*(*at)++ = ch;
+	}
+	*(*at)++ = '\0';
+	return true;
+}
+
+static bool take_params(struct call *c, const char *pattern, const struct part *path)
+{
+	char *at = call_params_room(c);
+	struct part parts[PARTS_MAX];
+	int n = split(pattern, parts), k = 0;
+
+	for (int i = 0; i < n; i++) {
+		if (*parts[i].p != ':')
+			continue;
+		ASSERT(k < CALL_PARAMS_MAX);
+		c->params[k++] = at;
+		if (!decode(path[i], &at))
+			return false;
+	}
+	return true;
+}
+
+int route_find(struct call *c)
+{
+	struct part path[PARTS_MAX];
+	const struct route *best = NULL;
+	int n = split(c->path, path);
+	long best_weight = -1;
+	bool other = false; /* of another method */
+
+	for (int t = 0; n >= 0 && route_tables[t]; t++) {
+		for (const struct route *r = route_tables[t]; r->handle; r++) {
+			long weight = match(r->pattern, path, n);
+
+			if (weight < 0)
+				continue;
+			if (r->method != c->method) {
+				other = true;
+			} else if (weight > best_weight) {
+				best_weight = weight;
+				best = r;
+			}
+		}
+	}
+	if (!best)
+		return other ? 405 : 404;
+	if (!take_params(c, best->pattern, path))
+		return 404;
+	c->route = best;
+	return 0;
+}
+
+unsigned route_methods(const struct call *c)
+{
+	struct part path[PARTS_MAX];
+	int n = split(c->path, path);
+	unsigned methods = 0;
+
+	for (int t = 0; n >= 0 && route_tables[t]; t++)
+		for (const struct route *r = route_tables[t]; r->handle; r++)
+			if (match(r->pattern, path, n) >= 0)
+				methods |= 1U << r->method;
+	return methods;
+}

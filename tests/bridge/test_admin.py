@@ -1,0 +1,108 @@
+"""Guests that somebody else started: registered, used, forgotten."""
+import json
+
+import pytest
+
+from host import Bridge, eventually
+
+pytestmark = pytest.mark.bridge(driver="external")
+
+
+def test_register_and_use(bridge, agent):
+    """A guest becomes a sandbox like others: a command works when the answer is there."""
+    reply = bridge.post("/admin/guests", {"id": "mine", "address": agent.target})
+    assert reply.status == 201
+    guest = reply.json()
+    assert guest["id"] == "mine" and guest["status"] == "running" and guest["address"] == agent.target
+    for name in (guest["sandboxID"], "mine"):
+        assert bridge.run(name, "echo hello")["stdout"] == "hello\n"
+    assert bridge.get("/admin/guests").json() == [guest]
+    assert [s["sandboxID"] for s in bridge.get("/sandboxes").json()] == [guest["sandboxID"]]
+
+
+def test_forget(bridge, agent):
+    """The guest goes on with what it does, and may be registered again."""
+    sandbox = bridge.adopt(agent, "mine")
+    session = bridge.post(f"/sandboxes/{sandbox}/exec", {"cmd": "cat"}).json()["sessionID"]
+    assert bridge.delete("/admin/guests/mine").status == 204
+    assert bridge.get("/admin/guests").json() == []
+    assert bridge.delete("/admin/guests/mine").status == 404
+    assert agent.connect().request("list")["sessions"][0]["id"] == session
+    again = bridge.adopt(agent, "mine")
+    assert again != sandbox
+    assert [s["sessionID"] for s in bridge.get(f"/sandboxes/{again}/exec").json()] == [session]
+
+
+def test_token(bridge, start_agent):
+    """A guest that asks for a token: without it, or with a wrong one, a fault that says so; and nothing stays."""
+    agent = start_agent(token="secret of ours")
+    for token in ({}, {"token": "wrong"}):
+        reply = bridge.post("/admin/guests", {"address": agent.target, **token})
+        assert reply.status in (502, 504), reply
+        assert "secret of ours" not in reply.error()
+    assert bridge.get("/admin/guests").json() == []
+    reply = bridge.post("/admin/guests", {"address": agent.target, "token": "secret of ours"})
+    assert reply.status == 201
+    assert "secret of ours" not in json.dumps(bridge.get("/sandboxes").json() + bridge.get("/admin/guests").json())
+
+
+@pytest.mark.parametrize("body, word", [
+    ({}, "address"), ({"address": "tcp:1:2"}, "address"), ({"address": 5}, "address"),
+    ({"address": "unix:" + "x" * 200}, "address"), ({"address": "unix:/x", "id": "y" * 33}, "id"),
+    ({"address": "unix:/x", "token": "t" * 65}, "token"), ({"address": "unix:/x", "timeout": -1}, "timeout"),
+    ({"address": "unix:/x", "timeout": "soon"}, "timeout")])
+def test_bad_requests(bridge, body, word):
+    """Each is a 400 that names the member."""
+    reply = bridge.post("/admin/guests", body)
+    assert reply.status == 400 and word in reply.error()
+
+
+def test_nobody_there(bridge, tmp_path):
+    """An address without an agent is a fault soon, not a sandbox that never comes up."""
+    reply = bridge.post("/admin/guests", {"address": f"unix:{tmp_path}/nobody"})
+    assert reply.status in (502, 504), reply
+    assert bridge.get("/admin/guests").json() == []
+
+
+def test_name_is_taken(bridge, agent):
+    bridge.adopt(agent, "mine")
+    reply = bridge.post("/admin/guests", {"id": "mine", "address": agent.target})
+    assert reply.status == 409 and "mine" in reply.error()
+
+
+def test_credentials(bridge, agent):
+    """A key is asked for here as well, and a sandbox's token is none."""
+    sandbox = bridge.adopt(agent)
+    token = bridge.get(f"/sandboxes/{sandbox}").json()["token"]
+    for key, status in ((None, 401), ("wrong", 403), (token, 403)):
+        assert bridge.get("/admin/guests", key=key).status == status
+
+
+def test_guests_file(start_bridge, start_agent, tmp_path):
+    """Guests of a file are there after the start, and once only after the next."""
+    agents = [start_agent(), start_agent(token="abc")]
+    (tmp_path / "guests").write_text(
+        json.dumps({"id": "one", "address": agents[0].target}) + "\n\n" +
+        json.dumps({"id": "two", "address": agents[1].target, "token": "abc"}) + "\n" +
+        json.dumps({"id": "nobody", "address": f"unix:{tmp_path}/x"}) + "\n")
+    bridge = start_bridge(driver="external", guests=tmp_path / "guests")
+
+    def names():
+        return sorted(g["id"] for g in bridge.get("/admin/guests").json() if g["status"] == "running")
+    eventually(lambda: names() == ["one", "two"], "the guests")
+    eventually(lambda: "guest not registered id=nobody" in bridge.log(), "the third to fail")
+    assert bridge.run("two", "echo hello")["stdout"] == "hello\n"
+    before = {g["sandboxID"] for g in bridge.get("/admin/guests").json()}
+    bridge.restart()
+    eventually(lambda: names() == ["one", "two"], "the guests again")
+    assert {g["sandboxID"] for g in bridge.get("/admin/guests").json()} == before
+
+
+def test_agent_dies(bridge, start_agent):
+    """The guest is gone for good: it is said, and no command ends with 0."""
+    agent = start_agent()
+    sandbox = bridge.adopt(agent)
+    assert bridge.run(sandbox, "true")["exitCode"] == 0
+    agent.kill()
+    reply = bridge.post(f"/sandboxes/{sandbox}/exec/run", {"cmd": "true", "timeout": 5}, timeout=60)
+    assert reply.status != 200 or reply.json().get("exitCode", -1) != 0
