@@ -75,6 +75,10 @@ void file_error(struct call *c, const struct error *e)
 	struct fault f = {0};
 
 	fault_from_error(&f, e, NULL);
+	if (e->code == E_TOO_MANY)
+		f.status = 503;
+	else if (e->err == EBADMSG) /* what was sent is no archive */
+		f.status = 400;
 	call_fault(c, &f);
 }
 

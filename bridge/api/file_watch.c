@@ -20,9 +20,7 @@ struct watch {
 	struct file_lines lines;
 	struct sandbox_use use; /* of a WebSocket */
 	bool socket;
-	bool quiet;     /* nothing was sent since the timer's last round */
-	bool keepalive; /* is due */
-	uv_timer_t timer;
+	uv_timer_t timer;             /* since the last event */
 	char *path, *since, *exclude; /* owned */
 	bool flat;
 	char prefix[CURSOR_MAX]; /* of all cursors */
@@ -75,8 +73,8 @@ static void put(struct file_lines *l, struct jsonr line)
 		snprintf(cursor, sizeof(cursor), "%.*s", CURSOR_MAX, m.cursor);
 	else
 		snprintf(cursor, sizeof(cursor), "%s%llu", w->prefix, (unsigned long long)m.seq);
-	w->quiet = false;
 	if (!w->socket) {
+		uv_timer_again(&w->timer);
 		put_raw(t, "id: ");
 		put_raw(t, cursor);
 		put_raw(t, m.cursor ? "\nevent: watching\ndata: " : "\nevent: change\ndata: ");
@@ -128,11 +126,10 @@ static void on_timer(uv_timer_t *timer)
 	struct watch *w = container_of(timer, struct watch, timer);
 	struct text *t = &w->lines.text;
 
-	if (w->quiet && buf_len(&t->buf) == 0) {
-		put_raw(t, ": keepalive\n\n");
-		call_ready(w->lines.out.call);
-	}
-	w->quiet = true;
+	if (buf_len(&t->buf) > 0)
+		return;
+	put_raw(t, ": keepalive\n\n");
+	call_ready(w->lines.out.call);
 }
 
 static void on_begin(struct file_lines *l)

@@ -29,14 +29,15 @@
 #include <sys/resource.h>
 
 #include "bridge/api/call_wire.h"
+#include "bridge/api/front_answer.h"
 #include "bridge/api/front_body.h"
-#include "proto/http.h"
+#include "bridge/api/front_head.h"
 #include "proto/ws.h"
 
 #define TICK_US     (2 * LWS_USEC_PER_SEC) /* how often a call with a body is looked at */
 #define PATIENCE_MS 60000                  /* for the next byte of a body */
 #define DRAIN_MS    3000 /* reading what a refused client still sends, so that it sees why */
-#define OUT_SIZE    (LWS_PRE + CALL_HEAD_MAX + CALL_PIECE + 32)
+#define OUT_SIZE    max_of(LWS_PRE + ANSWER_PIECE_MAX, HEAD_SCRATCH)
 
 struct front {
 	uv_loop_t *loop;
@@ -61,17 +62,14 @@ struct conn {
 	struct front *front;
 	struct lws *wsi;
 	struct call *call; /* NULL between requests */
-	struct body body;  /* of the request */
-	bool http10;
-	bool busy;     /* inside on_call() or the like: what is wanted is seen to after it */
-	bool head_out; /* of the answer */
-	bool last;     /* the connection ends after this answer */
-	bool over;     /* it ends as soon as what lws holds is written */
-	bool expects;  /* 100 Continue is due when the body is wanted */
-	bool stopped;  /* rx flow control is on */
-	bool socket;   /* a WebSocket */
+	struct head head;  /* of the request */
+	struct body body;
+	struct answer answer;
+	bool busy;    /* inside on_call() or the like: what is wanted is seen to after it */
+	bool over;    /* the connection ends as soon as what lws holds is written */
+	bool stopped; /* rx flow control is on */
+	bool socket;  /* a WebSocket */
 	bool in_message;
-	enum call_framing framing;
 	uint64_t drain_until; /* ms; 0: not draining */
 	uint64_t heard_ms;
 };
@@ -117,9 +115,9 @@ static void send_continue(struct conn *n)
 	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	uint8_t *out = n->front->out + LWS_PRE;
 
-	if (!n->expects || !n->call || n->call->paused || call_answered(n->call))
+	if (!n->head.expects || !n->call || n->call->paused || call_answered(n->call))
 		return;
-	n->expects = false;
+	n->head.expects = false;
 	memcpy(out, text, sizeof(text) - 1);
 	if (lws_write(n->wsi, out, sizeof(text) - 1, LWS_WRITE_HTTP_HEADERS_CONTINUATION) < 0)
 		kill_conn(n);
@@ -138,7 +136,7 @@ static int on_body(struct conn *n, const uint8_t *data, size_t len)
 	else if (r < 0 && r != -EPROTO)
 		return -1;
 	if (n->body.excess || n->body.broken)
-		n->last = true;
+		n->head.last = true;
 	body_deliver(&n->body, n->call);
 	return 0;
 }
@@ -157,7 +155,7 @@ static int finish(struct conn *n)
 		lws_set_timer_usecs(n->wsi, TICK_US);
 		return 0;
 	}
-	if (!n->last)
+	if (!n->head.last)
 		return lws_http_transaction_completed(n->wsi) ? -1 : 0;
 	if (!lws_partial_buffered(n->wsi))
 		return -1;
@@ -176,65 +174,21 @@ static int cut(struct conn *n)
 	return -1;
 }
 
-/* The next piece of the body at `out`, framed. Returns its length; *ret_done: that was all. */
-static ssize_t next_piece(struct conn *n, uint8_t *out, bool *ret_done)
-{
-	struct call *c = n->call;
-	bool chunked = n->framing == CALL_FRAME_CHUNKED;
-	uint8_t *data = out + (chunked ? 8 : 0);
-	char size[9];
-	ssize_t r;
-
-	if (c->head || n->framing == CALL_FRAME_NONE ||
-		(n->framing == CALL_FRAME_LENGTH && c->bytes_out == (uint64_t)c->answer_length)) {
-		*ret_done = true;
-		return 0;
-	}
-	r = call_pull(c, data, CALL_PIECE);
-	if (r == CALL_DONE) {
-		*ret_done = true;
-		if (chunked)
-			memcpy(out, "0\r\n\r\n", 5);
-		return chunked ? 5 : n->framing == CALL_FRAME_LENGTH ? CALL_BROKEN : 0;
-	}
-	if (r <= 0)
-		return r;
-	ASSERT(r <= CALL_PIECE);
-	c->bytes_out += (uint64_t)r;
-	if (n->framing == CALL_FRAME_LENGTH) {
-		ASSERT(c->bytes_out <= (uint64_t)c->answer_length);
-		*ret_done = c->bytes_out == (uint64_t)c->answer_length;
-	}
-	if (!chunked)
-		return r;
-	snprintf(size, sizeof(size), "%06zx\r\n", (size_t)r);
-	memcpy(out, size, 8);
-	memcpy(data + r, "\r\n", 2);
-	return r + 10;
-}
-
 static int write_answer(struct conn *n)
 {
 	uint8_t *out = n->front->out + LWS_PRE;
 	struct call *c = n->call;
-	bool done = false;
-	size_t head = 0;
+	bool done;
 	ssize_t r;
 
 	set_flow(n);
-	if (!n->head_out) {
-		n->framing = call_framing(c, n->http10);
-		if (n->framing == CALL_FRAME_CLOSE || !n->body.complete || n->front->closing)
-			n->last = true;
-		head = call_head(c, n->framing, !n->last, (char *)out);
-		n->head_out = true;
-	}
-	r = next_piece(n, out + head, &done);
+	if (!n->answer.head_out && (n->front->closing || !n->body.complete ||
+					   call_framing(c, n->head.http10) == CALL_FRAME_CLOSE))
+		n->head.last = true;
+	r = answer_next(&n->answer, c, n->head.http10, !n->head.last, out, &done);
 	if (r == CALL_BROKEN)
 		return cut(n);
-	if (r < 0)
-		r = 0;
-	if (head + (size_t)r > 0 && lws_write(n->wsi, out, head + (size_t)r, LWS_WRITE_HTTP) < 0)
+	if (r > 0 && lws_write(n->wsi, out, (size_t)r, LWS_WRITE_HTTP) < 0)
 		return -1;
 	if (done)
 		return finish(n);
@@ -260,209 +214,34 @@ static int on_writable(struct conn *n)
 
 /* ---- requests ---- */
 
-static bool is_token(char c)
+static struct call *begin_call(struct conn *n)
 {
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-	       (c && strchr("!#$%&'*+-.^_`|~", c));
-}
+	struct call *c = head_call(n->wsi, (char *)n->front->out);
 
-/* A header lws does not know: what is no name may hide one that it should have known. */
-static void check_name(const char *name, int len, void *bad)
-{
-	for (int i = 0; i < len - 1; i++)
-		if (!is_token(name[i]))
-			*(bool *)bad = true;
-}
-
-/* lws has decoded it. */
-static size_t encode(char *out, const char *p, size_t len, const char *keep)
-{
-	static const char hex[] = "0123456789ABCDEF";
-	size_t n = 0;
-
-	for (size_t i = 0; i < len; i++) {
-		unsigned char c = (unsigned char)p[i];
-
-		if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-			(c && strchr(keep, c))) {
-			out[n++] = (char)c;
-		} else {
-			out[n++] = '%';
-			out[n++] = hex[c >> 4];
-			out[n++] = hex[c & 15];
-		}
-	}
-	return n;
-}
-
-/* A header's value, "" when there is none; NULL when it does not fit. */
-static const char *header(struct lws *wsi, enum lws_token_indexes token, char *out, size_t size)
-{
-	int n;
-
-	*out = '\0';
-	if (lws_hdr_total_length(wsi, token) <= 0)
-		return out;
-	n = lws_hdr_copy(wsi, out, (int)size, token);
-	while (n > 0 && (out[n - 1] == ' ' || out[n - 1] == '\t'))
-		out[--n] = '\0';
-	return n < 0 ? NULL : out;
-}
-
-static const struct {
-	unsigned kept; /* in call_kept */
-	int token;     /* -1: lws does not know it */
-} kept_headers[] = {
-	{0, WSI_TOKEN_HTTP_ACCEPT},
-	{1, WSI_TOKEN_HTTP_AUTHORIZATION},
-	{2, WSI_TOKEN_HTTP_CONTENT_TYPE},
-	{3, WSI_TOKEN_HTTP_IF_NONE_MATCH},
-	{4, WSI_TOKEN_HTTP_RANGE},
-	{5, -1},
-	{6, -1},
-	{7, -1},
-	{8, -1},
-	{9, -1},
-	{10, WSI_TOKEN_HOST},
-	{11, WSI_TOKEN_ORIGIN},
-};
-
-static int keep_headers(struct conn *n, struct call *c)
-{
-	char value[4096], name[32];
-	int len;
-
-	for (size_t i = 0; i < array_size(kept_headers); i++) {
-		int token = kept_headers[i].token;
-
-		len = snprintf(name, sizeof(name), "%s:", call_kept[kept_headers[i].kept]);
-		if (token >= 0)
-			len = lws_hdr_copy(
-				n->wsi, value, sizeof(value), (enum lws_token_indexes)token);
-		else
-			len = lws_hdr_custom_copy(n->wsi, value, sizeof(value), name, len);
-		while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t'))
-			len--;
-		if (len > 0 && call_keep(c, kept_headers[i].kept, value, (size_t)len) < 0)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static struct call *make_call(struct conn *n)
-{
-	char *out = (char *)n->front->out, *uri, *query;
-	size_t path_len, query_len = 0;
-	struct call *c;
-	int len, method = lws_http_get_uri_and_method(n->wsi, &uri, &len);
-	static const int methods[][2] = {
-		{LWSHUMETH_GET, CALL_GET},
-		{LWSHUMETH_HEAD, CALL_GET},
-		{LWSHUMETH_POST, CALL_POST},
-		{LWSHUMETH_PUT, CALL_PUT},
-		{LWSHUMETH_DELETE, CALL_DELETE},
-		{LWSHUMETH_PATCH, CALL_PATCH},
-		{LWSHUMETH_OPTIONS, CALL_OPTIONS},
-	};
-
-	path_len = encode(out, uri, (size_t)max_of(len, 0), "/-._~!$&'()*+,;=:@");
-	query = out + path_len;
-	for (int i = 0;; i++) {
-		char *value = (char *)n->front->out + OUT_SIZE / 2 + 1024;
-		int v = lws_hdr_copy_fragment(
-			n->wsi, value, FRONT_HEAD_MAX, WSI_TOKEN_HTTP_URI_ARGS, i);
-		char *equals = v > 0 ? memchr(value, '=', (size_t)v) : NULL;
-		size_t name = equals ? (size_t)(equals - value) + 1 : (size_t)max_of(v, 0);
-
-		if (v < 0)
-			break;
-		if (i > 0)
-			query[query_len++] = '&';
-		query_len += encode(query + query_len, value, name, "-._~/:@=,");
-		query_len += encode(query + query_len, value + name, (size_t)v - name, "-._~/:@=,");
-	}
-	c = call_new(out, path_len, query, query_len);
-	if (!c || keep_headers(n, c) < 0) {
-		if (c)
-			call_free(c);
+	ASSERT(!n->call);
+	n->call = c;
+	if (!c)
 		return NULL;
-	}
-	for (size_t i = 0; i < array_size(methods); i++)
-		if (methods[i][0] == method)
-			c->method = (enum call_method)methods[i][1];
-	c->head = method == LWSHUMETH_HEAD;
-	c->encrypted = lws_is_ssl(n->wsi);
 	c->bridge = n->front->bridge;
 	c->front = n->front;
 	c->transport = n;
-	lws_get_peer_simple(n->wsi, c->peer, sizeof(c->peer));
-	call_set_id(c);
+	n->answer = (struct answer){0};
+	n->drain_until = 0;
+	n->heard_ms = now_ms();
 	return c;
-}
-
-/* What the head says about the body and the connection. NULL, or why it is refused with *status. */
-static const char *read_head(struct conn *n, struct call *c, int *status)
-{
-	char version[16], length[32], coding[32], connection[256], expect[32];
-	bool bad = false,
-	     may = c->method == CALL_POST || c->method == CALL_PUT || c->method == CALL_PATCH;
-
-	*status = 400;
-	n->last = true;
-	if (!header(n->wsi, WSI_TOKEN_HTTP, version, sizeof(version)) ||
-		(strcmp(version, "HTTP/1.1") != 0 && strcmp(version, "HTTP/1.0") != 0))
-		return "HTTP/1.1 is spoken here";
-	n->http10 = !strcmp(version, "HTTP/1.0");
-	lws_hdr_custom_name_foreach(n->wsi, check_name, &bad);
-	if (bad)
-		return "a header's name is none";
-	if (!n->http10 && !call_get_header(c, "host"))
-		return "there is no Host";
-	if (!header(n->wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH, length, sizeof(length)) ||
-		!header(n->wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING, coding, sizeof(coding)) ||
-		!header(n->wsi, WSI_TOKEN_CONNECTION, connection, sizeof(connection)) ||
-		!header(n->wsi, WSI_TOKEN_HTTP_EXPECT, expect, sizeof(expect)))
-		return "a header is too long";
-	if (*length && *coding)
-		return "Content-Length and Transfer-Encoding exclude each other";
-	if (strspn(length, "0123456789") != strlen(length) || strlen(length) > 18)
-		return "Content-Length must be a number";
-	if (*coding && (strcasecmp(coding, "chunked") != 0 || n->http10)) {
-		*status = 501;
-		return "the only Transfer-Encoding known here is chunked";
-	}
-	if (*coding && !may) {
-		*status = 411;
-		return "a body of this method needs a Content-Length";
-	}
-	n->last = *coding || (may && !*length) || http_list_has(connection, "close") ||
-		  (n->http10 && !http_list_has(connection, "keep-alive"));
-	n->expects = !strcasecmp(expect, "100-continue") && !n->http10;
-	c->length = *coding ? -1 : strtoll(length, NULL, 10);
-	body_init(&n->body,
-		*coding         ? BODY_CHUNKED
-		: c->length > 0 ? BODY_LENGTH
-				: BODY_NONE,
-		(uint64_t)max_of(c->length, 0));
-	return NULL;
 }
 
 static int on_request(struct conn *n)
 {
+	struct call *c = begin_call(n);
 	const char *why;
-	struct call *c;
 	int status;
 
-	ASSERT(!n->call);
-	n->head_out = n->stopped = n->expects = false;
-	n->drain_until = 0;
-	body_init(&n->body, BODY_NONE, 0);
-	c = n->call = make_call(n);
 	if (!c)
 		return -1;
-	n->heard_ms = now_ms();
+	why = head_read(n->wsi, c, &n->head, &status);
+	body_init(&n->body, n->head.body, n->head.length);
 	lws_set_timeout(n->wsi, NO_PENDING_TIMEOUT, 0);
-	why = read_head(n, c, &status);
 	n->busy = true;
 	if (why)
 		call_error(c, status, "%s", why);
@@ -476,55 +255,28 @@ static int on_request(struct conn *n)
 		lws_callback_on_writable(n->wsi);
 	set_flow(n);
 	send_continue(n);
-	if (n->last)
+	if (n->head.last)
 		lws_set_timer_usecs(n->wsi, TICK_US);
 	return 0;
 }
 
 /* ---- WebSocket ---- */
 
-/* NULL, or why this is no upgrade that lws would do. */
-static const char *check_upgrade(struct conn *n, struct call *c, int *status)
-{
-	char connection[120], key[64], version[8];
-	const char *why = read_head(n, c, status);
-
-	if (why)
-		return why;
-	*status = 400;
-	if (c->method != CALL_GET || c->head || n->body.kind != BODY_NONE || n->http10)
-		return "an upgrade is a GET without a body";
-	if (!header(n->wsi, WSI_TOKEN_CONNECTION, connection, sizeof(connection)) ||
-		!http_list_has(connection, "upgrade"))
-		return "Connection must say Upgrade";
-	if (!header(n->wsi, WSI_TOKEN_KEY, key, sizeof(key)) || !ws_key_valid(key))
-		return "Sec-WebSocket-Key is not the base64 of 16 bytes";
-	if (lws_hdr_total_length(n->wsi, WSI_TOKEN_PROTOCOL) > 0)
-		return "no WebSocket subprotocol is spoken here";
-	if (!header(n->wsi, WSI_TOKEN_VERSION, version, sizeof(version)) ||
-		strcmp(version, "13") != 0) {
-		call_header(c, "Sec-WebSocket-Version", "13");
-		*status = 426;
-		return "Sec-WebSocket-Version must be 13";
-	}
-	return NULL;
-}
-
 /* 0: it happens; 1: it was answered otherwise; -1: cut. */
 static int on_upgrade(struct conn *n)
 {
 	uint8_t *out = n->front->out + LWS_PRE;
+	struct call *c = begin_call(n);
 	const char *why;
-	struct call *c;
-	int status, len;
+	int status;
+	ssize_t len;
+	bool done;
 
-	ASSERT(!n->call);
-	body_init(&n->body, BODY_NONE, 0);
-	c = n->call = make_call(n);
 	if (!c)
 		return -1;
 	c->websocket = true;
-	why = check_upgrade(n, c, &status);
+	why = head_read_upgrade(n->wsi, c, &n->head, &status);
+	body_init(&n->body, BODY_NONE, 0);
 	n->busy = true;
 	if (why)
 		call_error(c, status, "%s", why);
@@ -534,13 +286,9 @@ static int on_upgrade(struct conn *n)
 	if (c->call_state == CALL_SOCKET)
 		return 0;
 	ASSERT(c->whole); /* a WebSocket's handler accepts or answers at once */
-	n->last = true;
-	len = (int)call_head(c, call_framing(c, n->http10), false, (char *)out);
-	len += (int)call_pull(c, out + len, CALL_PIECE);
-	c->bytes_out = c->whole_len;
-	status = lws_write(n->wsi, out, (size_t)len, LWS_WRITE_HTTP);
+	len = answer_next(&n->answer, c, false, false, out, &done);
 	end_call(n);
-	return status < 0 ? -1 : 1;
+	return len < 0 || lws_write(n->wsi, out, (size_t)len, LWS_WRITE_HTTP) < 0 ? -1 : 1;
 }
 
 static int on_message(struct conn *n, const uint8_t *data, size_t len)
@@ -587,7 +335,7 @@ static int write_message(struct conn *n)
 		r = 0;
 	ASSERT(r >= 0 && r <= CALL_PIECE);
 	c->bytes_out += (uint64_t)r;
-	if (lws_write(n->wsi, out, (size_t)r, LWS_WRITE_BINARY) < 0)
+	if (lws_write(n->wsi, out, (size_t)r, c->says_text ? LWS_WRITE_TEXT : LWS_WRITE_BINARY) < 0)
 		return -1;
 	lws_callback_on_writable(n->wsi);
 	return 0;

@@ -150,7 +150,7 @@ def test_remove(guest, top):
 def test_the_root_is_not_removed(guest, path):
     """However it is called; nor is what is mounted."""
     reply = guest.delete(path)
-    assert reply.status == 409, reply
+    assert reply.status in (400, 409), reply
     assert os.path.exists("/tmp") and os.path.exists("/proc/self")
 
 
@@ -254,7 +254,7 @@ def test_statuses(guest, top):
             (guest.get("/" + "x" * 300), {400}),
             (guest.put(top / "dir", b"x"), {400, 409}),
             (guest.put(top / "f/below", b"x"), {400, 409}),
-            (guest.put("/proc/version", b"x"), {400, 403, 409}),
+            (guest.put("/proc/version", b"x"), {403, 404}),
             (bridge.get("/sandboxes/sb-missing/files?path=/"), {404})]:
         assert reply.status in wanted and reply.error(), (wanted, reply)
 
@@ -477,6 +477,7 @@ def test_an_upload_that_breaks_off(guest, top, how, framing):
             sock = guest.open("PUT", guest.url("", path), {"Content-Length": 8 * MIB}, noise(3 * MIB))
         else:
             sock = guest.open("PUT", guest.url("", path), {"Transfer-Encoding": "chunked"}, chunk(noise(3 * MIB)))
+        eventually(lambda: path.parent.exists(), "the upload to have begun")
         how(sock)
     eventually(lambda: os.listdir(top) == ["old"], "the directories to be gone")
     assert (top / "old").read_bytes() == b"old"

@@ -1,0 +1,28 @@
+/*
+ * front_head.h - a request's head, from what libwebsockets made of it to a call, and whether it is
+ * one that cannot be misunderstood: what another program between the client and us might read
+ * differently is refused (400).
+ */
+#pragma once
+
+#include "bridge/api/call.h"
+#include "bridge/api/front_body.h"
+
+struct lws;
+
+struct head {
+	bool http10;
+	bool last;    /* the connection ends after the answer */
+	bool expects; /* 100 Continue */
+	enum body_kind body;
+	uint64_t length;
+};
+
+#define HEAD_SCRATCH (96 * 1024)
+
+/* NULL when out of memory. scratch: HEAD_SCRATCH bytes. */
+struct call *head_call(struct lws *wsi, char *scratch);
+/* NULL, or why it is refused, with *ret_status; then the connection ends with the answer. */
+const char *head_read(struct lws *wsi, struct call *c, struct head *ret, int *ret_status);
+/* The same of an upgrade to a WebSocket that lws would carry out. */
+const char *head_read_upgrade(struct lws *wsi, struct call *c, struct head *ret, int *ret_status);
