@@ -29,7 +29,7 @@ struct local {
 	enum local_op op, next;
 	struct local_host host;
 	struct local_nest *nest;
-	struct life *inner, *agent;
+	struct proc_watch *inner, *agent;
 	uv_work_t work;
 	/* In and out of the thread. */
 	char dir[BOX_PATH_MAX], id[BOX_ID_MAX + 1];
@@ -65,24 +65,24 @@ static struct local *state(struct box *b)
 /* Nobody watches it any more. */
 static void let_go(struct local *l)
 {
-	life_free(l->inner);
-	life_free(l->agent);
+	proc_watch_free(l->inner);
+	proc_watch_free(l->agent);
 	l->inner = l->agent = NULL;
 }
 
 /* ---- up ---- */
 
-static void on_end(struct life *life)
+static void on_end(struct proc_watch *w)
 {
-	begin(life->owner, OP_GONE);
+	begin(w->owner, OP_GONE);
 }
 
 static bool watch(struct local *l)
 {
 	uv_loop_t *loop = l->box->boxes->loop;
 
-	l->inner = life_watch(loop, &l->pids.inner, on_end, l);
-	l->agent = life_watch(loop, &l->pids.agent, on_end, l);
+	l->inner = proc_watch_new(loop, &l->pids.inner, on_end, l);
+	l->agent = proc_watch_new(loop, &l->pids.agent, on_end, l);
 	if (l->inner && l->agent)
 		return true;
 	let_go(l);
@@ -135,9 +135,9 @@ static bool is_made(const struct local *l)
 	return local_read(l->dir, "made", text, sizeof(text)) == 0 && text[0] == '1';
 }
 
-static bool lives(const struct life_id *id)
+static bool lives(const struct proc_id *id)
 {
-	auto_close int fd = life_open(id);
+	auto_close int fd = proc_open(id);
 
 	return fd >= 0;
 }

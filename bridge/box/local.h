@@ -16,7 +16,7 @@
 #pragma once
 
 #include "bridge/box/box.h"
-#include "bridge/box/life.h"
+#include "bridge/box/proc.h"
 
 #define LOCAL_UID    1000 /* of `sandbox`, inside */
 #define LOCAL_SOCKET "agent.sock"
@@ -34,8 +34,8 @@ struct local_spec {
 };
 
 struct local_pids {
-	struct life_id inner; /* PID 1 of the namespace */
-	struct life_id agent;
+	struct proc_id inner; /* PID 1 of the namespace */
+	struct proc_id agent;
 };
 
 /* ---- local_disk.c: in a thread ---- */

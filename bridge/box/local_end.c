@@ -32,14 +32,14 @@ static bool has_argument(pid_t pid, const char *arg)
 	return false;
 }
 
-static int kill_life(const struct life_id *id)
+static int kill_proc(const struct proc_id *id)
 {
-	auto_close int fd = life_open(id);
+	auto_close int fd = proc_open(id);
 
 	if (fd < 0)
 		return 0;
-	life_signal(fd, SIGKILL);
-	return life_wait(fd, KILL_MS);
+	proc_signal(fd, SIGKILL);
+	return proc_wait(fd, KILL_MS);
 }
 
 static int kill_strays(const char *dir)
@@ -52,11 +52,11 @@ static int kill_strays(const char *dir)
 	snprintf(arg, sizeof(arg), "%s/root", dir);
 	while (proc && (e = readdir(proc))) {
 		pid_t pid = (pid_t)atoi(e->d_name);
-		struct life_id id;
+		struct proc_id id;
 
-		if (pid <= 1 || !has_argument(pid, arg) || life_id_of(pid, &id) < 0)
+		if (pid <= 1 || !has_argument(pid, arg) || proc_id_of(pid, &id) < 0)
 			continue;
-		if (kill_life(&id) < 0)
+		if (kill_proc(&id) < 0)
 			r = -ETIMEDOUT;
 	}
 	if (proc)
@@ -64,12 +64,12 @@ static int kill_strays(const char *dir)
 	return r;
 }
 
-static void end_in_order(const struct life_id *agent, int grace_ms)
+static void end_in_order(const struct proc_id *agent, int grace_ms)
 {
-	auto_close int fd = life_open(agent);
+	auto_close int fd = proc_open(agent);
 
-	if (fd >= 0 && life_signal(fd, SIGTERM) == 0)
-		life_wait(fd, grace_ms);
+	if (fd >= 0 && proc_signal(fd, SIGTERM) == 0)
+		proc_wait(fd, grace_ms);
 }
 
 int local_end(const char *dir, int grace_ms)
@@ -86,11 +86,11 @@ int local_end(const char *dir, int grace_ms)
 	local_load_pids(dir, &pids);
 	if (grace_ms > 0)
 		end_in_order(&pids.agent, grace_ms);
-	r = kill_life(&pids.inner);
+	r = kill_proc(&pids.inner);
 	if (r == 0)
 		r = kill_strays(dir);
 	if (r == 0)
-		r = kill_life(&pids.agent);
+		r = kill_proc(&pids.agent);
 	if (r < 0)
 		return r;
 	local_cgroup_end(dir);

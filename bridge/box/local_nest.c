@@ -363,9 +363,9 @@ static int take_pids(const struct program_result *r, struct local_pids *ret)
 {
 	int inner, agent;
 
-	if (sscanf(r->out, "%d %d", &inner, &agent) != 2 || life_id_of(inner, &ret->inner) < 0)
+	if (sscanf(r->out, "%d %d", &inner, &agent) != 2 || proc_id_of(inner, &ret->inner) < 0)
 		return -ESRCH;
-	return life_id_of(agent, &ret->agent);
+	return proc_id_of(agent, &ret->agent);
 }
 
 static void on_made(void *owner, const struct program_result *r)

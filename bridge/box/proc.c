@@ -1,11 +1,11 @@
-#include "bridge/box/life.h"
+#include "bridge/box/proc.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 
-int life_id_of(pid_t pid, struct life_id *ret)
+int proc_id_of(pid_t pid, struct proc_id *ret)
 {
 	char path[48], text[1024], state;
 	const char *rest;
@@ -31,14 +31,14 @@ int life_id_of(pid_t pid, struct life_id *ret)
 		return -ESRCH;
 	if (state == 'Z' || state == 'X')
 		return -ESRCH;
-	*ret = (struct life_id){pid, start};
+	*ret = (struct proc_id){pid, start};
 	return 0;
 }
 
-int life_open(const struct life_id *id)
+int proc_open(const struct proc_id *id)
 {
 	auto_close int fd = -1;
-	struct life_id now;
+	struct proc_id now;
 
 	if (id->pid <= 0)
 		return -ESRCH;
@@ -46,17 +46,17 @@ int life_open(const struct life_id *id)
 	if (fd < 0)
 		return -errno;
 	/* Looked at after it is held: what is there now is what the descriptor means. */
-	if (life_id_of(id->pid, &now) < 0 || now.start != id->start)
+	if (proc_id_of(id->pid, &now) < 0 || now.start != id->start)
 		return -ESRCH;
 	return take_fd(&fd);
 }
 
-int life_signal(int pidfd, int sig)
+int proc_signal(int pidfd, int sig)
 {
 	return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) < 0 ? -errno : 0;
 }
 
-int life_wait(int pidfd, int timeout_ms)
+int proc_wait(int pidfd, int timeout_ms)
 {
 	struct pollfd p = {.fd = pidfd, .events = POLLIN};
 	int r = poll(&p, 1, timeout_ms);
@@ -66,27 +66,28 @@ int life_wait(int pidfd, int timeout_ms)
 
 static void on_closed(uv_handle_t *h)
 {
-	free(container_of((uv_poll_t *)(void *)h, struct life, poll));
+	free(container_of((uv_poll_t *)(void *)h, struct proc_watch, poll));
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
-	struct life *l = container_of(poll, struct life, poll);
+	struct proc_watch *l = container_of(poll, struct proc_watch, poll);
 
 	(void)status, (void)events;
 	uv_poll_stop(poll);
 	l->on_end(l);
 }
 
-struct life *life_watch(uv_loop_t *loop, const struct life_id *id, life_fn on_end, void *owner)
+struct proc_watch *proc_watch_new(
+	uv_loop_t *loop, const struct proc_id *id, proc_watch_fn on_end, void *owner)
 {
-	struct life *l;
-	int fd = life_open(id);
+	struct proc_watch *l;
+	int fd = proc_open(id);
 
 	if (fd < 0)
 		return NULL;
 	l = xcalloc(1, sizeof(*l));
-	*l = (struct life){.pidfd = fd, .on_end = on_end, .owner = owner};
+	*l = (struct proc_watch){.pidfd = fd, .on_end = on_end, .owner = owner};
 	if (uv_poll_init(loop, &l->poll, fd) < 0) {
 		close(fd);
 		free(l);
@@ -96,7 +97,7 @@ struct life *life_watch(uv_loop_t *loop, const struct life_id *id, life_fn on_en
 	return l;
 }
 
-void life_free(struct life *l)
+void proc_watch_free(struct proc_watch *l)
 {
 	if (!l)
 		return;
