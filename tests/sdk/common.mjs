@@ -1,11 +1,13 @@
 // What every file of tests here needs. The SDK is as it comes from npm; it finds the bridge by OPENCOMPUTER_API_URL.
-import { createRequire } from "node:module";
+import fs from "node:fs";
 import { pathToFileURL } from "node:url";
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 
-const require = createRequire(pathToFileURL(process.env.SDK_DIR + "/"));
-export const sdk = await import(pathToFileURL(require.resolve("@opencomputer/sdk")));
+// Installed elsewhere than we are, so its own package.json is asked what `import "@opencomputer/sdk"` would get.
+const home = process.env.SDK_DIR + "/node_modules/@opencomputer/sdk/";
+const entry = JSON.parse(fs.readFileSync(home + "package.json")).exports["."];
+export const sdk = await import(pathToFileURL(home + (entry.node?.import ?? entry.import ?? entry.default)));
 export const { Sandbox } = sdk;
 export { assert, test };
 
