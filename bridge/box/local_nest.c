@@ -14,11 +14,13 @@
 #include "bridge/box/local.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -202,24 +204,60 @@ static int join(const struct local_nest *n, pid_t inner)
 	return chdir("/") < 0 ? -1 : 0;
 }
 
-/* Returns in agentd's process only; the maker ends. */
+/* Whose first byte comes through the socket: its process id as we see it, or -1. */
+static pid_t read_sender(int fd)
+{
+	char byte, control[CMSG_SPACE(sizeof(struct ucred))];
+	struct iovec iov = {&byte, 1};
+	struct msghdr m = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control)};
+	struct cmsghdr *c;
+	struct ucred cred;
+
+	if (recvmsg(fd, &m, 0) != 1 || !(c = CMSG_FIRSTHDR(&m)) || c->cmsg_type != SCM_CREDENTIALS)
+		return -1;
+	memcpy(&cred, CMSG_DATA(c), sizeof(cred));
+	return cred.pid;
+}
+
+static bool is_dead(pid_t pid)
+{
+	auto_close int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return fd < 0 || poll(&p, 1, 0) != 0;
+}
+
+/*
+ * Returns in agentd's process only; the maker ends. It is a grandchild, so that it becomes the
+ * child of PID 1 in there: the namespace does not end before all in it are reaped, and nobody else
+ * could be relied on to do that.
+ */
 static int start_agent(const struct local_nest *n, pid_t inner)
 {
-	int started[2], status;
+	int link[2], on = 1;
 	char text[64], byte;
 	pid_t pid;
 
-	if (pipe2(started, O_CLOEXEC) < 0)
-		return say("no pipe: %s", strerror(errno));
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, link) < 0 ||
+		setsockopt(link[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
+		return say("no socket: %s", strerror(errno));
 	pid = fork();
-	if (pid < 0)
-		return say("agentd cannot be started: %s", strerror(errno));
+	if (pid == 0 && fork() != 0)
+		_exit(0);
 	if (pid == 0) {
 		close(n->lock); /* program.c marked it; but exec may be far */
+		if (write(link[1], "", 1) != 1)
+			_exit(1);
 		return setsid() < 0 || dup2(n->log, 1) < 0 || dup2(n->log, 2) < 0 ? -errno : 0;
 	}
-	close(started[1]);
-	if (read(started[0], &byte, 1) != 0 || waitpid(pid, &status, WNOHANG) != 0) {
+	close(link[1]);
+	if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+		return say("agentd cannot be started: %s", strerror(errno));
+	pid = read_sender(link[0]);
+	if (pid <= 0 || read(link[0], &byte, 1) != 0 || is_dead(pid)) {
 		say("agentd cannot be executed there");
 		_exit(1);
 	}
