@@ -154,7 +154,10 @@ void life_drain(struct sandbox *s, void (*fn)(struct sandbox *s, const char *why
 
 uint64_t life_up_ms(const struct sandbox *s)
 {
-	return s->all->config.create_ms;
+	uint64_t ms = s->all->config.create_ms;
+
+	/* Somebody else has started it: it is there, or it is not. */
+	return s->box.driver->can & BOX_KEEPS_AGENT ? min_of(ms, SANDBOX_GUEST_MS) : ms;
 }
 
 bool life_must_be_there(struct sandbox *s)
