@@ -16,8 +16,7 @@
 #include "bridge/api/metrics.h"
 #include "bridge/main.h"
 
-#define CREATE_MS 60000 /* a sandbox that is not up by then has failed */
-#define GRACE_MS  5000  /* for calls under way when we are told to end */
+#define GRACE_MS 5000 /* for calls under way when we are told to end */
 
 struct program {
 	struct bridge bridge;
@@ -176,7 +175,6 @@ static int open_boxes(struct program *p, char *why, size_t size)
 		&p->external,
 		&(struct sandboxes_config){
 			.max = p->config->max_sandboxes,
-			.create_ms = CREATE_MS,
 			.region = c->region,
 			.worker = c->worker,
 			.on_listed = on_listed,
@@ -185,10 +183,28 @@ static int open_boxes(struct program *p, char *why, size_t size)
 		why, size);
 }
 
+/* The front can only say that it cannot use them. */
+static int check_files(const struct bridge_config *c, char *why, size_t size)
+{
+	const char *const files[] = {c->cert, c->cert_key};
+
+	for (size_t i = 0; i < array_size(files); i++) {
+		if (files[i] && access(files[i], R_OK) < 0) {
+			snprintf(why, size, "cannot read %s: %s", files[i], strerror(errno));
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
 static int open_front(struct program *p, char *why, size_t size)
 {
 	struct bridge *b = &p->bridge;
-	int r = front_open(&b->front, &p->loop, b,
+	int r = check_files(&b->config, why, size);
+
+	if (r < 0)
+		return r;
+	r = front_open(&b->front, &p->loop, b,
 		&(struct front_config){
 			.host = b->config.host,
 			.port = b->config.port,

@@ -7,7 +7,7 @@ set -eu
 
 packages="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev musl-tools
 	libuv1-dev libcjson-dev libpcre2-dev libllhttp-dev libcmocka-dev libwslay-dev busybox-static
-	libsqlite3-dev libssl-dev bubblewrap patch
+	libsqlite3-dev libssl-dev bubblewrap sudo patch
 	qemu-system-x86 qemu-utils mmdebstrap e2fsprogs kmod cpio zstd xz-utils
 	chromium chromium-driver
 	clang clang-format clang-tidy libclang-rt-dev python3 python3-pytest

@@ -14,11 +14,12 @@
 #include "proto/jsonw.h"
 #include "proto/text.h"
 
-#define ERROR_MAX 4096 /* of an error's JSON */
+#define ERROR_MAX 8192 /* of an error: its JSON; 1024 bytes of text at their longest, and members  \
+			*/
 
 const char *const call_kept[CALL_KEPT] = {"accept", "authorization", "content-type",
 	"if-none-match", "range", "last-event-id", "x-api-key", "x-request-id", "x-forwarded-proto",
-	"x-osb-async-wake", "host", "origin"};
+	"x-osb-async-wake", "host", "origin", "if-range"};
 
 struct kept_call {
 	struct call call;
@@ -235,7 +236,8 @@ void call_empty(struct call *c, int status)
 	call_reply(c, status, "", "", 0);
 }
 
-static void error_v(struct call *c, int status, const char *members, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static void error_v(
+	struct call *c, int status, const char *members, const char *fmt, va_list ap)
 {
 	char text[1024], out[ERROR_MAX];
 	struct jsonw w;

@@ -20,9 +20,7 @@ struct watch {
 	struct file_lines lines;
 	struct sandbox_use use; /* of a WebSocket */
 	bool socket;
-	bool quiet;     /* nothing was sent since the timer's last round */
-	bool keepalive; /* is due */
-	uv_timer_t timer;
+	uv_timer_t timer;             /* since the last event */
 	char *path, *since, *exclude; /* owned */
 	bool flat;
 	char prefix[CURSOR_MAX]; /* of all cursors */
@@ -59,6 +57,18 @@ static void put_json(struct text *t, struct jsonr line, const char *cursor, bool
 	text_close(t, '}');
 }
 
+/* Instead of names that are too long for one message. */
+static void put_overflow(struct text *t, const char *cursor)
+{
+	buf_consume(&t->buf, buf_len(&t->buf));
+	t->comma = false;
+	text_open(t, NULL, '{');
+	text_str(t, "kind", "overflow");
+	text_str(t, "path", "");
+	text_str(t, "cursor", cursor);
+	text_close(t, '}');
+}
+
 static void put(struct file_lines *l, struct jsonr line)
 {
 	struct watch *w = watch_of(l);
@@ -75,13 +85,15 @@ static void put(struct file_lines *l, struct jsonr line)
 		snprintf(cursor, sizeof(cursor), "%.*s", CURSOR_MAX, m.cursor);
 	else
 		snprintf(cursor, sizeof(cursor), "%s%llu", w->prefix, (unsigned long long)m.seq);
-	w->quiet = false;
 	if (!w->socket) {
+		uv_timer_again(&w->timer);
 		put_raw(t, "id: ");
 		put_raw(t, cursor);
 		put_raw(t, m.cursor ? "\nevent: watching\ndata: " : "\nevent: change\ndata: ");
 	}
 	put_json(t, line, cursor, m.cursor != NULL);
+	if (w->socket && buf_len(&t->buf) > CALL_PIECE)
+		put_overflow(t, cursor);
 	if (!w->socket)
 		put_raw(t, "\n\n");
 	msg_file_line_fini(&m);
@@ -128,11 +140,10 @@ static void on_timer(uv_timer_t *timer)
 	struct watch *w = container_of(timer, struct watch, timer);
 	struct text *t = &w->lines.text;
 
-	if (w->quiet && buf_len(&t->buf) == 0) {
-		put_raw(t, ": keepalive\n\n");
-		call_ready(w->lines.out.call);
-	}
-	w->quiet = true;
+	if (buf_len(&t->buf) > 0)
+		return;
+	put_raw(t, ": keepalive\n\n");
+	call_ready(w->lines.out.call);
 }
 
 static void on_begin(struct file_lines *l)
@@ -206,6 +217,7 @@ void file_watch(struct call *c)
 		open_watch(w);
 		return;
 	}
+	c->says_text = true;
 	call_accept(c, c->ops, c->state);
 	sandbox_use(c->sandbox, &w->use, on_up, w);
 }

@@ -22,16 +22,15 @@
  */
 #include "bridge/api/front.h"
 
-#include <arpa/inet.h>
 #include <libwebsockets.h>
 #include <poll.h>
 #include <stdio.h>
-#include <sys/resource.h>
 
 #include "bridge/api/call_wire.h"
 #include "bridge/api/front_answer.h"
 #include "bridge/api/front_body.h"
 #include "bridge/api/front_head.h"
+#include "bridge/api/front_listen.h"
 #include "proto/ws.h"
 
 #define TICK_US     (2 * LWS_USEC_PER_SEC) /* how often a call with a body is looked at */
@@ -89,9 +88,11 @@ static void end_call(struct conn *n)
 	body_reset(&n->body);
 }
 
+/* It is a timer of lws', which looks at those only when it is awake. */
 static void kill_conn(struct conn *n)
 {
 	lws_set_timeout(n->wsi, 1, LWS_TO_KILL_ASYNC);
+	lws_cancel_service(n->front->cx);
 }
 
 /* ---- reading ---- */
@@ -335,7 +336,7 @@ static int write_message(struct conn *n)
 		r = 0;
 	ASSERT(r >= 0 && r <= CALL_PIECE);
 	c->bytes_out += (uint64_t)r;
-	if (lws_write(n->wsi, out, (size_t)r, LWS_WRITE_BINARY) < 0)
+	if (lws_write(n->wsi, out, (size_t)r, c->says_text ? LWS_WRITE_TEXT : LWS_WRITE_BINARY) < 0)
 		return -1;
 	lws_callback_on_writable(n->wsi);
 	return 0;
@@ -482,36 +483,6 @@ static int refuse(struct front *f, int err, char *why, size_t why_size, const ch
 	return err ? err : -EIO;
 }
 
-/* lws has no words for it. */
-static int try_port(const struct front_config *config, char *what, size_t size)
-{
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(config->port)};
-	auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int one = 1;
-
-	snprintf(what, size, "cannot listen on %s:%u", config->host, config->port);
-	if (inet_pton(AF_INET, config->host, &a.sin_addr) != 1)
-		return -EADDRNOTAVAIL;
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 1) < 0)
-		return -errno;
-	return 0;
-}
-
-static size_t most_connections(const struct front_config *config)
-{
-	struct rlimit r;
-	size_t n;
-
-	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
-		r.rlim_cur = 1024;
-	n = min_of((size_t)r.rlim_cur, (size_t)1 << 20);
-	n -= min_of(n / 4, (size_t)1024); /* for guests, files, the store */
-	return config->max_connections > 0 ? min_of(config->max_connections, n) : n;
-}
-
 static void fill_info(struct front *f, struct lws_context_creation_info *info)
 {
 	f->protocols[0] = (struct lws_protocols){
@@ -560,10 +531,10 @@ int front_open(struct front **ret, uv_loop_t *loop, struct bridge *bridge,
 	f->loop = loop;
 	f->bridge = bridge;
 	f->config = *config;
-	f->max = most_connections(config);
+	f->max = listen_max(config);
 	list_init(&f->conns);
 	uv_timer_init(loop, &f->timer);
-	r = try_port(config, what, sizeof(what));
+	r = listen_try(config, what, sizeof(what));
 	if (r < 0)
 		return refuse(f, r, why, why_size, what);
 	lws_set_log_level(0, NULL);

@@ -29,7 +29,7 @@ static const char *header(struct lws *wsi, enum lws_token_indexes token, char *o
 
 static const int kept_tokens[CALL_KEPT] = {WSI_TOKEN_HTTP_ACCEPT, WSI_TOKEN_HTTP_AUTHORIZATION,
 	WSI_TOKEN_HTTP_CONTENT_TYPE, WSI_TOKEN_HTTP_IF_NONE_MATCH, WSI_TOKEN_HTTP_RANGE, -1, -1, -1,
-	-1, -1, WSI_TOKEN_HOST, WSI_TOKEN_ORIGIN};
+	-1, -1, WSI_TOKEN_HOST, WSI_TOKEN_ORIGIN, WSI_TOKEN_HTTP_IF_RANGE};
 
 static int keep_headers(struct lws *wsi, struct call *c)
 {

@@ -14,11 +14,14 @@ struct part {
 	size_t len;
 };
 
-/* The parts between slashes; -1: too many. One slash at the end does not count. */
+/* The parts between slashes; -1: too many, or it is no path. One slash at the end does not count.
+ */
 static int split(const char *path, struct part out[PARTS_MAX])
 {
 	int n = 0;
 
+	if (*path != '/')
+		return -1;
 	while (*path == '/' && path[1]) {
 		if (n == PARTS_MAX)
 			return -1;

@@ -188,9 +188,13 @@ def test_watch_ends_with_its_directory(guest, top):
     assert guest.get(top / "d", "/watch").status == 404
 
 
+def watch_socket(guest, path, **query):
+    return guest.bridge.websocket(guest.base + "/watch", query={"path": str(path), **query})
+
+
 def test_watch_by_websocket(guest, top):
     """A JSON text message for each, with the cursor to come back with."""
-    ws = guest.bridge.websocket(guest.url("/watch", top))
+    ws = watch_socket(guest, top)
     opcode, first = ws.message()
     assert opcode == 1 and json.loads(first)["event"] == "watching"
     (top / "f").touch()
@@ -198,7 +202,7 @@ def test_watch_by_websocket(guest, top):
     assert (change["kind"], change["path"]) == ("create", "f")
     ws.cut()
     (top / "g").touch()
-    ws = guest.bridge.websocket(guest.url("/watch", top, since=change["cursor"]))
+    ws = watch_socket(guest, top, since=change["cursor"])
     ws.recv()
     while json.loads(ws.recv())["path"] != "g":
         pass
@@ -207,7 +211,7 @@ def test_watch_by_websocket(guest, top):
 
 def test_watch_by_websocket_that_fails(guest, top):
     with pytest.raises((Closed, HandshakeRefused)) as refused:
-        guest.bridge.websocket(guest.url("/watch", top / "missing")).recv()
+        watch_socket(guest, top / "missing").recv()
     assert getattr(refused.value, "code", 4404) == 4404
 
 
@@ -217,7 +221,7 @@ def test_watch_keeps_alive(guest, top):
     events, _ = watching(guest, top)
     began = time.monotonic()
     assert events.next() == ("", "keepalive", None)
-    assert time.monotonic() - began < 35
+    assert time.monotonic() - began < 25
     events.close()
 
 
@@ -326,7 +330,7 @@ def test_tar_round_trip(guest, top):
     assert reply.status == 200 and reply.headers["Content-Type"] == "application/x-tar"
     assert 'filename="a.tar"' in reply.headers["Content-Disposition"]
     with tarfile.open(fileobj=io.BytesIO(reply.body)) as archive:
-        assert "./b/large" in archive.getnames()
+        assert "b/large" in archive.getnames()
     back = guest.put(top / "new/copy", reply.body, "/tar")
     assert back.status == 200, back
     assert back.json()["files"] >= 5 and back.json()["skipped"] == 0

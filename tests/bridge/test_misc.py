@@ -175,12 +175,12 @@ def test_not_built_yet(bridge, agent):
 
 
 def test_page(bridge):
-    """The console, with a policy that lets it load nothing from elsewhere."""
+    """The console, and all it asks for; with a policy that lets it load nothing from elsewhere."""
     reply = bridge.get("/", key=None)
-    if reply.status == 200:
-        assert reply.headers["Content-Type"].startswith("text/html")
-        assert "default-src 'self'" in reply.headers["Content-Security-Policy"]
-    else:
-        assert reply.status == 404
+    assert reply.status == 200 and reply.headers["Content-Type"].startswith("text/html")
+    policy = reply.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "*" not in policy
+    for path in set(re.findall(r'(?:src|href)="(/console/[^"]+)"', reply.body.decode())):
+        assert bridge.get(path, key=None).status == 200, path
     assert bridge.get("/console/nothing.js", key=None).status == 404
     assert bridge.get("/console/..%2fpasswd", key=None).status == 404

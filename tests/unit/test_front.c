@@ -1,286 +1,10 @@
 /*
- * The front on a loop, with calls answered by a few paths of this test, and clients that are plain
- * sockets. What is guarded: framing of answers and bodies, back-pressure in both directions, ends
- * of every kind seen exactly once, WebSockets.
+ * The front's HTTP: framing of answers and bodies, back-pressure both ways, ends of every kind seen
+ * exactly once, heads that are refused.
  */
 #include "bridge/api/front.h"
 
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <sys/socket.h>
-// clang-format off
-#include <setjmp.h>
-#include <cmocka.h>
-// clang-format on
-
-#include "bridge/api/call_wire.h"
-#include "proto/ws.h"
-
-static uv_loop_t loop;
-static struct front *front;
-static bool closed;
-
-static struct {
-	unsigned calls, ends, dones;
-	struct call *last;  /* whose end was not seen yet */
-	size_t body, left;  /* bytes of the request's body; of the answer still to come */
-	uint8_t first_byte; /* of pulled pieces */
-	bool body_end, hold;
-	size_t pulled;
-	char echo[256 * 1024];
-	size_t echo_len, echo_at;
-	bool closing;
-	unsigned empties;
-} seen;
-
-/* ---- calls ---- */
-
-static void on_end(struct call *c)
-{
-	assert_int_equal(c->call_state, CALL_ENDED);
-	seen.ends++;
-	seen.last = NULL;
-}
-
-static void on_done(struct call *c)
-{
-	assert_int_equal(c->call_state, CALL_ENDED);
-	seen.dones++;
-}
-
-/* As many bytes as the query says, pattern 0..250. */
-static ssize_t pull_many(struct call *c, uint8_t *out, size_t max)
-{
-	size_t n = min_of(max, seen.left);
-
-	(void)c;
-	if (seen.hold)
-		return CALL_NOTHING;
-	for (size_t i = 0; i < n; i++)
-		out[i] = (uint8_t)((seen.pulled + i) % 251);
-	seen.left -= n;
-	seen.pulled += n;
-	return n > 0 ? (ssize_t)n : CALL_DONE;
-}
-
-static ssize_t pull_broken(struct call *c, uint8_t *out, size_t max)
-{
-	(void)max;
-	if (seen.pulled++ > 0)
-		return CALL_BROKEN;
-	*out = 'x';
-	(void)c;
-	return 1;
-}
-
-static void on_body(struct call *c, const uint8_t *data, size_t len)
-{
-	(void)c;
-	for (size_t i = 0; i < len; i++)
-		if (data[i] != (uint8_t)((seen.body + i) % 251))
-			fail_msg("byte %zu of the body is wrong", seen.body + i);
-	seen.body += len;
-	assert_false(c->paused);
-	if (seen.hold)
-		call_pause(c, true);
-}
-
-static void on_body_end(struct call *c)
-{
-	char text[64];
-
-	seen.body_end = true;
-	snprintf(text, sizeof(text), "%zu", seen.body);
-	call_reply(c, 200, "text/plain", text, strlen(text));
-}
-
-static ssize_t pull_echo(struct call *c, uint8_t *out, size_t max)
-{
-	size_t n = min_of(max, seen.echo_len - seen.echo_at);
-
-	if (seen.empties > 0) {
-		seen.empties--;
-		return CALL_EMPTY;
-	}
-	memcpy(out, seen.echo + seen.echo_at, n);
-	seen.echo_at += n;
-	if (n == 0 && seen.closing)
-		return CALL_DONE;
-	if (seen.echo_at == seen.echo_len)
-		seen.echo_at = seen.echo_len = 0;
-	(void)c;
-	return (ssize_t)n;
-}
-
-static void on_message(struct call *c, const uint8_t *data, size_t len, bool first, bool last)
-{
-	(void)first;
-	if (seen.echo_len == 0 && len == 3 && !memcmp(data, "end", 3)) {
-		seen.closing = true;
-		call_close(c, 1000, "exec completed");
-		return;
-	}
-	assert_true(seen.echo_len + len <= sizeof(seen.echo));
-	memcpy(seen.echo + seen.echo_len, data, len);
-	seen.echo_len += len;
-	if (last)
-		call_ready(c);
-}
-
-static const struct call_ops silent_ops = {.on_end = on_end};
-static const struct call_ops many_ops = {.pull = pull_many, .on_end = on_end};
-static const struct call_ops broken_ops = {.pull = pull_broken, .on_end = on_end};
-static const struct call_ops body_ops = {
-	.on_body = on_body, .on_body_end = on_body_end, .on_end = on_end};
-static const struct call_ops echo_ops = {
-	.pull = pull_echo, .on_message = on_message, .on_end = on_end};
-
-static void on_call(struct call *c)
-{
-	uint64_t n = 0;
-
-	seen.calls++;
-	seen.last = c;
-	call_query_u64(c, "n", &n);
-	seen.left = n;
-	seen.pulled = 0;
-	if (c->websocket) {
-		if (strcmp(c->path, "/echo") != 0)
-			call_error(c, 404, "no such session");
-		else
-			call_accept(c, &echo_ops, NULL);
-		return;
-	}
-	c->ops = &silent_ops;
-	if (!strcmp(c->path, "/hello"))
-		call_reply(c, 200, "text/plain", "hello", 5);
-	else if (!strcmp(c->path, "/empty"))
-		call_empty(c, 204);
-	else if (!strcmp(c->path, "/chunks"))
-		c->ops = &many_ops, call_begin(c, 200, "application/octet-stream", -1);
-	else if (!strcmp(c->path, "/length"))
-		c->ops = &many_ops, call_begin(c, 200, NULL, (int64_t)n);
-	else if (!strcmp(c->path, "/broken"))
-		c->ops = &broken_ops, call_begin(c, 200, NULL, -1);
-	else if (!strcmp(c->path, "/body"))
-		c->ops = &body_ops;
-	else if (!strcmp(c->path, "/refuse"))
-		call_error(c, 413, "too much");
-	else if (strcmp(c->path, "/wait") != 0)
-		call_error(c, 404, "no such route");
-}
-
-/* ---- a client ---- */
-
-struct client {
-	int fd;
-	char *in; /* all that came, NUL behind it */
-	size_t len, size;
-	bool eof, read;
-};
-
-static void turn(void)
-{
-	uv_run(&loop, UV_RUN_NOWAIT);
-}
-
-static void client_open(struct client *cl)
-{
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(front_port(front))};
-
-	*cl = (struct client){.read = true};
-	cl->size = 1024;
-	cl->in = xcalloc(1, cl->size);
-	cl->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	assert_int_equal(connect(cl->fd, (struct sockaddr *)&a, sizeof(a)), 0);
-	fcntl(cl->fd, F_SETFL, O_NONBLOCK);
-}
-
-static void client_close(struct client *cl)
-{
-	close_fd(&cl->fd);
-	free(cl->in);
-	cl->in = NULL;
-}
-
-static void client_read(struct client *cl)
-{
-	ssize_t n;
-
-	if (cl->size - cl->len < 65537) {
-		cl->size = 2 * cl->size + 65537;
-		cl->in = realloc(cl->in, cl->size);
-	}
-	n = read(cl->fd, cl->in + cl->len, 65536);
-	if (n > 0)
-		cl->len += (size_t)n;
-	else if (n == 0 || errno != EAGAIN)
-		cl->eof = true;
-	cl->in[cl->len] = '\0';
-}
-
-static void client_send(struct client *cl, const void *data, size_t len)
-{
-	const char *p = data;
-
-	for (uint64_t until = now_ms() + 10000; len > 0;) {
-		ssize_t n = write(cl->fd, p, len);
-
-		assert_true(now_ms() < until);
-		if (n > 0) {
-			p += n;
-			len -= (size_t)n;
-		} else {
-			assert_int_equal(errno, EAGAIN);
-		}
-		turn();
-		if (cl->read)
-			client_read(cl);
-	}
-}
-
-static void say(struct client *cl, const char *text)
-{
-	client_send(cl, text, strlen(text));
-}
-
-#define WAIT(cl, cond)                                                                             \
-	for (uint64_t until_ = now_ms() + 10000; !(cond);) {                                       \
-		if (now_ms() > until_)                                                             \
-			fail_msg("%s never came; there is: %.300s", #cond, (cl)->in);              \
-		turn();                                                                            \
-		client_read(cl);                                                                   \
-	}
-
-/* The next answer's head and body, taken off; the body must have come whole. */
-static int take_answer(struct client *cl, char *ret_head, char *ret_body)
-{
-	size_t head, body = 0;
-	const char *length;
-	int status;
-
-	WAIT(cl, strstr(cl->in, "\r\n\r\n"));
-	head = (size_t)(strstr(cl->in, "\r\n\r\n") + 4 - cl->in);
-	memcpy(ret_head, cl->in, head);
-	ret_head[head] = '\0';
-	length = strstr(ret_head, "Content-Length: ");
-	if (length)
-		body = strtoul(length + 16, NULL, 10);
-	WAIT(cl, cl->len >= head + body);
-	if (ret_body) {
-		memcpy(ret_body, cl->in + head, body);
-		ret_body[body] = '\0';
-	}
-	memmove(cl->in, cl->in + head + body, cl->len - head - body + 1);
-	cl->len -= head + body;
-	assert_int_equal(sscanf(ret_head, "HTTP/1.1 %d ", &status), 1);
-	return status;
-}
-
-/* ---- HTTP ---- */
+#include "tests/unit/front_rig.h"
 
 static void test_keep_alive(void **state)
 {
@@ -306,87 +30,444 @@ static void test_keep_alive(void **state)
 	assert_int_equal(seen.dones, 4);
 }
 
-/* ---- WebSocket ---- */
-
-static void upgrade(struct client *cl, const char *path)
+static void test_pipelined(void **state)
 {
-	char text[512];
+	struct client cl;
+	char head[4096], body[64];
 
-	snprintf(text, sizeof(text),
-		"GET %s HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-		path);
-	say(cl, text);
+	(void)state;
+	client_open(&cl);
+	say(&cl, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\nGET /length?n=3 HTTP/1.1\r\nHost: h\r\n\r\n"
+		 "HEAD /hello HTTP/1.1\r\nHost: h\r\n\r\nGET /empty HTTP/1.1\r\nHost: h\r\n\r\n");
+	assert_int_equal(take_answer(&cl, head, body), 200);
+	assert_int_equal(take_answer(&cl, head, body), 200);
+	assert_non_null(strstr(head, "Content-Length: 3\r\n"));
+	WAIT(&cl, strstr(cl.in, "204"));
+	assert_non_null(strstr(cl.in, "Content-Length: 5\r\n"));
+	assert_null(strstr(cl.in, "\r\n\r\nhello"));
+	client_close(&cl);
 }
 
-static void send_frame(struct client *cl, enum ws_opcode op, bool fin, const void *data, size_t len)
+/* Byte by byte nothing is different. */
+static void test_slow_request(void **state)
 {
-	uint8_t head[WS_HEADER_MAX], key[4] = {0};
+	static const char text[] =
+		"POST /body HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n\0\1\2";
+	struct client cl;
+	char head[4096], body[64];
 
-	client_send(cl, head, ws_encode_header(head, WS_CLIENT, op, fin, len, key));
-	client_send(cl, data, len);
+	(void)state;
+	client_open(&cl);
+	for (size_t i = 0; i < sizeof(text) - 1; i++) {
+		client_send(&cl, text + i, 1);
+		for (int k = 0; k < 3; k++)
+			turn();
+	}
+	assert_int_equal(take_answer(&cl, head, body), 200);
+	assert_string_equal(body, "3");
+	assert_non_null(strstr(head, "keep-alive"));
+	say(&cl, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
+	assert_int_equal(take_answer(&cl, head, body), 200);
+	client_close(&cl);
 }
 
-static void test_echo(void **state)
+#define BIG (8 * 1024 * 1024)
+
+static void test_length_in(void **state)
+{
+	char *data = malloc(BIG), head[4096], body[64], want[32];
+	struct client cl;
+
+	(void)state;
+	fill(data, 0, BIG);
+	client_open(&cl);
+	snprintf(head, sizeof(head), "PUT /body HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n",
+		BIG);
+	say(&cl, head);
+	client_send(&cl, data, BIG);
+	assert_int_equal(take_answer(&cl, head, body), 200);
+	snprintf(want, sizeof(want), "%d", BIG);
+	assert_string_equal(body, want);
+	assert_non_null(strstr(head, "keep-alive"));
+	client_close(&cl);
+	free(data);
+}
+
+static void test_chunked_in(void **state)
+{
+	static const size_t sizes[] = {1, 5, 4096, 70000, 3};
+	char *data = malloc(70000 + 32), head[4096], body[64];
+	struct client cl;
+	size_t at = 0;
+
+	(void)state;
+	client_open(&cl);
+	say(&cl, "POST /body HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+	for (size_t i = 0; i < array_size(sizes); i++) {
+		int n = sprintf(data, "%zx;x=y\r\n", sizes[i]);
+
+		fill(data + n, at, sizes[i]);
+		memcpy(data + n + sizes[i], "\r\n", 2);
+		client_send(&cl, data, (size_t)n + sizes[i] + 2);
+		at += sizes[i];
+	}
+	say(&cl, "0\r\nTrailer: t\r\n\r\n");
+	assert_int_equal(take_answer(&cl, head, body), 200);
+	assert_string_equal(body, "74105");
+	assert_non_null(strstr(head, "Connection: close"));
+	WAIT(&cl, cl.eof);
+	client_close(&cl);
+	free(data);
+}
+
+static void test_bad_chunks(void **state)
 {
 	struct client cl;
 	char head[4096];
 
 	(void)state;
 	client_open(&cl);
-	upgrade(&cl, "/echo");
-	assert_int_equal(take_answer(&cl, head, NULL), 101);
-	send_frame(&cl, WS_BINARY, true, "hi there", 8);
-	WAIT(&cl, cl.len >= 10);
-	assert_memory_equal(cl.in, "\x82\x08hi there", 10);
+	say(&cl, "POST /body HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\nx");
+	assert_int_equal(take_answer(&cl, head, NULL), 400);
+	WAIT(&cl, cl.eof);
 	client_close(&cl);
-	for (uint64_t until = now_ms() + 5000; seen.ends == 0 && now_ms() < until;)
+	assert_false(seen.body_end);
+}
+
+/* `curl -X POST`: neither a length nor chunks. */
+static void test_no_body(void **state)
+{
+	struct client cl;
+	char head[4096], body[64];
+
+	(void)state;
+	client_open(&cl);
+	say(&cl, "POST /body HTTP/1.1\r\nHost: h\r\n\r\n");
+	assert_int_equal(take_answer(&cl, head, body), 200);
+	assert_string_equal(body, "0");
+	WAIT(&cl, cl.eof);
+	client_close(&cl);
+
+	client_open(&cl);
+	say(&cl, "POST /body HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
+	assert_int_equal(take_answer(&cl, head, body), 200);
+	say(&cl, "DELETE /hello HTTP/1.1\r\nHost: h\r\n\r\n");
+	assert_int_equal(take_answer(&cl, head, body), 200);
+	say(&cl, "DELETE /body HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n");
+	client_send(&cl, "", 1);
+	assert_int_equal(take_answer(&cl, head, body), 200);
+	assert_string_equal(body, "1");
+	say(&cl, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
+	assert_int_equal(take_answer(&cl, head, body), 200);
+	client_close(&cl);
+}
+
+static void test_continue(void **state)
+{
+	struct client cl;
+	char head[4096], body[64];
+
+	(void)state;
+	client_open(&cl);
+	say(&cl,
+		"PUT /body HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n");
+	assert_int_equal(take_answer(&cl, head, NULL), 100);
+	client_send(&cl, "", 1);
+	assert_int_equal(take_answer(&cl, head, body), 200);
+	say(&cl,
+		"PUT /refuse HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n");
+	assert_int_equal(take_answer(&cl, head, body), 413);
+	assert_non_null(strstr(head, "Connection: close"));
+	client_close(&cl);
+}
+
+/* Shapes that two readers may understand differently, and heads that are none. */
+static void test_refused(void **state)
+{
+	static const struct {
+		int status; /* 0: just closed */
+		const char *text;
+	} cases[] = {
+		{400, "POST /body HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
+		{400, "POST /body HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"},
+		{400, "POST /body HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n"},
+		{400, "POST /body HTTP/1.1\r\nHost: h\r\nContent-Length: 1e3\r\n\r\n"},
+		{400, "POST /body HTTP/1.1\r\nHost: h\r\nContent-Length : 3\r\n\r\nabc"},
+		{400, "POST /body HTTP/1.1\r\nHost: h\r\n Content-Length: 3\r\n\r\nabc"},
+		{501, "POST /body HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"},
+		{501, "POST /body HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n"},
+		{411, "GET /hello HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
+		{400, "GET /hello HTTP/1.1\r\n\r\n"},
+		{400, "GET /hello HTTP/1.9\r\nHost: h\r\n\r\n"},
+		{0, "BREW /hello HTTP/1.1\r\nHost: h\r\n\r\n"},
+		{0, "\x16\x03\x01\x02\x03\x04\r\n\r\n"},
+	};
+	struct client cl;
+	char head[4096];
+
+	(void)state;
+	for (size_t i = 0; i < array_size(cases); i++) {
+		client_open(&cl);
+		say(&cl, cases[i].text);
+		if (cases[i].status && take_answer(&cl, head, NULL) != cases[i].status)
+			fail_msg("case %zu: %s", i, head);
+		WAIT(&cl, cl.eof);
+		client_close(&cl);
+	}
+}
+
+static void test_chunked_out(void **state)
+{
+	struct client cl;
+	size_t got = 0;
+	char *p;
+
+	(void)state;
+	client_open(&cl);
+	say(&cl, "GET /chunks?n=200000 HTTP/1.1\r\nHost: h\r\n\r\n");
+	WAIT(&cl, cl.len > 5 && !memcmp(cl.in + cl.len - 5, "0\r\n\r\n", 5));
+	p = strstr(cl.in, "\r\n\r\n") + 4;
+	for (;;) {
+		size_t n = strtoul(p, &p, 16);
+
+		assert_memory_equal(p, "\r\n", 2);
+		if (n == 0)
+			break;
+		for (size_t i = 0; i < n; i++)
+			assert_int_equal((uint8_t)p[2 + i], (got + i) % 251);
+		got += n;
+		p += 2 + n + 2;
+	}
+	assert_int_equal(got, 200000);
+	assert_int_equal(seen.ends, 1);
+	client_close(&cl);
+
+	client_open(&cl);
+	say(&cl, "GET /chunks?n=70000 HTTP/1.0\r\n\r\n");
+	WAIT(&cl, cl.eof);
+	p = strstr(cl.in, "\r\n\r\n") + 4;
+	assert_int_equal(cl.in + cl.len - p, 70000);
+	assert_null(strstr(cl.in, "chunked"));
+	client_close(&cl);
+}
+
+/* What the client does not read is not pulled. */
+static void test_slow_reader(void **state)
+{
+	struct client cl;
+	size_t before;
+
+	(void)state;
+	client_open(&cl);
+	cl.read = false;
+	say(&cl, "GET /length?n=67108864 HTTP/1.1\r\nHost: h\r\n\r\n");
+	for (uint64_t until = now_ms() + 300; now_ms() < until;)
+		turn();
+	before = seen.pulled;
+	assert_in_range(before, 1, 16 * 1024 * 1024);
+	for (uint64_t until = now_ms() + 300; now_ms() < until;)
+		turn();
+	assert_int_equal(seen.pulled, before);
+	assert_int_equal(seen.ends, 0);
+	WAIT(&cl, seen.ends == 1);
+	WAIT(&cl, cl.len >= 67108864 + 100);
+	assert_int_equal((uint8_t)cl.in[cl.len - 1], (67108864 - 1) % 251);
+	client_close(&cl);
+}
+
+/* A body whose handler pauses stops the client; when it goes on nothing is missing. */
+static void test_paused_body(void **state)
+{
+	char *data = malloc(BIG), head[4096], body[64];
+	struct client cl;
+	size_t sent = 0, before;
+
+	(void)state;
+	fill(data, 0, BIG);
+	client_open(&cl);
+	snprintf(head, sizeof(head), "PUT /body HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n",
+		BIG);
+	say(&cl, head);
+	seen.hold = true;
+	while (sent < BIG) {
+		bool stuck = true;
+
+		for (uint64_t until = now_ms() + 200; stuck && sent < BIG && now_ms() < until;) {
+			ssize_t n = write(cl.fd, data + sent, BIG - sent);
+
+			turn();
+			if (n > 0) {
+				sent += (size_t)n;
+				stuck = false;
+			}
+		}
+		if (!stuck)
+			continue;
+		before = seen.body;
+		assert_true(seen.last->paused);
+		turn();
+		assert_int_equal(seen.body, before);
+		assert_true(before <= 2 * CALL_PIECE);
+		seen.hold = false;
+		call_pause(seen.last, false);
+	}
+	assert_false(seen.hold); /* it did get stuck */
+	assert_int_equal(take_answer(&cl, head, body), 200);
+	assert_int_equal(seen.body, BIG);
+	client_close(&cl);
+	free(data);
+}
+
+/* The end of a call whose client hung up is seen, whatever the call was doing. */
+static void test_hang_up(void **state)
+{
+	static const char *const texts[] = {
+		"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n",
+		"POST /wait HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab",
+		"POST /wait HTTP/1.1\r\nHost: h\r\n\r\n",
+		"POST /body HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n",
+		"GET /length?n=10000000000 HTTP/1.1\r\nHost: h\r\n\r\n",
+	};
+	struct client cl;
+
+	(void)state;
+	for (unsigned i = 0; i < array_size(texts); i++) {
+		client_open(&cl);
+		say(&cl, texts[i]);
+		WAIT(&cl, seen.calls == i + 1);
+		for (int k = 0; k < 10; k++)
+			turn();
+		assert_int_equal(seen.ends, i);
+		client_close(&cl);
+		for (uint64_t until = now_ms() + 5000; seen.ends == i && now_ms() < until;)
+			turn();
+		assert_int_equal(seen.ends, i + 1);
+		assert_int_equal(seen.dones, i + 1);
+	}
+}
+
+/* The same while its body is paused, and the socket is not read. */
+static void test_hang_up_paused(void **state)
+{
+	char *data = malloc(BIG);
+	struct client cl;
+
+	(void)state;
+	fill(data, 0, BIG);
+	client_open(&cl);
+	say(&cl, "PUT /body HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n");
+	seen.hold = true;
+	client_send(&cl, data, CALL_PIECE);
+	WAIT(&cl, seen.last->paused);
+	client_close(&cl);
+	for (uint64_t until = now_ms() + 6000; seen.ends == 0 && now_ms() < until;)
 		turn();
 	assert_int_equal(seen.ends, 1);
-	assert_int_equal(seen.dones, 1);
+	free(data);
 }
 
-/* ---- open and close ---- */
-
-static void on_front_closed(void *owner)
+static void test_broken(void **state)
 {
-	(void)owner;
-	closed = true;
-}
-
-static int open_front(void **state)
-{
-	struct front_config config = {.host = "127.0.0.1", .on_call = on_call, .on_done = on_done};
-	char why[200] = "";
+	struct client cl;
 
 	(void)state;
-	memset(&seen, 0, sizeof(seen));
-	uv_loop_init(&loop);
-	if (front_open(&front, &loop, NULL, &config, why, sizeof(why)) < 0)
-		fail_msg("%s", why);
-	return 0;
+	client_open(&cl);
+	say(&cl, "GET /broken HTTP/1.1\r\nHost: h\r\n\r\n");
+	WAIT(&cl, cl.eof);
+	assert_null(strstr(cl.in, "\r\n0\r\n"));
+	assert_int_equal(seen.ends, 1);
+	client_close(&cl);
+	client_open(&cl);
+	say(&cl, "GET /wait HTTP/1.1\r\nHost: h\r\n\r\n");
+	WAIT(&cl, seen.last);
+	call_abort(seen.last);
+	WAIT(&cl, cl.eof);
+	assert_int_equal(seen.ends, 2);
+	client_close(&cl);
 }
 
-static int close_front(void **state)
+/* An answer that comes before the body ends it; the client is let finish, and sees why. */
+static void test_early_answer(void **state)
 {
+	char *data = xcalloc(1, 1024 * 1024), head[4096], body[256];
+	struct client cl;
+
 	(void)state;
-	closed = false;
-	front_close(front, 100, on_front_closed, NULL);
-	for (uint64_t until = now_ms() + 5000; !closed && now_ms() < until;)
-		turn();
-	assert_true(closed);
-	assert_int_equal(seen.calls, seen.dones);
-	assert_int_equal(uv_loop_close(&loop), 0);
-	return 0;
+	client_open(&cl);
+	say(&cl, "PUT /refuse HTTP/1.1\r\nHost: h\r\nContent-Length: 1048576\r\n\r\n");
+	client_send(&cl, data, 1024 * 1024);
+	assert_int_equal(take_answer(&cl, head, body), 413);
+	assert_string_equal(body, "{\"error\":\"too much\"}");
+	WAIT(&cl, cl.eof);
+	client_close(&cl);
+	free(data);
 }
 
-#define FRONT_TEST(fn) cmocka_unit_test_setup_teardown(fn, open_front, close_front)
+static void test_big_head(void **state)
+{
+	char *text = malloc(20000);
+	struct client cl;
+
+	(void)state;
+	client_open(&cl);
+	memset(text, 'a', 20000);
+	say(&cl, "GET /hello HTTP/1.1\r\nHost: h\r\nX-Big: ");
+	client_send(&cl, text, 20000);
+	WAIT(&cl, cl.eof);
+	client_close(&cl);
+	assert_int_equal(seen.calls, 0);
+	free(text);
+}
+
+static void test_query(void **state)
+{
+	struct client cl;
+	char head[4096], *v;
+
+	(void)state;
+	client_open(&cl);
+	say(&cl,
+		"GET /wait?path=%2Ftmp%2Fa%2Bb+c%26d%3D&empty=&bare&n=17 HTTP/1.1\r\nHost: h\r\n\r\n");
+	WAIT(&cl, seen.last);
+	v = call_query(seen.last, "path");
+	assert_string_equal(v, "/tmp/a+b c&d=");
+	free(v);
+	v = call_query(seen.last, "empty");
+	assert_string_equal(v, "");
+	free(v);
+	v = call_query(seen.last, "bare");
+	assert_string_equal(v, "");
+	free(v);
+	assert_null(call_query(seen.last, "ath"));
+	assert_int_equal(seen.left, 17);
+	assert_string_equal(seen.last->path, "/wait");
+	assert_string_equal(seen.last->peer, "127.0.0.1");
+	call_reply(seen.last, 200, NULL, "{}", 2);
+	assert_int_equal(take_answer(&cl, head, NULL), 200);
+	client_close(&cl);
+}
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FRONT_TEST(test_keep_alive),
-		FRONT_TEST(test_echo),
+		FRONT_TEST(test_pipelined),
+		FRONT_TEST(test_slow_request),
+		FRONT_TEST(test_length_in),
+		FRONT_TEST(test_chunked_in),
+		FRONT_TEST(test_bad_chunks),
+		FRONT_TEST(test_no_body),
+		FRONT_TEST(test_continue),
+		FRONT_TEST(test_refused),
+		FRONT_TEST(test_chunked_out),
+		FRONT_TEST(test_slow_reader),
+		FRONT_TEST(test_paused_body),
+		FRONT_TEST(test_hang_up),
+		FRONT_TEST(test_hang_up_paused),
+		FRONT_TEST(test_broken),
+		FRONT_TEST(test_early_answer),
+		FRONT_TEST(test_big_head),
+		FRONT_TEST(test_query),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,424 @@
+/*
+ * The driver `local`: what happens to a box, and in which order. Files and waiting are work for a
+ * thread, the making of namespaces is a program's; between them this goes from phase to phase on
+ * the loop:
+ *
+ *	DOWN -> WORKING (disk, cgroup) -> NESTING -> UP		start, restart
+ *	UP   -> WORKING (end, remove) -> DOWN			stop, destroy
+ *	UP   -> WORKING (end) -> DOWN, on_gone			agentd died by itself
+ *
+ * An operation that comes while the last of these is under way waits for it, and takes the place of
+ * on_gone.
+ */
+#include "bridge/box/local.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "bridge/box/program.h"
+
+#define GRACE_MS 4000 /* agentd gives its sessions 3 s between TERM and KILL */
+
+enum local_phase { LOCAL_DOWN, LOCAL_WORKING, LOCAL_NESTING, LOCAL_UP };
+enum local_op { OP_NONE, OP_START, OP_RESTART, OP_ADOPT, OP_STOP, OP_DESTROY, OP_GONE, OP_UNDO };
+
+struct local {
+	struct box *box; /* NULL: left */
+	enum local_phase phase;
+	enum local_op op, next;
+	struct local_host host;
+	struct local_nest *nest;
+	struct proc_watch *inner, *agent;
+	uv_work_t work;
+	/* In and out of the thread. */
+	char dir[BOX_PATH_MAX], id[BOX_ID_MAX + 1];
+	char cgroup[BOX_PATH_MAX + 64];
+	struct local_spec spec;
+	struct local_pids pids;
+	enum box_left left;
+	int error;
+	char why[256];
+};
+
+static void begin(struct local *l, enum local_op op);
+
+static void set_phase(struct local *l, enum local_phase phase)
+{
+	l->phase = phase;
+}
+
+static struct local *state(struct box *b)
+{
+	struct local *l = b->state;
+
+	if (l)
+		return l;
+	l = b->state = xcalloc(1, sizeof(*l));
+	l->box = b;
+	l->host = *(struct local_host *)b->boxes->state;
+	snprintf(l->dir, sizeof(l->dir), "%s", b->dir);
+	snprintf(l->id, sizeof(l->id), "%s", b->id);
+	return l;
+}
+
+/* Nobody watches it any more. */
+static void let_go(struct local *l)
+{
+	proc_watch_free(l->inner);
+	proc_watch_free(l->agent);
+	l->inner = l->agent = NULL;
+}
+
+/* ---- up ---- */
+
+static void on_end(struct proc_watch *w)
+{
+	begin(w->owner, OP_GONE);
+}
+
+static bool watch(struct local *l)
+{
+	uv_loop_t *loop = l->box->boxes->loop;
+
+	l->inner = proc_watch_new(loop, &l->pids.inner, on_end, l);
+	l->agent = proc_watch_new(loop, &l->pids.agent, on_end, l);
+	if (l->inner && l->agent)
+		return true;
+	let_go(l);
+	return false;
+}
+
+/* A path too long for a socket's address is said by way of a descriptor of ours. */
+static void set_target(struct local *l)
+{
+	struct box *b = l->box;
+	char path[BOX_PATH_MAX + 32];
+
+	b->target = (struct target){.kind = TARGET_UNIX};
+	b->token[0] = '\0';
+	snprintf(path, sizeof(path), "%s/link/" LOCAL_SOCKET, b->dir);
+	if (strlen(path) >= sizeof(b->target.path))
+		snprintf(path, sizeof(path), "/proc/self/fd/%d/%s/link/" LOCAL_SOCKET,
+			l->host.boxes_fd, b->id);
+	ASSERT(strlen(path) < sizeof(b->target.path));
+	memcpy(b->target.path, path, strlen(path) + 1);
+}
+
+/* ---- in a thread ---- */
+
+static void run_make(struct local *l)
+{
+	if (l->op == OP_START) {
+		l->error = local_disk_make(&l->host, l->dir, l->id, l->why, sizeof(l->why));
+		if (l->error == 0)
+			l->error = local_save_spec(l->dir, &l->spec);
+		if (l->error == 0)
+			l->error = local_write(l->dir, "made", "1\n");
+	} else {
+		local_load_spec(l->dir, &l->spec);
+		l->error = local_end(l->dir, 0);
+	}
+	if (l->error < 0) {
+		if (!l->why[0])
+			snprintf(l->why, sizeof(l->why), "the sandbox's directory: %s",
+				strerror(-l->error));
+		return;
+	}
+	local_cgroup_make(&l->host, l->dir, l->id, &l->spec, l->cgroup, sizeof(l->cgroup));
+}
+
+static bool is_made(const struct local *l)
+{
+	char text[8];
+
+	return local_read(l->dir, "made", text, sizeof(text)) == 0 && text[0] == '1';
+}
+
+static bool lives(const struct proc_id *id)
+{
+	auto_close int fd = proc_open(id);
+
+	return fd >= 0;
+}
+
+static void run_adopt(struct local *l)
+{
+	int lock = local_lock(l->dir, 25000); /* its maker may still be at work */
+
+	close_fd(&lock);
+	local_load_pids(l->dir, &l->pids);
+	l->left = BOX_LEFT_RUNNING;
+	if (is_made(l) && lives(&l->pids.inner) && lives(&l->pids.agent))
+		return;
+	l->error = local_end(l->dir, 0);
+	l->left = is_made(l) ? BOX_LEFT_STOPPED : BOX_LEFT_NOTHING;
+}
+
+static void run_destroy(struct local *l)
+{
+	char path[BOX_PATH_MAX + 16];
+
+	l->error = local_end(l->dir, 0);
+	if (l->error < 0)
+		return;
+	snprintf(path, sizeof(path), "%s/made", l->dir);
+	unlink(path); /* first: half a box is none */
+	l->error = local_disk_remove(l->dir);
+}
+
+static void run(uv_work_t *w)
+{
+	struct local *l = container_of(w, struct local, work);
+
+	switch (l->op) {
+	case OP_START:
+	case OP_RESTART: run_make(l); break;
+	case OP_ADOPT: run_adopt(l); break;
+	case OP_STOP: l->error = local_end(l->dir, GRACE_MS); break;
+	case OP_DESTROY: run_destroy(l); break;
+	case OP_GONE:
+	case OP_UNDO: l->error = local_end(l->dir, 0); break;
+	case OP_NONE: break;
+	}
+}
+
+/* ---- back on the loop ---- */
+
+static void answer(struct local *l, bool ok, enum box_left left)
+{
+	struct box *b = l->box;
+	struct box_result r = {.ok = ok, .left = left};
+
+	if (!ok)
+		fault_set(&r.fault, l->error == -ENOSPC || l->error == -EDQUOT ? 507 : 500, "%s",
+			l->why[0] ? l->why : strerror(-l->error));
+	l->op = OP_NONE;
+	box_answer(b, &r);
+}
+
+static void on_nest(void *owner, const struct local_pids *pids, const char *why)
+{
+	struct local *l = owner;
+	int r;
+
+	l->nest = NULL;
+	l->pids = *pids;
+	snprintf(l->why, sizeof(l->why), "%s", why);
+	if (!why[0]) {
+		r = local_save_pids(l->dir, pids);
+		if (r < 0)
+			snprintf(l->why, sizeof(l->why), "the sandbox's directory: %s",
+				strerror(-r));
+		else if (!watch(l))
+			snprintf(l->why, sizeof(l->why), "the sandbox's agent ended at once");
+	}
+	if (l->why[0]) {
+		begin(l, OP_UNDO);
+		return;
+	}
+	set_phase(l, LOCAL_UP);
+	set_target(l);
+	answer(l, true, BOX_LEFT_RUNNING);
+}
+
+static void nest(struct local *l)
+{
+	int r;
+
+	set_phase(l, LOCAL_NESTING);
+	r = local_nest_start(
+		&l->nest, l->box->boxes->loop, &l->host, l->dir, l->id, l->cgroup, on_nest, l);
+	if (r == 0)
+		return;
+	snprintf(l->why, sizeof(l->why), "no process can be started: %s", strerror(-r));
+	begin(l, OP_UNDO);
+}
+
+static void adopted(struct local *l)
+{
+	if (l->left == BOX_LEFT_RUNNING && !watch(l)) {
+		begin(l, OP_ADOPT); /* it ended between the two looks */
+		return;
+	}
+	if (l->left == BOX_LEFT_RUNNING) {
+		set_phase(l, LOCAL_UP);
+		set_target(l);
+	}
+	answer(l, true, l->left);
+}
+
+static void destroyed(struct local *l)
+{
+	struct box *b = l->box;
+	struct box_result r = {.ok = l->error == 0, .left = BOX_LEFT_NOTHING};
+
+	if (!r.ok)
+		fault_set(&r.fault, 500, "the sandbox cannot be removed: %s", strerror(-l->error));
+	b->state = NULL;
+	free(l);
+	box_answer(b, &r);
+}
+
+static void gone(struct local *l)
+{
+	struct box *b = l->box;
+	enum local_op next = l->next;
+
+	l->op = l->next = OP_NONE;
+	if (next != OP_NONE)
+		begin(l, next);
+	else if (b->on_gone)
+		b->on_gone(b, "the sandbox's agent ended");
+}
+
+static void done(uv_work_t *w, int status)
+{
+	struct local *l = container_of(w, struct local, work);
+
+	ASSERT(status == 0);
+	set_phase(l, LOCAL_DOWN);
+	if (!l->box) {
+		free(l);
+		return;
+	}
+	switch (l->op) {
+	case OP_START:
+	case OP_RESTART:
+		if (l->error < 0)
+			begin(l, OP_UNDO);
+		else
+			nest(l);
+		break;
+	case OP_ADOPT: adopted(l); break;
+	case OP_STOP: answer(l, l->error == 0, BOX_LEFT_STOPPED); break;
+	case OP_DESTROY: destroyed(l); break;
+	case OP_GONE: gone(l); break;
+	case OP_UNDO: answer(l, false, BOX_LEFT_STOPPED); break;
+	case OP_NONE: ASSERT(!"done with nothing");
+	}
+}
+
+static void begin(struct local *l, enum local_op op)
+{
+	if (l->phase == LOCAL_WORKING) { /* OP_GONE is on its way */
+		ASSERT(l->op == OP_GONE && l->next == OP_NONE);
+		l->next = op;
+		return;
+	}
+	ASSERT(l->phase != LOCAL_NESTING || op == OP_UNDO);
+	let_go(l);
+	l->op = op;
+	l->error = 0;
+	if (op != OP_UNDO)
+		l->why[0] = '\0';
+	set_phase(l, LOCAL_WORKING);
+	ASSERT(uv_queue_work(l->box->boxes->loop, &l->work, run, done) == 0);
+}
+
+/* ---- the table ---- */
+
+static void local_start(struct box *b, const struct box_spec *spec)
+{
+	struct local *l = state(b);
+
+	l->spec = (struct local_spec){.cpus = spec->cpus, .memory_mb = spec->memory_mb};
+	begin(l, OP_START);
+}
+
+static void local_restart(struct box *b)
+{
+	begin(state(b), OP_RESTART);
+}
+
+static void local_adopt(struct box *b)
+{
+	begin(state(b), OP_ADOPT);
+}
+
+static void local_stop(struct box *b)
+{
+	begin(state(b), OP_STOP);
+}
+
+static void local_destroy(struct box *b)
+{
+	begin(state(b), OP_DESTROY);
+}
+
+static void local_leave(struct box *b)
+{
+	struct local *l = b->state;
+
+	if (!l)
+		return;
+	b->state = NULL;
+	l->box = NULL;
+	let_go(l);
+	if (l->nest)
+		local_nest_leave(l->nest);
+	if (l->phase != LOCAL_WORKING)
+		free(l);
+}
+
+static int local_open(struct boxes *bs, char *why, size_t why_size)
+{
+	const struct box_config *c = bs->config;
+	struct local_host *h = xcalloc(1, sizeof(*h));
+	char path[BOX_PATH_MAX];
+	struct stat st;
+	int r = -EINVAL;
+
+	*h = (struct local_host){.boxes_fd = -1, .root = geteuid() == 0, .config = c};
+	if (c->state_dir[0] != '/' ||
+		strlen(c->state_dir) > BOX_PATH_MAX - sizeof("/boxes/") - BOX_ID_MAX)
+		snprintf(why, why_size, "the path of the state directory is too long");
+	else if (!c->agentd || access(c->agentd, X_OK) < 0)
+		snprintf(why, why_size, "%s is no program: local sandboxes need a static agentd",
+			c->agentd ? c->agentd : "(none)");
+	else if (c->root && (c->root[0] != '/' || strlen(c->root) >= BOX_PATH_MAX ||
+				    stat(c->root, &st) < 0 || !S_ISDIR(st.st_mode)))
+		snprintf(why, why_size, "%s is no directory that could be a root", c->root);
+	else
+		r = 0;
+	if (r == 0) {
+		snprintf(path, sizeof(path), "%s/boxes", c->state_dir);
+		if (mkdir(path, 0700) < 0 && errno != EEXIST)
+			r = -errno;
+		h->boxes_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (r < 0 || h->boxes_fd < 0) {
+			r = r < 0 ? r : -errno;
+			snprintf(why, why_size, "%s: %s", path, strerror(-r));
+		}
+	}
+	if (r < 0) {
+		close_fd(&h->boxes_fd);
+		free(h);
+		return r;
+	}
+	local_cgroup_find(h->cgroup, sizeof(h->cgroup));
+	bs->state = h;
+	return 0;
+}
+
+static void local_close(struct boxes *bs)
+{
+	struct local_host *h = bs->state;
+
+	close_fd(&h->boxes_fd);
+	free(h);
+	bs->state = NULL;
+}
+
+const struct box_driver box_driver_local = {
+	.name = "local",
+	.can = BOX_CAN_RESTART,
+	.open = local_open,
+	.close = local_close,
+	.start = local_start,
+	.adopt = local_adopt,
+	.stop = local_stop,
+	.restart = local_restart,
+	.destroy = local_destroy,
+	.leave = local_leave,
+};

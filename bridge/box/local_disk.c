@@ -1,0 +1,267 @@
+/*
+ * The layer above the root is prepared with the few files that make `sandbox` a user there, so the
+ * root itself is never written to. What is made twice is made the same: a box that was half made
+ * is simply made again.
+ */
+#include "bridge/box/local.h"
+
+#include <fcntl.h>
+#include <fts.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#define ETC_MAX (1024 * 1024)
+
+static int complain(char *why, size_t size, const char *what, const char *path)
+{
+	int err = errno;
+
+	snprintf(why, size, "%s %s: %s", what, path, strerror(err));
+	return -err;
+}
+
+/* ---- files of /etc ---- */
+
+static const char *root_of(const struct local_host *h)
+{
+	return h->config->root ? h->config->root : "";
+}
+
+static const char *shell_of(const struct local_host *h)
+{
+	char path[BOX_PATH_MAX + 16];
+
+	snprintf(path, sizeof(path), "%s/bin/bash", root_of(h));
+	return access(path, X_OK) == 0 ? "/bin/bash" : "/bin/sh";
+}
+
+/* NUL-terminated; empty when there is none, or we may not. */
+static char *read_etc(const struct local_host *h, const char *name)
+{
+	char path[BOX_PATH_MAX + 64];
+	char *text = calloc(1, ETC_MAX + 1);
+	auto_close int fd = -1;
+	size_t len = 0;
+	ssize_t n;
+
+	if (!text)
+		return NULL;
+	snprintf(path, sizeof(path), "%s/etc/%s", root_of(h), name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && len < ETC_MAX && (n = read(fd, text + len, ETC_MAX - len)) > 0)
+		len += (size_t)n;
+	return text;
+}
+
+/* The entry of that name, or with that number in the third field. */
+static bool is_ours(const char *line, size_t len, bool by_number)
+{
+	const char *end = line + len, *p = line;
+
+	if (len > 8 && strncmp(line, "sandbox:", 8) == 0)
+		return true;
+	for (int i = 0; by_number && i < 2 && p; i++) {
+		p = memchr(p, ':', (size_t)(end - p));
+		p = p ? p + 1 : NULL;
+	}
+	return by_number && p && end - p >= 4 && strncmp(p, "1000", 4) == 0 &&
+	       (end - p == 4 || p[4] == ':');
+}
+
+/* Whoever had our name or number in the root gives way; then our own entry. */
+static void rewrite(char *text, bool by_number, FILE *out, const char *entry)
+{
+	for (char *line = text, *next; *line; line = next) {
+		size_t len = strcspn(line, "\n");
+
+		next = line + len + (line[len] == '\n');
+		if (len > 0 && !is_ours(line, len, by_number))
+			fprintf(out, "%.*s\n", (int)len, line);
+	}
+	fputs(entry, out);
+}
+
+static int write_etc(const char *dir, const char *name, mode_t mode, const char *from,
+	bool by_number, const char *entry, char *why, size_t why_size)
+{
+	char path[BOX_PATH_MAX + 64];
+	auto_free char *text = strdup(from);
+	FILE *f;
+	int fd, r = 0;
+
+	snprintf(path, sizeof(path), "%s/upper/etc/%s", dir, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+	if (fd < 0 || !text)
+		return complain(why, why_size, "cannot write", path);
+	f = fdopen(fd, "w");
+	if (!f) {
+		close(fd);
+		return complain(why, why_size, "cannot write", path);
+	}
+	rewrite(text, by_number, f, entry);
+	r = fflush(f) == 0 && fchmod(fd, mode) == 0 ? 0
+						    : complain(why, why_size, "cannot write", path);
+	fclose(f);
+	return r;
+}
+
+static int make_user(const struct local_host *h, const char *dir, char *why, size_t why_size)
+{
+	auto_free char *passwd = read_etc(h, "passwd"), *group = read_etc(h, "group");
+	auto_free char *shadow = read_etc(h, "shadow");
+	char entry[128];
+	int r;
+
+	if (!passwd || !group || !shadow)
+		return complain(why, why_size, "cannot read", "/etc");
+	snprintf(entry, sizeof(entry), "sandbox:x:1000:1000:sandbox:/home/sandbox:%s\n",
+		shell_of(h));
+	r = write_etc(dir, "passwd", 0644, passwd, true, entry, why, why_size);
+	if (r == 0)
+		r = write_etc(dir, "group", 0644, group, true, "sandbox:x:1000:\n", why, why_size);
+	if (r == 0 && shadow[0])
+		r = write_etc(dir, "shadow", 0600, shadow, false, "sandbox:*:19000:0:99999:7:::\n",
+			why, why_size);
+	return r;
+}
+
+static int make_sudo(const struct local_host *h, const char *dir, char *why, size_t why_size)
+{
+	char path[BOX_PATH_MAX + 64];
+
+	snprintf(path, sizeof(path), "%s/etc/sudoers.d", root_of(h));
+	if (access(path, F_OK) < 0)
+		return 0;
+	snprintf(path, sizeof(path), "%s/upper/etc/sudoers.d", dir);
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		return complain(why, why_size, "cannot make", path);
+	return write_etc(dir, "sudoers.d/sandbox", 0440, "", false,
+		"sandbox ALL=(ALL:ALL) NOPASSWD:ALL\n", why, why_size);
+}
+
+static int make_names(
+	const struct local_host *h, const char *dir, const char *id, char *why, size_t why_size)
+{
+	auto_free char *hosts = read_etc(h, "hosts"), *resolv = NULL;
+	char text[64];
+	int r;
+
+	/* On the host it may be a link to /run, which is another one in the sandbox. */
+	resolv = h->config->root ? read_etc(&(struct local_host){.config = &(struct box_config){0}},
+					   "resolv.conf")
+				 : read_etc(h, "resolv.conf");
+	if (!hosts || !resolv)
+		return complain(why, why_size, "cannot read", "/etc");
+	snprintf(text, sizeof(text), "127.0.1.1 %s\n", id);
+	r = write_etc(dir, "hosts", 0644, hosts[0] ? hosts : "127.0.0.1 localhost\n", false, text,
+		why, why_size);
+	if (r == 0)
+		r = write_etc(dir, "resolv.conf", 0644, resolv, false, "", why, why_size);
+	snprintf(text, sizeof(text), "%s\n", id);
+	return r == 0 ? write_etc(dir, "hostname", 0644, "", false, text, why, why_size) : r;
+}
+
+/* ---- directories ---- */
+
+static int make_dirs(const struct local_host *h, const char *dir, char *why, size_t why_size)
+{
+	static const struct {
+		const char *name;
+		mode_t mode;
+		bool sandbox; /* belongs to the user, not to root */
+	} dirs[] = {
+		{"", 0700, false},
+		{"/upper", 0755, false},
+		{"/upper/etc", 0755, false},
+		{"/work", 0700, false},
+		{"/root", 0755, false},
+		{"/home", 0755, false},
+		{"/home/sandbox", 0755, true},
+		{"/roothome", 0700, false},
+		{"/tmp", 01777, false},
+		{"/workspace", 0755, true},
+		{"/link", 0700, false},
+	};
+	char path[BOX_PATH_MAX + 32];
+
+	for (size_t i = 0; i < array_size(dirs); i++) {
+		snprintf(path, sizeof(path), "%s%s", dir, dirs[i].name);
+		if (mkdir(path, dirs[i].mode) < 0 && errno != EEXIST)
+			return complain(why, why_size, "cannot make", path);
+		if (chmod(path, dirs[i].mode) < 0 ||
+			(h->root && dirs[i].sandbox && chown(path, LOCAL_UID, LOCAL_UID) < 0))
+			return complain(why, why_size, "cannot change", path);
+	}
+	return 0;
+}
+
+/* A home without the usual files would have no prompt and no colours. */
+static void copy_skeleton(const struct local_host *h, const char *dir)
+{
+	static const char *const names[] = {".bashrc", ".profile"};
+	char path[BOX_PATH_MAX + 64];
+
+	for (size_t i = 0; i < array_size(names); i++) {
+		char skel[32];
+		auto_free char *text = NULL;
+		int fd;
+
+		snprintf(skel, sizeof(skel), "skel/%s", names[i]);
+		text = read_etc(h, skel);
+		if (!text || !text[0])
+			continue;
+		snprintf(path, sizeof(path), "%s/home/sandbox/%s", dir, names[i]);
+		fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+		if (fd < 0)
+			continue;
+		if (write(fd, text, strlen(text)) < 0 ||
+			(h->root && fchown(fd, LOCAL_UID, LOCAL_UID) < 0))
+			unlink(path);
+		close(fd);
+	}
+}
+
+int local_disk_make(
+	const struct local_host *h, const char *dir, const char *id, char *why, size_t why_size)
+{
+	int r = make_dirs(h, dir, why, why_size);
+
+	if (r == 0)
+		r = make_user(h, dir, why, why_size);
+	if (r == 0)
+		r = make_sudo(h, dir, why, why_size);
+	if (r == 0)
+		r = make_names(h, dir, id, why, why_size);
+	if (r == 0)
+		copy_skeleton(h, dir);
+	return r;
+}
+
+int local_disk_remove(const char *dir)
+{
+	char *const paths[] = {(char *)dir, NULL};
+	FTS *fts = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
+	FTSENT *e;
+	int r = 0;
+
+	if (!fts)
+		return -errno;
+	while ((e = fts_read(fts))) {
+		switch (e->fts_info) {
+		case FTS_D: /* overlayfs leaves work/work without any rights */
+			chmod(e->fts_accpath, 0700);
+			break;
+		case FTS_DP:
+			if (rmdir(e->fts_accpath) < 0 && errno != ENOENT && r == 0)
+				r = -errno;
+			break;
+		case FTS_NS: break; /* gone, or the directory above has said why */
+		default:
+			if (unlink(e->fts_accpath) < 0 && errno != ENOENT && r == 0)
+				r = -errno;
+		}
+	}
+	fts_close(fts);
+	return r;
+}

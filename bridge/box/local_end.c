@@ -1,0 +1,102 @@
+/*
+ * PID 1 of the namespace ends: then the kernel ends everything in it, whatever it is. Should its
+ * number not be known, because whoever made it was killed in the middle, it is found by its
+ * arguments: no other process has this box's directory there.
+ */
+#include "bridge/box/local.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+
+#define LOCK_MS 25000 /* longer than the making of a nest may take */
+#define KILL_MS 5000
+
+static bool has_argument(pid_t pid, const char *arg)
+{
+	char path[48], text[4096];
+	auto_close int fd = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	for (const char *p = text; p < text + n; p += strlen(p) + 1) {
+		if (strcmp(p, arg) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int kill_proc(const struct proc_id *id)
+{
+	auto_close int fd = proc_open(id);
+
+	if (fd < 0)
+		return 0;
+	proc_signal(fd, SIGKILL);
+	return proc_wait(fd, KILL_MS);
+}
+
+static int kill_strays(const char *dir)
+{
+	char arg[BOX_PATH_MAX + 16];
+	DIR *proc = opendir("/proc");
+	struct dirent *e;
+	int r = 0;
+
+	snprintf(arg, sizeof(arg), "%s/root", dir);
+	while (proc && (e = readdir(proc))) {
+		pid_t pid = (pid_t)atoi(e->d_name);
+		struct proc_id id;
+
+		if (pid <= 1 || !has_argument(pid, arg) || proc_id_of(pid, &id) < 0)
+			continue;
+		if (kill_proc(&id) < 0)
+			r = -ETIMEDOUT;
+	}
+	if (proc)
+		closedir(proc);
+	return r;
+}
+
+static void end_in_order(const struct proc_id *agent, int grace_ms)
+{
+	auto_close int fd = proc_open(agent);
+
+	if (fd >= 0 && proc_signal(fd, SIGTERM) == 0)
+		proc_wait(fd, grace_ms);
+}
+
+int local_end(const char *dir, int grace_ms)
+{
+	char path[BOX_PATH_MAX + 16];
+	struct local_pids pids;
+	auto_close int lock = local_lock(dir, LOCK_MS);
+	int r;
+
+	if (lock == -ENOENT)
+		return 0;
+	if (lock < 0)
+		return lock;
+	local_load_pids(dir, &pids);
+	if (grace_ms > 0)
+		end_in_order(&pids.agent, grace_ms);
+	r = kill_proc(&pids.inner);
+	if (r == 0)
+		r = kill_strays(dir);
+	if (r == 0)
+		r = kill_proc(&pids.agent);
+	if (r < 0)
+		return r;
+	local_cgroup_end(dir);
+	snprintf(path, sizeof(path), "%s/pids", dir);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/link/" LOCAL_SOCKET, dir);
+	unlink(path);
+	return 0;
+}

@@ -1,0 +1,441 @@
+/*
+ * The maker is a child of ours that becomes nothing: between fork and exec (program.h,
+ * before_exec) it
+ *
+ *	enters the box's cgroup
+ *	unshares mounts (an ordinary user: with a user namespace), mounts the overlay there
+ *	starts bwrap on it, and waits until the namespaces stand: bwrap says which process is PID 1
+ *	in them, and a shell in them says that it runs
+ *	joins them by a pidfd, starts agentd there, says both process ids, and exits
+ *
+ * All of this is system calls. While it runs it holds the lock of the box, so that another bridge
+ * waits for it. What it mounted is gone with the last process that sees it.
+ */
+#include "bridge/box/local.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "bridge/box/program.h"
+
+#define NEST_MS  20000
+#define ARGS_MAX 96
+#define RUN_DIR  "/run/agentd"
+#define HIGH_FD  20 /* above all that dup2() gives away */
+
+struct local_nest {
+	struct program *program;
+	local_nest_fn fn;
+	void *owner;
+	char dir[BOX_PATH_MAX], cgroup[BOX_PATH_MAX + 64];
+	char overlay[2 * BOX_PATH_MAX + 128];
+	char texts[8][BOX_PATH_MAX + 64];
+	size_t n_texts;
+	const char *args[ARGS_MAX]; /* of bwrap */
+	size_t n_args;
+	bool root;
+	uid_t uid;
+	gid_t gid;
+	int lock, log;
+};
+
+static const char *const environment[] = {
+	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+
+/* ---- in the maker ---- */
+
+/* For people, through the captured stderr. */
+static int say(const char *fmt, ...)
+{
+	char line[256];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(line, sizeof(line) - 1, fmt, ap);
+	va_end(ap);
+	n = min_of(n, (int)sizeof(line) - 2);
+	line[n++] = '\n';
+	return write(2, line, (size_t)n) == n ? -1 : -1;
+}
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), r;
+
+	if (fd < 0)
+		return -1;
+	r = write(fd, text, strlen(text)) < 0 ? -1 : 0;
+	close(fd);
+	return r;
+}
+
+/* The namespace's root is the box's cgroup, and what runs there is one below: a cgroup with
+ * processes of its own could not hand controllers down. */
+static void enter_cgroup(const struct local_nest *n)
+{
+	char path[sizeof(n->cgroup) + 32];
+
+	if (!n->cgroup[0])
+		return;
+	snprintf(path, sizeof(path), "%s/cgroup.procs", n->cgroup);
+	if (write_file(path, "0") < 0)
+		return;
+	unshare(CLONE_NEWCGROUP);
+	snprintf(path, sizeof(path), "%s/init/cgroup.procs", n->cgroup);
+	write_file(path, "0");
+}
+
+static int own_namespaces(const struct local_nest *n)
+{
+	char map[64];
+
+	if (n->root)
+		return unshare(CLONE_NEWNS) == 0
+			       ? 0
+			       : say("no mount namespace can be made: %s", strerror(errno));
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+		return say("user namespaces are not allowed here: %s", strerror(errno));
+	write_file("/proc/self/setgroups", "deny");
+	snprintf(map, sizeof(map), "%d %d 1", LOCAL_UID, (int)n->uid);
+	if (write_file("/proc/self/uid_map", map) < 0)
+		return say("the user cannot be mapped: %s", strerror(errno));
+	snprintf(map, sizeof(map), "%d %d 1", LOCAL_UID, (int)n->gid);
+	if (write_file("/proc/self/gid_map", map) < 0)
+		return say("the group cannot be mapped: %s", strerror(errno));
+	return 0;
+}
+
+static int mount_root(const struct local_nest *n)
+{
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return say("mounts cannot be made private: %s", strerror(errno));
+	if (chdir(n->dir) < 0)
+		return say("%s: %s", n->dir, strerror(errno));
+	if (mount("overlay", "root", "overlay", 0, n->overlay) < 0)
+		return say("overlayfs cannot be mounted here: %s", strerror(errno));
+	return chdir("/") < 0 ? -1 : 0;
+}
+
+static int high_pipe(int fds[2])
+{
+	int low[2];
+
+	if (pipe2(low, O_CLOEXEC) < 0)
+		return -1;
+	fds[0] = fcntl(low[0], F_DUPFD_CLOEXEC, HIGH_FD);
+	fds[1] = fcntl(low[1], F_DUPFD_CLOEXEC, HIGH_FD);
+	close(low[0]);
+	close(low[1]);
+	return fds[0] < 0 || fds[1] < 0 ? -1 : 0;
+}
+
+/* The shell's stdin has its own other end, so it never comes to an end. */
+static _Noreturn void become_bwrap(const struct local_nest *n, int said, const int hold[2])
+{
+	if (dup2(hold[0], 0) < 0 || dup2(said, 1) < 0 || dup2(said, 3) < 0 || dup2(hold[1], 9) < 0)
+		_exit(126);
+	/* Searched in our PATH, but nothing of our environment is for those inside to see. */
+	execvpe(n->args[0], (char *const *)n->args, (char *const *)environment);
+	if (errno == ENOENT)
+		say("bubblewrap (bwrap) is not installed");
+	else
+		say("bwrap cannot be started: %s", strerror(errno));
+	_exit(127);
+}
+
+/* {"child-pid": N, ...} and then "up": the namespaces stand. */
+static pid_t read_inner(int fd)
+{
+	char text[1024], *pid;
+	size_t len = 0;
+	ssize_t n;
+
+	do {
+		n = read(fd, text + len, sizeof(text) - 1 - len);
+		if (n <= 0)
+			return -1;
+		len += (size_t)n;
+		text[len] = '\0';
+		pid = strstr(text, "\"child-pid\":");
+	} while ((!pid || !strstr(text, "up\n")) && len < sizeof(text) - 1);
+	return pid ? atoi(pid + 12) : -1;
+}
+
+static pid_t start_bwrap(const struct local_nest *n)
+{
+	int said[2], hold[2];
+	pid_t pid, inner;
+
+	if (high_pipe(said) < 0 || high_pipe(hold) < 0)
+		return say("no pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid == 0)
+		become_bwrap(n, said[1], hold);
+	close(said[1]);
+	close(hold[0]);
+	close(hold[1]);
+	inner = pid < 0 ? -1 : read_inner(said[0]);
+	close(said[0]);
+	if (inner <= 0 && pid > 0)
+		waitpid(pid, NULL, 0); /* so that what it said is there */
+	return inner;
+}
+
+static int join(const struct local_nest *n, pid_t inner)
+{
+	int fd = (int)syscall(SYS_pidfd_open, inner, 0);
+	int flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
+
+	if (fd < 0 || setns(fd, flags | (n->root ? 0 : CLONE_NEWUSER)) < 0)
+		return say("the namespaces cannot be joined: %s", strerror(errno));
+	/* bwrap mounts everything nosuid; here nothing runs under it. */
+	if (n->root && mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RELATIME, NULL) < 0)
+		return say("the root cannot be remounted: %s", strerror(errno));
+	return chdir("/") < 0 ? -1 : 0;
+}
+
+/* Returns in agentd's process only; the maker ends. */
+static int start_agent(const struct local_nest *n, pid_t inner)
+{
+	int started[2], status;
+	char text[64], byte;
+	pid_t pid;
+
+	if (pipe2(started, O_CLOEXEC) < 0)
+		return say("no pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid < 0)
+		return say("agentd cannot be started: %s", strerror(errno));
+	if (pid == 0) {
+		close(n->lock); /* program.c marked it; but exec may be far */
+		return setsid() < 0 || dup2(n->log, 1) < 0 || dup2(n->log, 2) < 0 ? -errno : 0;
+	}
+	close(started[1]);
+	if (read(started[0], &byte, 1) != 0 || waitpid(pid, &status, WNOHANG) != 0) {
+		say("agentd cannot be executed there");
+		_exit(1);
+	}
+	snprintf(text, sizeof(text), "%d %d\n", (int)inner, (int)pid);
+	_exit(write(1, text, strlen(text)) < 0 ? 1 : 0);
+}
+
+static int make(void *ctx)
+{
+	const struct local_nest *n = ctx;
+	pid_t inner;
+
+	alarm(NEST_MS / 1000); /* when there is no bridge any more to end us */
+	umask(022);
+	enter_cgroup(n);
+	if (own_namespaces(n) < 0 || mount_root(n) < 0)
+		_exit(1);
+	inner = start_bwrap(n);
+	if (inner <= 0)
+		_exit(1);
+	if (join(n, inner) < 0 || start_agent(n, inner) < 0) {
+		kill(inner, SIGKILL);
+		_exit(1);
+	}
+	return 0;
+}
+
+/* ---- what it is told ---- */
+
+static void add(struct local_nest *n, const char *arg)
+{
+	ASSERT(n->n_args < ARGS_MAX - 1);
+	n->args[n->n_args++] = arg;
+}
+
+static void add3(struct local_nest *n, const char *option, const char *from, const char *to)
+{
+	add(n, option);
+	add(n, from);
+	add(n, to);
+}
+
+static const char *text(struct local_nest *n, const char *name)
+{
+	ASSERT(n->n_texts < array_size(n->texts));
+	snprintf(n->texts[n->n_texts], sizeof(n->texts[0]), "%s/%s", n->dir, name);
+	return n->texts[n->n_texts++];
+}
+
+static bool is_below(const char *path, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	return strncmp(path, dir, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
+
+/* The state directory, where it would be seen through the root: those below what is replaced
+ * anyway are not. */
+static bool state_shows(const struct box_config *c)
+{
+	static const char *const replaced[] = {"/home", "/root", "/tmp", "/run", "/dev", "/proc"};
+
+	for (size_t i = 0; i < array_size(replaced); i++) {
+		if (is_below(c->state_dir, replaced[i]))
+			return false;
+	}
+	return !c->root;
+}
+
+static void fill_args(struct local_nest *n, const struct local_host *h, const char *id)
+{
+	const struct box_config *c = h->config;
+
+	add(n, "bwrap");
+	add3(n, "--bind", text(n, "root"), "/");
+	add(n, "--unshare-pid");
+	add(n, "--unshare-ipc");
+	add(n, "--unshare-uts");
+	if (!n->root) {
+		add(n, "--unshare-user");
+		add(n, "--uid");
+		add(n, "1000");
+		add(n, "--gid");
+		add(n, "1000");
+	}
+	add(n, "--hostname");
+	add(n, id);
+	add(n, "--proc");
+	add(n, "/proc");
+	add(n, "--dev");
+	add(n, "/dev");
+	add3(n, "--ro-bind-try", "/sys", "/sys");
+	if (n->cgroup[0])
+		add3(n, "--bind", n->cgroup, "/sys/fs/cgroup");
+	add(n, "--tmpfs");
+	add(n, "/run");
+	add3(n, "--bind", text(n, "tmp"), "/tmp");
+	add3(n, "--bind", text(n, "home"), "/home");
+	add3(n, "--bind", text(n, "roothome"), "/root");
+	add3(n, "--bind", text(n, "workspace"), "/workspace");
+	if (state_shows(c)) {
+		add(n, "--tmpfs");
+		add(n, c->state_dir);
+	}
+	add3(n, "--ro-bind", c->agentd, RUN_DIR "/agentd");
+	add3(n, "--bind", text(n, "link"), RUN_DIR "/link");
+	add(n, "--chdir");
+	add(n, "/");
+	add(n, "--info-fd");
+	add(n, "3");
+	add(n, "--");
+	add(n, "/bin/sh");
+	add(n, "-c");
+	add(n, "echo up; read forever");
+	n->args[n->n_args] = NULL;
+}
+
+/* Commas and colons separate there. */
+static int fill_overlay(struct local_nest *n, const struct local_host *h)
+{
+	const char *root = h->config->root ? h->config->root : "/";
+	char lower[2 * BOX_PATH_MAX];
+	size_t len = 0;
+
+	for (; *root; root++) {
+		if (len > sizeof(lower) - 3)
+			return -ENAMETOOLONG;
+		if (strchr(",:\\", *root))
+			lower[len++] = '\\';
+		lower[len++] = *root;
+	}
+	lower[len] = '\0';
+	snprintf(n->overlay, sizeof(n->overlay), "lowerdir=%s,upperdir=upper,workdir=work%s", lower,
+		h->root ? "" : ",userxattr");
+	return 0;
+}
+
+/* ---- its result ---- */
+
+static int take_pids(const struct program_result *r, struct local_pids *ret)
+{
+	int inner, agent;
+
+	if (sscanf(r->out, "%d %d", &inner, &agent) != 2 || proc_id_of(inner, &ret->inner) < 0)
+		return -ESRCH;
+	return proc_id_of(agent, &ret->agent);
+}
+
+static void on_made(void *owner, const struct program_result *r)
+{
+	struct local_nest *n = owner;
+	struct local_pids pids = {0};
+	char why[256] = "";
+	const char *line = r->err;
+
+	if (r->timed_out)
+		snprintf(why, sizeof(why), "the sandbox's namespaces were not made in time");
+	else if (r->code != 0 || r->signal || r->error)
+		snprintf(why, sizeof(why), "the sandbox cannot be made: %.*s",
+			r->err_len ? (int)strcspn(line, "\n") : 14,
+			r->err_len ? line : "no reason told");
+	else if (take_pids(r, &pids) < 0)
+		snprintf(why, sizeof(why), "the sandbox's agent ended at once");
+	n->fn(n->owner, &pids, why);
+	free(n);
+}
+
+int local_nest_start(struct local_nest **ret, uv_loop_t *loop, const struct local_host *h,
+	const char *dir, const char *id, const char *cgroup, local_nest_fn fn, void *owner)
+{
+	static const char *const agentd[] = {RUN_DIR "/agentd", "--listen",
+		"unix:" RUN_DIR "/link/" LOCAL_SOCKET, "--default-user", "sandbox", "--cgroup",
+		"/sys/fs/cgroup/sandbox", NULL};
+	static const char *const agentd_plain[] = {RUN_DIR "/agentd", "--listen",
+		"unix:" RUN_DIR "/link/" LOCAL_SOCKET, "--default-user", "sandbox", "--cgroup",
+		"none", NULL};
+	struct local_nest *n = xcalloc(1, sizeof(*n));
+	struct program_spec spec = {
+		.envp = environment, .before_exec = make, .ctx = n, .timeout_ms = NEST_MS};
+	char path[BOX_PATH_MAX + 16];
+	int r;
+
+	*n = (struct local_nest){.fn = fn,
+		.owner = owner,
+		.root = h->root,
+		.uid = geteuid(),
+		.gid = getegid(),
+		.lock = -1,
+		.log = -1};
+	snprintf(n->dir, sizeof(n->dir), "%s", dir);
+	snprintf(n->cgroup, sizeof(n->cgroup), "%s", cgroup);
+	fill_args(n, h, id);
+	spec.argv = cgroup[0] ? agentd : agentd_plain;
+	r = fill_overlay(n, h);
+	if (r == 0)
+		r = n->lock = local_lock(dir, 0);
+	if (r >= 0) {
+		snprintf(path, sizeof(path), "%s/log", dir);
+		n->log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+		r = n->log < 0 ? -errno : 0;
+	}
+	if (r >= 0)
+		r = program_run(loop, &spec, on_made, n, &n->program);
+	/* The maker has its own copies. */
+	close_fd(&n->lock);
+	close_fd(&n->log);
+	if (r < 0) {
+		free(n);
+		return r;
+	}
+	*ret = n;
+	return 0;
+}
+
+void local_nest_leave(struct local_nest *n)
+{
+	program_leave(n->program);
+	free(n);
+}
