@@ -148,7 +148,7 @@ static void drained(struct sandbox *s, const char *why)
 void life_drain(struct sandbox *s, void (*fn)(struct sandbox *s, const char *why))
 {
 	s->drained = fn;
-	life_wait(s, drained, SANDBOX_DRAIN_MS);
+	life_wait(s, drained, s->all->drain_ms);
 	sandboxes_turn(s);
 }
 

@@ -93,7 +93,7 @@ static void up_done(struct box *b, const struct box_result *r)
 
 	if (!r->ok) {
 		life_fail(s, 502, "the sandbox cannot be brought up: %.180s", r->fault.text);
-		settle(s, r->left);
+		settle_failed(s, r);
 		return;
 	}
 	if (life_overtaken(s))

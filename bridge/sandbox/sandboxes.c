@@ -217,6 +217,8 @@ int sandboxes_open(struct sandboxes **ret, uv_loop_t *loop, struct store *store,
 	uv_timer_init(loop, &ss->sweep);
 	ss->turning.data = ss->sweep.data = ss;
 	ss->open_handles = 2;
+	ss->prepare_ms = SANDBOX_PREPARE_MS;
+	ss->drain_ms = SANDBOX_DRAIN_MS;
 	uv_timer_start(&ss->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
 	uv_unref((uv_handle_t *)&ss->sweep);
 	*ret = ss;
@@ -264,8 +266,7 @@ static void leave(struct sandbox *s)
 	while (!list_empty(&s->uses))
 		sandbox_unuse(list_first(&s->uses, struct sandbox_use, node));
 	life_drop_wants(s);
-	if (!s->foreign && s->state != SANDBOX_KILLED)
-		box_leave(&s->box);
+	sandbox_leave_box(s);
 	link_close(s, "the bridge is stopping", on_link_closed);
 }
 
