@@ -23,7 +23,10 @@ static void undo_closed(struct sandbox *s)
 
 static void create_linked(struct sandbox *s, const char *why)
 {
-	if (why) {
+	if (life_find(s, GOAL_KILL)) {
+		why = "";
+		life_fail(s, 410, "sandbox %s has been stopped", s->id);
+	} else if (why) {
 		life_fail(s, 503, "the sandbox did not come up: %s", why);
 		s->fault.code = "worker_unavailable";
 	} else {

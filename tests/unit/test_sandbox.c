@@ -549,7 +549,7 @@ static void test_exclusive(void **state)
 	n_done = 0;
 	guest_add_user(sandbox_guest(s), &w.user, &watch_ops);
 	sandbox_exclusive(s, &checkpoint, NULL, rig_op(&o));
-	rig_pass(0);
+	rig_pass(1);
 	rig_use(s, &u);
 	RIG_WELL(&o);
 	RIG_UNTIL(u.n == 1);
@@ -630,7 +630,7 @@ static void test_close(void **state)
 	rig_pass(50);
 	rig_use(b, &v);
 	rig_use(c, &w);
-	rig.hold = "start";
+	rig.deaf = true;
 	sandbox_create(rig.all, &(struct sandbox_spec){.template = "base"}, rig_op(&n));
 	rig_pass(20);
 	rig_close();
