@@ -1,8 +1,6 @@
 """Sessions over HTTP: what is started and how it is told, lists, signals; faults and their statuses."""
 # ctest: timeout=300
-import os
-import pathlib
-import signal
+import json
 import time
 
 import pytest
@@ -212,7 +210,6 @@ def test_after_a_restart(box, bridge):
 
 def test_hanging_up_while_starting(box, bridge):
     """Nothing is left of calls whose client went away at once: no crash, no descriptors."""
-    import json
     body = json.dumps({"cmd": "true"}).encode()
     before = bridge.fds()
     for _ in range(50):
