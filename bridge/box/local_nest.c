@@ -14,7 +14,7 @@
 #include "bridge/box/local.h"
 
 #include <fcntl.h>
-#include <poll.h>
+#include <linux/mount.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -37,7 +37,8 @@ struct local_nest {
 	local_nest_fn fn;
 	void *owner;
 	char dir[BOX_PATH_MAX], cgroup[BOX_PATH_MAX + 64];
-	char overlay[2 * BOX_PATH_MAX + 128];
+	char lower[2 * BOX_PATH_MAX]; /* as overlayfs wants it */
+	struct local_layers layers;
 	char texts[8][BOX_PATH_MAX + 64];
 	size_t n_texts;
 	const char *args[ARGS_MAX]; /* of bwrap */
@@ -117,14 +118,49 @@ static int own_namespaces(const struct local_nest *n)
 	return 0;
 }
 
+static int mount_overlay(const struct local_nest *n, const char *name)
+{
+	char options[sizeof(n->lower) + 256], at[LOCAL_LAYER_NAME + 8];
+
+	snprintf(at, sizeof(at), "root/%s", name);
+	snprintf(options, sizeof(options), "lowerdir=%s%s,upperdir=upper/%s,workdir=work/%s%s",
+		n->lower, name, name, name, n->root ? "" : ",userxattr");
+	return mount("overlay", at, "overlay", 0, options) < 0 ? -errno : 0;
+}
+
+/* With everything that is mounted in it, for reading only. */
+static int mount_plain(const char *name)
+{
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID};
+	char from[LOCAL_LAYER_NAME + 2], at[LOCAL_LAYER_NAME + 8];
+
+	snprintf(from, sizeof(from), "/%s", name);
+	snprintf(at, sizeof(at), "root/%s", name);
+	if (mount(from, at, NULL, MS_BIND | MS_REC, NULL) < 0)
+		return -errno;
+	if (syscall(SYS_mount_setattr, AT_FDCWD, at, AT_RECURSIVE, &attr, sizeof(attr)) == 0)
+		return 0;
+	umount2(at, MNT_DETACH); /* better none than one that can be written to */
+	return -ENOSYS;
+}
+
+/* /etc has our changes, so it must be an overlay; the others need not. */
 static int mount_root(const struct local_nest *n)
 {
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return say("mounts cannot be made private: %s", strerror(errno));
 	if (chdir(n->dir) < 0)
 		return say("%s: %s", n->dir, strerror(errno));
-	if (mount("overlay", "root", "overlay", 0, n->overlay) < 0)
-		return say("overlayfs cannot be mounted here: %s", strerror(errno));
+	for (size_t i = 0; i < n->layers.n; i++) {
+		const char *name = n->layers.names[i];
+		int r = mount_overlay(n, name);
+
+		if (r < 0 && (!name[0] || strcmp(name, "etc") == 0))
+			return say("overlayfs cannot be mounted here (on %s%s, for %s): %s",
+				n->lower, name, n->dir, strerror(-r));
+		if (r < 0)
+			mount_plain(name);
+	}
 	return chdir("/") < 0 ? -1 : 0;
 }
 
@@ -206,17 +242,17 @@ static int join(const struct local_nest *n, pid_t inner)
 	return chdir("/") < 0 ? -1 : 0;
 }
 
-/* Whose first byte comes through the socket: its process id as we see it, or -1. */
+/* The process id of who sent the one byte, as we know it, whatever it is in its namespace. */
 static pid_t read_sender(int fd)
 {
 	char byte, control[CMSG_SPACE(sizeof(struct ucred))];
-	struct iovec iov = {&byte, 1};
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
 	struct msghdr m = {.msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = control,
 		.msg_controllen = sizeof(control)};
-	struct cmsghdr *c;
 	struct ucred cred;
+	struct cmsghdr *c;
 
 	if (recvmsg(fd, &m, 0) != 1 || !(c = CMSG_FIRSTHDR(&m)) || c->cmsg_type != SCM_CREDENTIALS)
 		return -1;
@@ -224,46 +260,47 @@ static pid_t read_sender(int fd)
 	return cred.pid;
 }
 
-static bool is_dead(pid_t pid)
+/*
+ * Returns in agentd's process only. Its parent, in the namespace too, is gone by then, so PID 1
+ * there has it: it is reaped whoever reaps on the host, and the namespace cannot end before all in
+ * it are reaped.
+ */
+static void fork_agent(const struct local_nest *n, int said)
 {
-	auto_close int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	struct pollfd p = {.fd = fd, .events = POLLIN};
+	pid_t pid = fork();
 
-	return fd < 0 || poll(&p, 1, 0) != 0;
+	if (pid != 0)
+		_exit(pid < 0 ? 1 : 0);
+	if (write(said, "", 1) != 1 || setsid() < 0 || dup2(n->log, 1) < 0 || dup2(n->log, 2) < 0)
+		_exit(1);
 }
 
-/*
- * Returns in agentd's process only; the maker ends. It is a grandchild, so that it becomes the
- * child of PID 1 in there: the namespace does not end before all in it are reaped, and nobody else
- * could be relied on to do that.
- */
+/* The same; the maker ends. */
 static int start_agent(const struct local_nest *n, pid_t inner)
 {
-	int link[2], on = 1;
+	int said[2], on = 1, fd;
 	char text[64], byte;
-	pid_t pid;
+	pid_t pid, agent;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, link) < 0 ||
-		setsockopt(link[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, said) < 0 ||
+		setsockopt(said[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
 		return say("no socket: %s", strerror(errno));
 	pid = fork();
-	if (pid == 0 && fork() != 0)
-		_exit(0);
-	if (pid == 0) {
-		close(n->lock); /* program.c marked it; but exec may be far */
-		if (write(link[1], "", 1) != 1)
-			_exit(1);
-		return setsid() < 0 || dup2(n->log, 1) < 0 || dup2(n->log, 2) < 0 ? -errno : 0;
-	}
-	close(link[1]);
-	if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+	if (pid < 0)
 		return say("agentd cannot be started: %s", strerror(errno));
-	pid = read_sender(link[0]);
-	if (pid <= 0 || read(link[0], &byte, 1) != 0 || is_dead(pid)) {
-		say("agentd cannot be executed there");
-		_exit(1);
+	if (pid == 0) {
+		close(n->lock); /* exec would do it, but may be far */
+		fork_agent(n, said[1]);
+		return 0;
 	}
-	snprintf(text, sizeof(text), "%d %d\n", (int)inner, (int)pid);
+	close(said[1]);
+	agent = read_sender(said[0]);
+	waitpid(pid, NULL, 0);
+	fd = agent > 0 ? (int)syscall(SYS_pidfd_open, agent, 0) : -1;
+	/* Exec closes the socket, and so does its end. */
+	if (fd < 0 || read(said[0], &byte, 1) != 0 || proc_wait(fd, 0) == 0)
+		return say("agentd cannot be executed there");
+	snprintf(text, sizeof(text), "%d %d\n", (int)inner, (int)agent);
 	_exit(write(1, text, strlen(text)) < 0 ? 1 : 0);
 }
 
@@ -378,22 +415,19 @@ static void fill_args(struct local_nest *n, const struct local_host *h, const ch
 }
 
 /* Commas and colons separate there. */
-static int fill_overlay(struct local_nest *n, const struct local_host *h)
+static int fill_lower(struct local_nest *n, const struct local_host *h)
 {
 	const char *root = h->config->root ? h->config->root : "/";
-	char lower[2 * BOX_PATH_MAX];
 	size_t len = 0;
 
 	for (; *root; root++) {
-		if (len > sizeof(lower) - 3)
+		if (len > sizeof(n->lower) - 3)
 			return -ENAMETOOLONG;
 		if (strchr(",:\\", *root))
-			lower[len++] = '\\';
-		lower[len++] = *root;
+			n->lower[len++] = '\\';
+		n->lower[len++] = *root;
 	}
-	lower[len] = '\0';
-	snprintf(n->overlay, sizeof(n->overlay), "lowerdir=%s,upperdir=upper,workdir=work%s", lower,
-		h->root ? "" : ",userxattr");
+	n->lower[len] = '\0';
 	return 0;
 }
 
@@ -453,7 +487,8 @@ int local_nest_start(struct local_nest **ret, uv_loop_t *loop, const struct loca
 	snprintf(n->cgroup, sizeof(n->cgroup), "%s", cgroup);
 	fill_args(n, h, id);
 	spec.argv = cgroup[0] ? agentd : agentd_plain;
-	r = fill_overlay(n, h);
+	local_layers_find(h, &n->layers);
+	r = fill_lower(n, h);
 	if (r == 0)
 		r = n->lock = local_lock(dir, 0);
 	if (r >= 0) {
