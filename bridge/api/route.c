@@ -1,7 +1,6 @@
 /*
- * Routes are few enough to be looked through, but one request should not cost hundreds of string
- * comparisons: a pattern is compared part by part and fails at the first that differs, and nearly
- * all differ in their number of parts or in the third.
+ * Routes are few enough to be looked through: a pattern is compared part by part, and nearly all
+ * differ in one of the first letters.
  */
 #include "bridge/api/route.h"
 
@@ -35,23 +34,27 @@ static int split(const char *path, struct part out[PARTS_MAX])
 /* -1: no match. Else the parts that are static, the earlier ones weighing more. */
 static long match(const char *pattern, const struct part *path, int n)
 {
-	struct part parts[PARTS_MAX];
+	const char *p = pattern;
 	long weight = 0;
 
-	if (split(pattern, parts) != n)
-		return -1;
 	for (int i = 0; i < n; i++) {
-		if (*parts[i].p == ':') {
+		if (*p++ != '/')
+			return -1;
+		if (*p == ':') {
 			if (path[i].len == 0)
 				return -1;
-		} else if (parts[i].len != path[i].len ||
-			   memcmp(parts[i].p, path[i].p, path[i].len) != 0) {
-			return -1;
-		} else {
-			weight |= 1L << (PARTS_MAX - i);
+			while (*p && *p != '/')
+				p++;
+			continue;
 		}
+		if (strncmp(p, path[i].p, path[i].len) != 0)
+			return -1;
+		p += path[i].len;
+		if (*p && *p != '/')
+			return -1;
+		weight |= 1L << (PARTS_MAX - i);
 	}
-	return weight;
+	return !*p || (n == 0 && !p[1]) ? weight : -1;
 }
 
 static int hex(char c)
