@@ -14,9 +14,8 @@
 #include "proto/jsonw.h"
 #include "proto/text.h"
 
-#define ERROR_MAX                                                                                  \
-	8192 /* of an error: its JSON; 1024 bytes of text at their longest, and members            \
-	      */
+#define ERROR_MAX 8192 /* of an error: its JSON; 1024 bytes of text at their longest, and members  \
+			*/
 
 const char *const call_kept[CALL_KEPT] = {"accept", "authorization", "content-type",
 	"if-none-match", "range", "last-event-id", "x-api-key", "x-request-id", "x-forwarded-proto",
@@ -100,29 +99,33 @@ static bool id_is_sane(const char *id)
 	return n > 0 && n <= CALL_REQUEST_ID;
 }
 
-/* Unlike any other, of this bridge or of another; not a secret. */
-static uint64_t next_number(void)
+/* From the kernel by the page: a request each would be a system call each. */
+static uint64_t chance(void)
 {
-	static uint64_t state;
-	uint64_t z;
+	static uint64_t page[128];
+	static size_t left;
 
-	if (state == 0 && getrandom(&state, sizeof(state), 0) != (ssize_t)sizeof(state))
-		state = now_ns();
-	state += 0x9e3779b97f4a7c15;
-	z = (state ^ state >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
+	if (left == 0) {
+		if (getrandom(page, sizeof(page), 0) != (ssize_t)sizeof(page))
+			return now_ns();
+		left = array_size(page);
+	}
+	return page[--left];
 }
 
 void call_set_id(struct call *c)
 {
 	const char *given = call_get_header(c, "x-request-id");
+	uint64_t n[2];
 
-	if (given && id_is_sane(given))
+	if (given && id_is_sane(given)) {
 		memcpy(c->id, given, strlen(given) + 1);
-	else
-		snprintf(c->id, sizeof(c->id), "%016llx%016llx", (unsigned long long)next_number(),
-			(unsigned long long)next_number());
+		return;
+	}
+	for (int i = 0; i < 2; i++)
+		n[i] = chance();
+	snprintf(c->id, sizeof(c->id), "%016llx%016llx", (unsigned long long)n[0],
+		(unsigned long long)n[1]);
 }
 
 static int hex(char c)

@@ -34,10 +34,11 @@
 #include "bridge/api/front_loop.h"
 #include "proto/ws.h"
 
-#define TICK_US     (2 * LWS_USEC_PER_SEC) /* how often a call with a body is looked at */
-#define PATIENCE_MS 60000                  /* for the next byte of a body */
-#define DRAIN_MS    3000 /* reading what a refused client still sends, so that it sees why */
-#define OUT_SIZE    max_of(LWS_PRE + ANSWER_PIECE_MAX, HEAD_SCRATCH)
+#define TICK_US        (2 * LWS_USEC_PER_SEC) /* how often a call with a body is looked at */
+#define PATIENCE_MS    60000                  /* for the next byte of a body */
+#define PIECES_AT_ONCE 8                      /* of an answer, before others have their turn */
+#define DRAIN_MS       3000 /* reading what a refused client still sends, so that it sees why */
+#define OUT_SIZE       max_of(LWS_PRE + ANSWER_PIECE_MAX, HEAD_SCRATCH)
 
 struct front {
 	struct front_loop loop;
@@ -88,9 +89,11 @@ static void end_call(struct conn *n)
 	body_reset(&n->body);
 }
 
+/* It is a timer of lws', which looks at those only when it is awake. */
 static void kill_conn(struct conn *n)
 {
 	lws_set_timeout(n->wsi, 1, LWS_TO_KILL_ASYNC);
+	lws_cancel_service(n->front->cx);
 }
 
 /* ---- reading ---- */
@@ -184,15 +187,20 @@ static int write_answer(struct conn *n)
 	if (!n->answer.head_out && (n->front->closing || !n->body.complete ||
 					   call_framing(c, n->head.http10) == CALL_FRAME_CLOSE))
 		n->head.last = true;
-	r = answer_next(&n->answer, c, n->head.http10, !n->head.last, out, &done);
-	if (r == CALL_BROKEN)
-		return cut(n);
-	if (r > 0 && lws_write(n->wsi, out, (size_t)r, LWS_WRITE_HTTP) < 0)
-		return -1;
-	if (done)
-		return finish(n);
-	if (r > 0)
-		lws_callback_on_writable(n->wsi);
+	for (int pieces = 0; pieces < PIECES_AT_ONCE; pieces++) {
+		r = answer_next(&n->answer, c, n->head.http10, !n->head.last, out, &done);
+		if (r == CALL_BROKEN)
+			return cut(n);
+		if (r > 0 && lws_write(n->wsi, out, (size_t)r, LWS_WRITE_HTTP) < 0)
+			return -1;
+		if (done)
+			return finish(n);
+		if (r <= 0)
+			return 0;
+		if (lws_send_pipe_choked(n->wsi))
+			break;
+	}
+	lws_callback_on_writable(n->wsi);
 	return 0;
 }
 
@@ -506,8 +514,10 @@ static int refuse(struct front *f, int err, char *why, size_t why_size, const ch
 
 static void fill_info(struct front *f, struct lws_context_creation_info *info)
 {
-	f->protocols[0] = (struct lws_protocols){
-		.name = "bridge", .callback = on_event, .rx_buffer_size = CALL_PIECE};
+	f->protocols[0] = (struct lws_protocols){.name = "bridge",
+		.callback = on_event,
+		.rx_buffer_size = CALL_PIECE,
+		.tx_packet_size = ANSWER_PIECE_MAX};
 	f->keepalive.secs_since_valid_ping = FRONT_KEEPALIVE_S;
 	/* A client that does not read for minutes is normal; TCP finds out about dead ones. */
 	f->keepalive.secs_since_valid_hangup = UINT16_MAX;
@@ -517,7 +527,7 @@ static void fill_info(struct front *f, struct lws_context_creation_info *info)
 			   LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND,
 		.user = f,
 		.protocols = f->protocols,
-		.pt_serv_buf_size = CALL_PIECE + LWS_PRE,
+		.pt_serv_buf_size = BODY_READ_MAX + LWS_PRE,
 		.max_http_header_data = FRONT_HEAD_MAX,
 		.max_http_header_pool2 = (unsigned)f->max,
 		.fd_limit_per_thread = (unsigned)f->max + 64,

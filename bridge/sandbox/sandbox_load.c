@@ -32,7 +32,10 @@ static void killed(struct box *b, const struct box_result *r)
 
 static void stopped(struct box *b, const struct box_result *r)
 {
-	settle(b->owner, r->ok ? BOX_LEFT_STOPPED : r->left);
+	if (r->ok)
+		settle(b->owner, BOX_LEFT_STOPPED);
+	else
+		settle_failed(b->owner, r);
 }
 
 static void follow(struct sandbox *s, const struct box_result *r)
@@ -40,11 +43,11 @@ static void follow(struct sandbox *s, const struct box_result *r)
 	enum box_left left = r->ok ? r->left : BOX_LEFT_NOTHING;
 
 	if (s->state == SANDBOX_CREATING) {
-		box_destroy(&s->box, gone);
+		down_destroy(s, gone);
 		return;
 	}
 	if (s->state == SANDBOX_KILLING) {
-		box_destroy(&s->box, killed);
+		down_destroy(s, killed);
 		return;
 	}
 	if (left == BOX_LEFT_RUNNING &&

@@ -1,0 +1,207 @@
+/*
+ * Blocks of 64 KiB at multiples of it; one that is all zeros counts for nothing. The sums of the
+ * others are added, each mixed with its place.
+ */
+#include "bridge/box/vm_copy.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#define BLOCK (64 * KIB)
+
+/* ---- one block ---- */
+
+static bool is_zero(const uint8_t *p, size_t n)
+{
+	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
+}
+
+static uint64_t mix(uint64_t h, uint64_t v)
+{
+	h = (h ^ v) * 0x9e3779b97f4a7c15ULL;
+	return h ^ (h >> 29);
+}
+
+/* Four chains, so that the multiplications overlap. p has BLOCK bytes. */
+static uint64_t sum_block(const uint8_t *p, uint64_t place)
+{
+	uint64_t h[4] = {place, ~place, place << 32 | 1, 77}, v[4];
+
+	for (size_t i = 0; i < BLOCK; i += sizeof(v)) {
+		memcpy(v, p + i, sizeof(v));
+		for (int k = 0; k < 4; k++)
+			h[k] = mix(h[k], v[k]);
+	}
+	return mix(mix(mix(h[0], h[1]), h[2]), h[3]);
+}
+
+/* ---- a file ---- */
+
+/* What there is at `at`, filled up with zeros. The number of its bytes. */
+static ssize_t read_block(int fd, uint8_t *p, off_t at)
+{
+	size_t got = 0;
+
+	while (got < BLOCK) {
+		ssize_t n = pread(fd, p + got, BLOCK - got, at + (off_t)got);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n == 0)
+			break;
+		got += n > 0 ? (size_t)n : 0;
+	}
+	memset(p + got, 0, BLOCK - got);
+	return (ssize_t)got;
+}
+
+static int write_block(int fd, const uint8_t *p, size_t len, off_t at)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = pwrite(fd, p + done, len - done, at + (off_t)done);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		done += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+/* From `at` on: where data begin, at a block's begin; -ENXIO: nowhere. */
+static off_t next_data(int fd, off_t at)
+{
+	off_t r = lseek(fd, at, SEEK_DATA);
+
+	if (r < 0)
+		return -errno;
+	return r / (off_t)BLOCK * (off_t)BLOCK;
+}
+
+struct pass {
+	int from, to; /* to -1: only the sum */
+	uint64_t sum;
+	uint8_t *block;
+};
+
+static int pass_block(struct pass *p, off_t at)
+{
+	ssize_t n = read_block(p->from, p->block, at);
+
+	if (n < 0)
+		return (int)n;
+	if (is_zero(p->block, (size_t)n))
+		return 0;
+	p->sum += sum_block(p->block, (uint64_t)at / BLOCK);
+	return p->to < 0 ? 0 : write_block(p->to, p->block, (size_t)n, at);
+}
+
+static int pass_file(int from, int to, uint64_t *ret_sum)
+{
+	auto_free uint8_t *block = malloc(BLOCK);
+	struct pass p = {from, to, 0, block};
+	off_t at = 0, hole;
+
+	if (!block)
+		return -ENOMEM;
+	while ((at = next_data(from, at)) >= 0) {
+		hole = lseek(from, at, SEEK_HOLE);
+		/* The block may begin in a hole. */
+		if (hole <= at)
+			hole = at + (off_t)BLOCK;
+		for (; at < hole; at += (off_t)BLOCK) {
+			int r = pass_block(&p, at);
+
+			if (r < 0)
+				return r;
+		}
+	}
+	if (ret_sum)
+		*ret_sum = p.sum;
+	return at == -ENXIO ? 0 : (int)at;
+}
+
+int vm_sum(const char *path, uint64_t *ret_sum, uint64_t *ret_bytes)
+{
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (ret_bytes)
+		*ret_bytes = (uint64_t)st.st_blocks * 512;
+	*ret_sum = 0;
+	return st.st_size == 0 ? 0 : pass_file(fd, -1, ret_sum);
+}
+
+/* ---- new files ---- */
+
+int vm_reserve(const char *path, uint64_t size)
+{
+	auto_close int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return -errno;
+	if (fallocate(fd, 0, 0, (off_t)size) == 0)
+		return 0;
+	if (errno != EOPNOTSUPP)
+		return -errno;
+	return ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
+}
+
+static int create(const char *path, uid_t uid, mode_t mode)
+{
+	auto_close int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+
+	if (fd < 0)
+		return -errno;
+	if (fchmod(fd, mode) < 0 || (uid != 0 && fchown(fd, uid, uid) < 0)) {
+		int err = -errno;
+
+		unlink(path);
+		return err;
+	}
+	return take_fd(&fd);
+}
+
+int vm_create(const char *path, uid_t uid)
+{
+	auto_close int fd = create(path, uid, 0600);
+
+	return fd < 0 ? fd : 0;
+}
+
+static int copy_into(int from, int to, uint64_t *ret_sum)
+{
+	struct stat st;
+
+	if (fstat(from, &st) < 0)
+		return -errno;
+	if (ioctl(to, FICLONE, from) == 0)
+		return ret_sum ? pass_file(to, -1, ret_sum) : 0;
+	if (ftruncate(to, st.st_size) < 0)
+		return -errno;
+	return st.st_size == 0 ? 0 : pass_file(from, to, ret_sum);
+}
+
+int vm_copy(const char *from, const char *to, uid_t uid, mode_t mode, uint64_t *ret_sum)
+{
+	auto_close int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	auto_close int out = -1;
+	int r;
+
+	if (in < 0)
+		return -errno;
+	if (ret_sum)
+		*ret_sum = 0;
+	out = create(to, uid, mode);
+	if (out < 0)
+		return out;
+	r = copy_into(in, out, ret_sum);
+	if (r < 0)
+		unlink(to);
+	return r;
+}

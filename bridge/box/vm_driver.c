@@ -1,0 +1,709 @@
+/*
+ * vm - every sandbox a virtual machine of its own. Here: which steps an operation of box.h is made
+ * of, what comes next when they failed, and what is answered.
+ *
+ * An operation on a saved machine that cannot be woken boots from its disk instead and says so; but
+ * only when coming again could not help either (vm->saved_bad). A machine that fails to go on after
+ * an interrupted save is ended: stopped, with its disk.
+ */
+#include <dirent.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "bridge/box/vm_golden.h"
+#include "bridge/box/vm_image.h"
+#include "bridge/box/vm_process.h"
+#include "bridge/box/vm_steps.h"
+
+#define CIDS      10000 /* taken from the counter at once */
+#define UID_FIRST 0x70000000U
+#define UIDS      0x0ffffffeU
+
+struct machine {
+	struct box *box; /* NULL: left */
+	struct vm *vm;
+	struct golden_want want;
+	struct box_result result; /* of the operation under way, as far as it is known */
+	bool fresh;               /* it is being made: what fails is nothing */
+	bool gone;                /* what is left of it is being ended */
+	void (*then)(struct machine *m);
+	char why[240];
+};
+
+static void wake_or_boot(struct machine *m);
+
+/* ---- what machines share ---- */
+
+static int read_counter(const char *path, uint32_t *ret)
+{
+	FILE *f = fopen(path, "re");
+	unsigned v = 0;
+	int n;
+
+	*ret = 0;
+	if (!f)
+		return errno == ENOENT ? 0 : -errno;
+	n = fscanf(f, "%u", &v);
+	fclose(f);
+	*ret = v;
+	return n == 1 ? 0 : -EBADMSG;
+}
+
+static int write_counter(const struct vm_host *h, const char *path, uint32_t v)
+{
+	char new[BOX_PATH_MAX + 8];
+	FILE *f;
+	int r = 0;
+
+	snprintf(new, sizeof(new), "%s.new", path);
+	f = fopen(new, "we");
+	if (!f)
+		return -errno;
+	if (fprintf(f, "%u\n", v) < 0 || fflush(f) != 0 || fsync(fileno(f)) < 0)
+		r = -errno;
+	if (fclose(f) != 0 && r == 0)
+		r = -errno;
+	if (r == 0 && rename(new, path) < 0)
+		r = -errno;
+	return r < 0 ? r : vm_files_settle(h->images);
+}
+
+/* A new range. Another bridge on this host begins elsewhere. */
+static int take_cids(struct vm_host *h)
+{
+	char path[BOX_PATH_MAX];
+	uint32_t first, chance = 0;
+	int r;
+
+	snprintf(path, sizeof(path), "%.200s/last-cid", h->images);
+	r = read_counter(path, &first);
+	if (r < 0)
+		return r;
+	if (first == 0 && getrandom(&chance, sizeof(chance), 0) == sizeof(chance))
+		first = 1000 + chance % 100000 * CIDS;
+	if (first < 1000 || first > 0xf0000000U)
+		first = 1000;
+	r = write_counter(h, path, first + CIDS);
+	if (r < 0)
+		return r;
+	h->cid = first;
+	h->cid_end = first + CIDS;
+	return 0;
+}
+
+uint32_t vm_host_cid(struct vm_host *h)
+{
+	if (h->cid == h->cid_end && take_cids(h) < 0)
+		return 0;
+	return h->cid++;
+}
+
+uid_t vm_host_uid(uint32_t cid)
+{
+	return geteuid() == 0 ? UID_FIRST + cid % UIDS : 0;
+}
+
+/* What was being made when a bridge before us ended. */
+static void remove_unfinished(const char *dir)
+{
+	DIR *d = opendir(dir);
+	const struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		char path[BOX_PATH_MAX + 256];
+		size_t n = strlen(e->d_name);
+
+		if (strncmp(e->d_name, "new-", 4) != 0 &&
+			(n < 4 || strcmp(e->d_name + n - 4, ".new") != 0))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+		vm_process_reap(path, 5000);
+		vm_files_remove(path);
+	}
+	if (d)
+		closedir(d);
+}
+
+static int make_dir(const char *state_dir, const char *name, char *out, size_t size)
+{
+	int n = snprintf(out, size, "%s/%s", state_dir, name);
+
+	if (n < 0 || (size_t)n >= size)
+		return -ENAMETOOLONG;
+	if (mkdir(out, 0711) < 0 && errno != EEXIST)
+		return -errno;
+	return 0;
+}
+
+static int open_host(struct vm_host *h)
+{
+	char boxes[BOX_PATH_MAX];
+	const char *state_dir = h->config->state_dir;
+	struct stat st;
+	int r = make_dir(state_dir, "boxes", boxes, sizeof(boxes));
+
+	if (r == 0)
+		r = make_dir(state_dir, "images", h->images, sizeof(h->images));
+	if (r == 0)
+		r = make_dir(state_dir, "checkpoints", h->checkpoints, sizeof(h->checkpoints));
+	if (r < 0)
+		return r;
+	if (stat("/dev/kvm", &st) == 0)
+		h->kvm_group = st.st_gid;
+	remove_unfinished(h->images);
+	remove_unfinished(h->checkpoints);
+	return goldens_open(h);
+}
+
+static int vm_open(struct boxes *bs, char *why, size_t why_size)
+{
+	/* "boxes/", an id, "/run/vsock" and a NUL */
+	const size_t room = TARGET_PATH_MAX - sizeof("/boxes//run/vsock") - BOX_ID_MAX;
+	struct vm_host *h;
+	int r;
+
+	if (!bs->config->image_dir) {
+		snprintf(why, why_size, "no directory with images was given");
+		return -EINVAL;
+	}
+	if (strlen(bs->config->state_dir) > room) {
+		snprintf(why, why_size,
+			"the path of the state directory is longer than %zu bytes, "
+			"too long for the sockets of machines in it",
+			room);
+		return -ENAMETOOLONG;
+	}
+	h = xcalloc(1, sizeof(*h));
+	h->loop = bs->loop;
+	h->config = bs->config;
+	r = open_host(h);
+	if (r < 0) {
+		snprintf(why, why_size, "%s: %s", bs->config->state_dir, strerror(-r));
+		free(h);
+		return r;
+	}
+	bs->state = h;
+	return 0;
+}
+
+static void vm_close(struct boxes *bs)
+{
+	struct vm_host *h = bs->state;
+
+	goldens_close(h);
+	free(h);
+}
+
+/* ---- answers ---- */
+
+static void machine_release(struct machine *m)
+{
+	golden_cancel(&m->want);
+	if (m->vm)
+		vm_release(m->vm, false);
+	m->box->state = NULL;
+	free(m);
+}
+
+static void on_gone(struct vm *vm, const char *why);
+
+static struct machine *machine(struct box *b)
+{
+	struct machine *m = b->state;
+
+	if (m) {
+		m->result = (struct box_result){0};
+		return m;
+	}
+	m = xcalloc(1, sizeof(*m));
+	m->box = b;
+	m->vm = vm_new(b->boxes->state, b->dir, m, on_gone);
+	ASSERT(m->vm);
+	b->state = m;
+	return m;
+}
+
+static enum box_left left_of(const struct vm *vm)
+{
+	if (vm->processes[VM_QEMU].running && vm->processes[VM_VSOCK].running)
+		return BOX_LEFT_RUNNING;
+	if (vm->files.n_layers == 0)
+		return BOX_LEFT_NOTHING;
+	return vm->files.life == VM_ASLEEP ? BOX_LEFT_ASLEEP : BOX_LEFT_STOPPED;
+}
+
+static void point(struct machine *m)
+{
+	struct target *t = &m->box->target;
+
+	*t = (struct target){.kind = TARGET_HYBRID, .port = VM_AGENT_PORT};
+	vm_path(m->vm, VM_RUN "/vsock", t->path, sizeof(t->path)); /* vm_open() saw to its length */
+}
+
+static void answer(struct machine *m)
+{
+	struct box_result r = m->result;
+
+	r.ok = true;
+	r.left = left_of(m->vm);
+	if (r.left == BOX_LEFT_RUNNING)
+		point(m);
+	box_answer(m->box, &r);
+}
+
+static void answer_fault(struct machine *m)
+{
+	struct box_result r = m->result;
+
+	r.ok = false;
+	r.left = m->fresh ? BOX_LEFT_NOTHING : left_of(m->vm);
+	if (r.fault.status == 0)
+		r.fault = m->vm->fault;
+	if (r.left == BOX_LEFT_RUNNING)
+		point(m);
+	box_answer(m->box, &r);
+}
+
+/* The answer to a first failure; those of what is done about it are of no interest. */
+static void keep_fault(struct machine *m)
+{
+	if (m->result.fault.status == 0)
+		m->result.fault = m->vm->fault;
+}
+
+/* ---- ended by itself ---- */
+
+static void after_gone(struct vm *vm)
+{
+	struct machine *m = vm->owner;
+	struct box *b = m->box;
+
+	m->gone = false;
+	if (b->fn)
+		m->then(m); /* an operation came meanwhile */
+	else if (b->on_gone)
+		b->on_gone(b, m->why);
+}
+
+static void on_gone(struct vm *vm, const char *why)
+{
+	struct machine *m = vm->owner;
+
+	m->gone = true;
+	snprintf(m->why, sizeof(m->why), "%s", why);
+	vm_run(vm, vm_unstop_steps, NULL, after_gone);
+}
+
+/* What runs on is ended first, when the machine is just ending by itself. */
+static void begin(struct machine *m, void (*fn)(struct machine *m))
+{
+	m->fresh = false;
+	m->then = fn;
+	if (!m->gone)
+		fn(m);
+}
+
+/* ---- starting ---- */
+
+static void after_boot(struct vm *vm)
+{
+	struct machine *m = vm->owner;
+
+	if (vm->failed)
+		answer_fault(m);
+	else
+		answer(m);
+}
+
+static void boot_instead(struct machine *m, const char *why)
+{
+	m->result.cold = true;
+	snprintf(m->result.note, sizeof(m->result.note), "booted from its disk: %.170s", why);
+	vm_run(m->vm, vm_boot_steps, vm_end_steps, after_boot);
+}
+
+static void after_wake(struct vm *vm)
+{
+	struct machine *m = vm->owner;
+
+	if (!vm->failed)
+		answer(m);
+	else if (m->fresh || vm->saved_bad)
+		boot_instead(m, vm->fault.text);
+	else
+		answer_fault(m);
+}
+
+static void wake_or_boot(struct machine *m)
+{
+	struct vm *vm = m->vm;
+
+	if (vm->files.life == VM_ASLEEP)
+		vm_run(vm, vm_wake_steps, vm_end_steps, after_wake);
+	else if (vm->note[0])
+		boot_instead(m, vm->note);
+	else
+		vm_run(vm, vm_boot_steps, vm_end_steps, after_boot);
+}
+
+static void after_make(struct vm *vm)
+{
+	struct machine *m = vm->owner;
+
+	if (vm->failed)
+		answer_fault(m);
+	else
+		wake_or_boot(m);
+}
+
+static void make(struct machine *m, const char *dir)
+{
+	snprintf(m->vm->source.dir, sizeof(m->vm->source.dir), "%s", dir);
+	vm_run(m->vm, vm_make_steps, NULL, after_make);
+}
+
+static void on_golden(
+	struct golden_want *w, const char *dir, const char *note, const struct fault *fault)
+{
+	struct machine *m = w->owner;
+
+	if (fault) {
+		m->result.fault = *fault;
+		answer_fault(m);
+		return;
+	}
+	m->result.cold = note[0];
+	snprintf(m->result.note, sizeof(m->result.note), "%s", note);
+	make(m, dir);
+}
+
+/* vm->fault and the list's end, for what cannot even begin. */
+static void step_refuse(struct vm *vm)
+{
+	const struct machine *m = vm->owner;
+
+	vm_fail(vm, m->result.fault.status, "%s", m->result.fault.text);
+}
+
+static const struct vm_step refuse_steps[] = {{step_refuse, "", 0}, {0}};
+
+static void after_refusal(struct vm *vm)
+{
+	answer_fault(vm->owner);
+}
+
+static void refuse(struct machine *m, int status, const char *text)
+{
+	fault_set(&m->result.fault, status, "%s", text);
+	vm_run(m->vm, refuse_steps, NULL, after_refusal);
+}
+
+static bool is_checkpoint_name(const char *name)
+{
+	size_t n = strlen(name);
+
+	return n > 0 && n < VM_NAME_MAX && name[0] != '.' && !strchr(name, '/') &&
+	       (n < 4 || strcmp(name + n - 4, ".new") != 0);
+}
+
+static int checkpoint_path(
+	const struct machine *m, const char *name, const char *suffix, char *out, size_t size)
+{
+	int n = snprintf(out, size, "%s/%s%s", m->vm->host->checkpoints, name, suffix);
+
+	return n < 0 || (size_t)n >= size || !is_checkpoint_name(name) ? -EINVAL : 0;
+}
+
+static void vm_start(struct box *b, const struct box_spec *spec)
+{
+	struct machine *m = machine(b);
+	struct vm_source *s = &m->vm->source;
+
+	m->fresh = true;
+	*s = (struct vm_source){0};
+	if (spec->checkpoint) {
+		ASSERT(checkpoint_path(m, spec->checkpoint, "", s->dir, sizeof(s->dir)) == 0);
+		vm_run(m->vm, vm_make_steps, NULL, after_make);
+		return;
+	}
+	s->cpus = max_of(spec->cpus, 1U);
+	s->memory_mb = max_of(spec->memory_mb, 128U);
+	s->network = spec->network;
+	if (!vm_image_name_ok(spec->template))
+		refuse(m, 400, "that is no name of an image");
+	else
+		golden_want(m->vm->host, spec->template, s, &m->want, on_golden, m);
+}
+
+static void restart(struct machine *m)
+{
+	vm_run(m->vm, vm_boot_steps, vm_unstop_steps, after_boot);
+}
+
+static void vm_restart(struct box *b)
+{
+	begin(machine(b), restart);
+}
+
+static void vm_wake(struct box *b)
+{
+	struct machine *m = machine(b);
+
+	m->vm->note[0] = '\0';
+	begin(m, wake_or_boot);
+}
+
+/* ---- adopting ---- */
+
+static void after_hopeless(struct vm *vm)
+{
+	answer(vm->owner);
+}
+
+static void after_recovery(struct vm *vm)
+{
+	struct machine *m = vm->owner;
+
+	if (!vm->failed) {
+		answer(m);
+		return;
+	}
+	snprintf(m->result.note, sizeof(m->result.note), "%.190s", vm->fault.text);
+	vm_run(vm, vm_unstop_steps, NULL, after_hopeless);
+}
+
+static void after_look(struct vm *vm)
+{
+	struct machine *m = vm->owner;
+
+	if (vm->failed) {
+		vm->files.n_layers = 0; /* nothing that can be used */
+		snprintf(m->result.note, sizeof(m->result.note), "%.190s", vm->fault.text);
+		answer(m);
+	} else if (vm->files.life == VM_RUNNING) {
+		vm_run(vm, vm_recover_steps, NULL, after_recovery);
+	} else {
+		answer(m);
+	}
+}
+
+static void adopt(struct machine *m)
+{
+	vm_run(m->vm, vm_look_steps, NULL, after_look);
+}
+
+static void vm_adopt(struct box *b)
+{
+	begin(machine(b), adopt);
+}
+
+/* ---- ending ---- */
+
+static void after_stop(struct vm *vm)
+{
+	struct machine *m = vm->owner;
+
+	if (left_of(vm) == BOX_LEFT_RUNNING)
+		answer_fault(m);
+	else
+		answer(m);
+}
+
+static void stop(struct machine *m)
+{
+	vm_run(m->vm, vm_stop_steps, vm_unstop_steps, after_stop);
+}
+
+static void vm_stop(struct box *b)
+{
+	begin(machine(b), stop);
+}
+
+static void after_destroy(struct vm *vm)
+{
+	struct machine *m = vm->owner;
+	struct box *b = m->box;
+	struct box_result r = {.ok = !vm->failed, .fault = vm->fault, .left = BOX_LEFT_NOTHING};
+
+	machine_release(m);
+	box_answer(b, &r);
+}
+
+static void destroy(struct machine *m)
+{
+	vm_run(m->vm, vm_destroy_steps, NULL, after_destroy);
+}
+
+static void vm_destroy(struct box *b)
+{
+	begin(machine(b), destroy);
+}
+
+static void vm_leave(struct box *b)
+{
+	if (b->state)
+		machine_release(b->state);
+}
+
+/* ---- saving ---- */
+
+static void after_failed_save(struct vm *vm)
+{
+	answer_fault(vm->owner);
+}
+
+static void after_undo(struct vm *vm)
+{
+	if (vm->failed) /* it could not be made to go on */
+		vm_run(vm, vm_unstop_steps, NULL, after_failed_save);
+	else
+		answer_fault(vm->owner);
+}
+
+static void go_on_again(struct vm *vm)
+{
+	keep_fault(vm->owner);
+	vm_run(vm, vm_recover_steps, NULL, after_undo);
+}
+
+static void after_save(struct vm *vm)
+{
+	struct machine *m = vm->owner;
+
+	m->result.bytes = vm->bytes;
+	if (vm->files.life == VM_ASLEEP)
+		answer(m);
+	else
+		go_on_again(vm);
+}
+
+static void hibernate(struct machine *m)
+{
+	vm_run(m->vm, vm_save_steps, NULL, after_save);
+}
+
+static void vm_hibernate(struct box *b)
+{
+	begin(machine(b), hibernate);
+}
+
+static void after_checkpoint(struct vm *vm)
+{
+	struct machine *m = vm->owner;
+
+	m->result.bytes = vm->bytes;
+	if (vm->failed)
+		go_on_again(vm);
+	else
+		answer(m);
+}
+
+static void checkpoint(struct machine *m)
+{
+	struct vm *vm = m->vm;
+
+	vm_run(vm, vm->full ? vm_checkpoint_steps : vm_disk_checkpoint_steps, vm_uncheckpoint_steps,
+		after_checkpoint);
+}
+
+static void vm_checkpoint(struct box *b, const char *name, bool full)
+{
+	struct machine *m = machine(b);
+	struct vm *vm = m->vm;
+
+	ASSERT(checkpoint_path(m, name, ".new", vm->target, sizeof(vm->target)) == 0);
+	vm->full = full;
+	begin(m, checkpoint);
+}
+
+static void after_remake(struct vm *vm)
+{
+	struct machine *m = vm->owner;
+
+	if (vm->failed && left_of(vm) == BOX_LEFT_RUNNING)
+		answer_fault(m);
+	else
+		wake_or_boot(m);
+}
+
+static void restore(struct machine *m)
+{
+	vm_run(m->vm, vm_remake_steps, vm_unremake_steps, after_remake);
+}
+
+static void vm_restore(struct box *b, const char *name)
+{
+	struct machine *m = machine(b);
+	struct vm_source *s = &m->vm->source;
+
+	*s = (struct vm_source){0};
+	ASSERT(checkpoint_path(m, name, "", s->dir, sizeof(s->dir)) == 0);
+	begin(m, restore);
+}
+
+/* ---- dropping a checkpoint ---- */
+
+struct drop {
+	struct box *box;
+	uv_work_t work;
+	char dir[BOX_PATH_MAX], gone[BOX_PATH_MAX + 8];
+	int result;
+};
+
+/* Its name goes first: half of it is never found. */
+static void drop_work(uv_work_t *w)
+{
+	struct drop *d = container_of(w, struct drop, work);
+
+	if (rename(d->dir, d->gone) < 0)
+		d->result = errno == ENOENT ? 0 : -errno;
+	else
+		d->result = vm_files_remove(d->gone);
+}
+
+static void after_drop(uv_work_t *w, int status)
+{
+	struct drop *d = container_of(w, struct drop, work);
+	struct box *b = d->box;
+	int r = d->result;
+
+	(void)status;
+	free(d);
+	if (r < 0)
+		box_fail(b, fault_status_of(r), "the checkpoint: %s", strerror(-r));
+	else
+		box_answer_ok(b);
+}
+
+static void vm_drop(struct box *b, const char *name)
+{
+	const struct vm_host *h = b->boxes->state;
+	struct drop *d = xcalloc(1, sizeof(*d));
+	int r;
+
+	d->box = b;
+	ASSERT(is_checkpoint_name(name));
+	snprintf(d->dir, sizeof(d->dir), "%.180s/%.64s", h->checkpoints, name);
+	snprintf(d->gone, sizeof(d->gone), "%s.new", d->dir);
+	r = uv_queue_work(h->loop, &d->work, drop_work, after_drop);
+	ASSERT(r == 0);
+}
+
+const struct box_driver box_driver_vm = {
+	.name = "vm",
+	.can = BOX_CAN_HIBERNATE | BOX_CAN_CHECKPOINT | BOX_CAN_RESTART,
+	.open = vm_open,
+	.close = vm_close,
+	.start = vm_start,
+	.adopt = vm_adopt,
+	.stop = vm_stop,
+	.restart = vm_restart,
+	.destroy = vm_destroy,
+	.hibernate = vm_hibernate,
+	.wake = vm_wake,
+	.checkpoint = vm_checkpoint,
+	.restore = vm_restore,
+	.drop = vm_drop,
+	.leave = vm_leave,
+};

@@ -1,0 +1,16 @@
+/*
+ * vm_image.h - an image of the image directory, as machines use it: copied into the state
+ * directory, so that it can be replaced there while machines live on it. Blocks: for workers.
+ */
+#pragma once
+
+#include "base/base.h"
+
+#define VM_IMAGE_KEY 96
+
+/* May a template be called that? */
+bool vm_image_name_ok(const char *template);
+/* Copies it unless it is there: images/KEY. Older ones of that template are removed, with their
+ * snapshots. -ENOENT: no such image. */
+int vm_image_take(
+	const char *image_dir, const char *images, const char *template, char key[VM_IMAGE_KEY]);

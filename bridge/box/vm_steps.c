@@ -1,0 +1,585 @@
+/*
+ * Starting, waking, ending. vm.json says ASLEEP until just before the machine's first instruction,
+ * as until then its saved memory is as it was; and RUNNING from then on.
+ *
+ * vhost-device-vsock never answers again when it is dialed before the guest has given it buffers,
+ * and QEMU only knows when the guest's driver is there, which is a little earlier: SETTLE_MS.
+ */
+#include "bridge/box/vm_steps.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "bridge/box/vm_copy.h"
+
+#define SETTLE_MS     100
+#define SYNC_MS       5000
+#define FIRST_SYNC_MS 60000 /* of an agent that is just starting */
+
+/* ---- files ---- */
+
+int vm_save_files(struct vm *vm, const struct vm_files *f)
+{
+	int r = vm_files_save(vm->dir, f);
+
+	if (r == 0)
+		vm->files = *f;
+	return r;
+}
+
+int vm_job_running(struct vm *vm)
+{
+	struct vm_files f = vm->files;
+
+	f.life = VM_RUNNING;
+	f.saved.device[0] = '\0';
+	return vm_save_files(vm, &f);
+}
+
+static int job_stopped(struct vm *vm)
+{
+	struct vm_files f = vm->files;
+
+	f.life = VM_STOPPED;
+	f.saved = (struct vm_saved){0};
+	return vm_save_files(vm, &f);
+}
+
+static int job_sweep(struct vm *vm)
+{
+	vm_files_sweep(vm->dir, &vm->files);
+	return 0;
+}
+
+void vm_step_sweep(struct vm *vm)
+{
+	vm_job(vm, job_sweep);
+}
+
+/* Memory of nothing, in the place of what was saved. */
+static int job_blank(struct vm *vm)
+{
+	struct vm_files f = vm->files;
+	char path[BOX_PATH_MAX];
+	int r;
+
+	f.saved = (struct vm_saved){0};
+	f.life = VM_RUNNING;
+	vm_files_name(&f, "ram", "", f.saved.ram);
+	r = vm_path(vm, f.saved.ram, path, sizeof(path));
+	if (r == 0)
+		r = vm_create(path, vm_host_uid(f.cid));
+	if (r == 0)
+		r = vm_reserve(path, f.memory_mb * MIB);
+	return r < 0 ? r : vm_save_files(vm, &f);
+}
+
+static void step_blank(struct vm *vm)
+{
+	vm_job(vm, job_blank);
+}
+
+static void step_running(struct vm *vm)
+{
+	vm_job(vm, vm_job_running);
+}
+
+static void step_stopped(struct vm *vm)
+{
+	vm_job(vm, job_stopped);
+}
+
+/* All layers have the size of the lowest, which is raw. */
+void vm_overlay(struct vm *vm, struct vm_files *f)
+{
+	struct vm_command c;
+	char path[BOX_PATH_MAX];
+	struct stat st;
+
+	if (vm_path(vm, f->layers[0], path, sizeof(path)) < 0 || stat(path, &st) < 0) {
+		vm_fail_errno(vm, -errno, "the lowest layer of the disk");
+		return;
+	}
+	vm_files_name(f, "disk", ".qcow2", vm->name);
+	vm_command_overlay(&c, f->layers[f->n_layers - 1], vm->name, (uint64_t)st.st_size);
+	vm_program(vm, &c, 30000);
+}
+
+/* ---- processes ---- */
+
+static void start(struct vm *vm, enum vm_role role, const struct vm_command *c, const char *log)
+{
+	struct vm_host *h = vm->host;
+	int r = vm_process_start(&vm->processes[role], h->loop, vm->dir, c->argv, log,
+		vm_host_uid(vm->files.cid), h->accel == VM_ACCEL_KVM ? h->kvm_group : 0);
+
+	if (r < 0)
+		vm_fail_errno(vm, r, c->argv[0]);
+	else
+		vm_next(vm);
+}
+
+static void step_vsock(struct vm *vm)
+{
+	static const char *const sockets[] = {VM_RUN "/qmp", VM_RUN "/vhost", VM_RUN "/vsock"};
+	struct vm_command c;
+	char path[BOX_PATH_MAX];
+
+	for (size_t i = 0; i < array_size(sockets); i++) {
+		if (vm_path(vm, sockets[i], path, sizeof(path)) == 0)
+			unlink(path);
+	}
+	vm->unplugged = false;
+	vm_command_vsock(&c, &vm->files);
+	start(vm, VM_VSOCK, &c, "vsock.log");
+}
+
+static void look_for_vsock(struct vm *vm)
+{
+	char path[BOX_PATH_MAX];
+
+	if (vm_path(vm, VM_RUN "/vhost", path, sizeof(path)) == 0 && access(path, F_OK) == 0)
+		vm_next(vm);
+}
+
+static void step_await_vsock(struct vm *vm)
+{
+	vm_poll(vm, 2, look_for_vsock);
+}
+
+static void start_qemu(struct vm *vm, bool incoming)
+{
+	struct vm_command c;
+
+	vm_command_qemu(&c, &vm->files, vm->files.saved.ram, vm->host->accel, incoming);
+	start(vm, VM_QEMU, &c, "qemu.log");
+}
+
+static void step_qemu(struct vm *vm)
+{
+	start_qemu(vm, false);
+}
+
+static void step_qemu_incoming(struct vm *vm)
+{
+	start_qemu(vm, true);
+}
+
+static void look_for_end(struct vm *vm)
+{
+	if (vm->processes[VM_QEMU].running || vm->processes[VM_VSOCK].running || vm->qmp.open)
+		return;
+	vm->ending = false;
+	vm_next(vm);
+}
+
+void vm_step_end(struct vm *vm)
+{
+	vm->ending = true;
+	vm_disconnect(vm);
+	for (int i = 0; i < VM_ROLES; i++)
+		vm_process_kill(&vm->processes[i]);
+	vm_poll(vm, 2, look_for_end);
+}
+
+/* QEMU writes what it holds of its disk, if it can be asked. */
+static void look_for_quit(struct vm *vm)
+{
+	if (!vm->processes[VM_QEMU].running)
+		vm_next(vm);
+}
+
+static void on_quit(void *owner, struct jsonr value, const char *error)
+{
+	(void)owner, (void)value, (void)error;
+}
+
+static void step_quit(struct vm *vm)
+{
+	vm->ending = true;
+	if (!vm->qmp.up) {
+		vm_next(vm);
+		return;
+	}
+	vm_poll(vm, 5, look_for_quit);
+	vm_ask(vm, "quit", NULL, -1, on_quit);
+}
+
+/* ---- the guest's driver ---- */
+
+static bool is_driver_ok(struct jsonr value)
+{
+	struct jsonr status, words;
+
+	return jsonr_member(value, "status", &status) && jsonr_member(status, "statuses", &words) &&
+	       memmem(words.p, words.len, "DRIVER_OK", 9);
+}
+
+static void on_status(void *owner, struct jsonr value, const char *error)
+{
+	struct vm *vm = owner;
+
+	if (!error && is_driver_ok(value))
+		vm_next(vm);
+}
+
+static void ask_status(struct vm *vm, qmp_fn fn)
+{
+	vm_ask(vm, "x-query-virtio-status",
+		"{\"path\":\"/machine/peripheral/" VM_VSOCK_ID "/virtio-backend\"}", -1, fn);
+}
+
+static void look_for_driver(struct vm *vm)
+{
+	if (!qmp_busy(&vm->qmp))
+		ask_status(vm, on_status);
+}
+
+void vm_step_driver(struct vm *vm)
+{
+	vm_poll(vm, 5, look_for_driver);
+}
+
+static void settled(struct vm *vm)
+{
+	vm_next(vm);
+}
+
+void vm_step_settle(struct vm *vm)
+{
+	vm_poll(vm, SETTLE_MS, settled);
+	uv_timer_again(&vm->tick);
+}
+
+void vm_step_unplug(struct vm *vm)
+{
+	vm_ask(vm, "device_del", "{\"id\":\"" VM_VSOCK_ID "\"}", -1, NULL);
+}
+
+void vm_step_await_unplugged(struct vm *vm)
+{
+	if (vm->unplugged)
+		vm_next(vm); /* else vm_on_event() */
+}
+
+static void on_plugged(void *owner, struct jsonr value, const char *error)
+{
+	struct vm *vm = owner;
+
+	(void)value;
+	if (error) {
+		vm_fail(vm, 500, "the vsock device: %s", error);
+		return;
+	}
+	vm->unplugged = false;
+	vm_next(vm);
+}
+
+void vm_step_plug(struct vm *vm)
+{
+	vm_ask(vm, "device_add", VM_VSOCK_PLUG, -1, on_plugged);
+}
+
+static void on_replugged(void *owner, struct jsonr value, const char *error)
+{
+	struct vm *vm = owner;
+
+	(void)value;
+	vm->unplugged = error;
+}
+
+void vm_on_event(struct vm *vm, struct jsonr name, struct jsonr data)
+{
+	struct jsonr device;
+
+	if (name.len != 14 || memcmp(name.p, "DEVICE_DELETED", 14) != 0 ||
+		!jsonr_member(data, "device", &device) || !jsonr_is_str(device, VM_VSOCK_ID))
+		return;
+	vm->unplugged = true;
+	/* A guest that let go of it when nobody wanted that any more. */
+	if (vm_is_idle(vm))
+		qmp_ask(&vm->qmp, "device_add", VM_VSOCK_PLUG, -1, on_replugged, vm);
+	else if (vm->step->run == vm_step_await_unplugged)
+		vm_next(vm);
+}
+
+/* ---- running and not ---- */
+
+void vm_step_stop(struct vm *vm)
+{
+	vm_ask(vm, "stop", NULL, -1, NULL);
+}
+
+void vm_step_cont(struct vm *vm)
+{
+	vm_ask(vm, "cont", NULL, -1, NULL);
+}
+
+void vm_step_ignore_shared(struct vm *vm)
+{
+	vm_ask(vm, "migrate-set-capabilities",
+		"{\"capabilities\":[{\"capability\":\"x-ignore-shared\",\"state\":true}]}", -1,
+		NULL);
+}
+
+/* ---- waking ---- */
+
+static int job_check(struct vm *vm)
+{
+	const struct vm_saved *s = &vm->files.saved;
+	char ram[BOX_PATH_MAX], device[BOX_PATH_MAX];
+	uint64_t ram_sum, device_sum;
+	int r = vm_path(vm, s->ram, ram, sizeof(ram));
+
+	if (r == 0)
+		r = vm_path(vm, s->device, device, sizeof(device));
+	if (r == 0)
+		r = vm_sum(device, &device_sum, NULL);
+	if (r == 0)
+		r = vm_sum(ram, &ram_sum, NULL);
+	if (r == -ENOENT || (r == 0 && (ram_sum != s->ram_sum || device_sum != s->device_sum))) {
+		vm->saved_bad = true;
+		return -EBADMSG;
+	}
+	/* It is its own from now on; what it was shared with may be full one day. */
+	return r < 0 ? r : vm_reserve(ram, vm->files.memory_mb * MIB);
+}
+
+static void step_begin_check(struct vm *vm)
+{
+	vm->saved_bad = false;
+	if (!vm->sum_checked)
+		vm_begin_job(vm, job_check);
+	vm_next(vm);
+}
+
+static void step_await_check(struct vm *vm)
+{
+	if (vm->sum_checked)
+		vm_next(vm);
+	else
+		vm_await_job(vm);
+}
+
+static void step_give_state(struct vm *vm)
+{
+	char path[BOX_PATH_MAX];
+
+	vm->sum_checked = false;
+	if (vm_path(vm, vm->files.saved.device, path, sizeof(path)) == 0)
+		vm->state_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (vm->state_fd < 0)
+		vm_fail_errno(vm, -errno, "the saved state");
+	else
+		vm_ask(vm, "getfd", "{\"fdname\":\"state\"}", vm->state_fd, NULL);
+}
+
+static void step_load(struct vm *vm)
+{
+	close_fd(&vm->state_fd);
+	vm->saved_bad = true; /* until it is loaded */
+	vm_ask(vm, "migrate-incoming", "{\"uri\":\"fd:state\"}", -1, NULL);
+}
+
+static void on_loading(void *owner, struct jsonr value, const char *error)
+{
+	struct vm *vm = owner;
+	struct jsonr status;
+
+	if (error || !jsonr_member(value, "status", &status))
+		vm_fail(vm, 500, "loading the saved state: %s", error ? error : "no status");
+	else if (!jsonr_is_str(status, "inmigrate") && !jsonr_is_str(status, "prelaunch"))
+		vm_next(vm);
+}
+
+static void look_for_loaded(struct vm *vm)
+{
+	if (!qmp_busy(&vm->qmp))
+		vm_ask(vm, "query-status", NULL, -1, on_loading);
+}
+
+static void step_await_loaded(struct vm *vm)
+{
+	vm_poll(vm, 5, look_for_loaded);
+}
+
+/* ---- going on after something ---- */
+
+static void on_device_known(void *owner, struct jsonr value, const char *error)
+{
+	struct vm *vm = owner;
+
+	(void)value;
+	if (error)
+		vm_step_plug(vm);
+	else
+		vm_next(vm);
+}
+
+static void step_replug(struct vm *vm)
+{
+	ask_status(vm, on_device_known);
+}
+
+static void step_cancel(struct vm *vm)
+{
+	vm_ask(vm, "migrate_cancel", NULL, -1, NULL);
+}
+
+static void on_cancelling(void *owner, struct jsonr value, const char *error)
+{
+	struct vm *vm = owner;
+	struct jsonr status;
+
+	if (error || !jsonr_member(value, "status", &status) ||
+		(!jsonr_is_str(status, "active") && !jsonr_is_str(status, "setup") &&
+			!jsonr_is_str(status, "device") && !jsonr_is_str(status, "cancelling")))
+		vm_next(vm);
+}
+
+static void look_for_cancelled(struct vm *vm)
+{
+	if (!qmp_busy(&vm->qmp))
+		vm_ask(vm, "query-migrate", NULL, -1, on_cancelling);
+}
+
+static void step_await_cancelled(struct vm *vm)
+{
+	close_fd(&vm->state_fd);
+	vm_poll(vm, 5, look_for_cancelled);
+}
+
+/* A snapshot that was cut short between vm.json and QEMU: the new layer is unknown to QEMU, and
+ * empty. */
+static void on_blocks(void *owner, struct jsonr value, const char *error)
+{
+	struct vm *vm = owner;
+	struct vm_files *f = &vm->files;
+	char node[VM_NAME_MAX + 3], text[VM_NAME_MAX];
+
+	vm_command_node(f->layers[f->n_layers - 1], text);
+	snprintf(node, sizeof(node), "\"%s\"", text);
+	if (!error && !memmem(value.p, value.len, node, strlen(node)) && f->n_layers > 1)
+		f->n_layers--;
+	vm_next(vm);
+}
+
+static void step_blocks(struct vm *vm)
+{
+	vm_ask(vm, "query-named-block-nodes", "{\"flat\":true}", -1, on_blocks);
+}
+
+/* ---- the agent ---- */
+
+static void on_synced(void *owner, const char *why)
+{
+	struct vm *vm = owner;
+
+	vm->agent = NULL;
+	if (why)
+		vm_fail(vm, 502, "the agent did not get ready: %s", why);
+	else
+		vm_next(vm);
+}
+
+static void on_tried_to_sync(void *owner, const char *why)
+{
+	struct vm *vm = owner;
+
+	(void)why;
+	vm->agent = NULL;
+	vm_next(vm);
+}
+
+static int prepare(struct vm *vm, uint64_t ms, vm_agent_fn fn)
+{
+	struct target t = {.kind = TARGET_HYBRID, .port = VM_AGENT_PORT};
+	int r = vm_path(vm, VM_RUN "/vsock", t.path, sizeof(t.path));
+
+	return r < 0 ? r : vm_agent_prepare(vm->host->loop, &t, ms, fn, vm, &vm->agent);
+}
+
+void vm_step_sync(struct vm *vm)
+{
+	int r = prepare(vm, FIRST_SYNC_MS, on_synced);
+
+	if (r < 0)
+		vm_fail_errno(vm, r, "the agent");
+}
+
+/* As far as it answers. */
+static void step_try_to_sync(struct vm *vm)
+{
+	if (!vm->processes[VM_QEMU].running || prepare(vm, SYNC_MS, on_tried_to_sync) < 0)
+		vm_next(vm);
+}
+
+/* ---- lists ---- */
+
+const struct vm_step vm_boot_steps[] = {
+	{step_blank, "a new memory", 0},
+	{step_vsock, "the vsock device", 0},
+	{step_await_vsock, "the vsock device", 5000},
+	{step_qemu, "QEMU", 0},
+	{vm_connect, "QEMU", 10000},
+	{vm_step_driver, "the guest's kernel", 60000},
+	{vm_step_settle, "the guest's driver", 0},
+	{vm_step_sweep, "tidying up", 0},
+	{0},
+};
+
+const struct vm_step vm_wake_steps[] = {
+	{step_begin_check, "the check of what was saved", 0},
+	{step_vsock, "the vsock device", 0},
+	{step_await_vsock, "the vsock device", 5000},
+	{step_qemu_incoming, "QEMU", 0},
+	{vm_connect, "QEMU", 10000},
+	{step_await_check, "the check of what was saved", 0},
+	{vm_step_ignore_shared, "QEMU's capabilities", 10000},
+	{step_give_state, "the saved state", 10000},
+	{step_load, "the saved state", 10000},
+	{step_await_loaded, "the saved state", 30000},
+	{step_running, "writing vm.json", 0},
+	{vm_step_cont, "going on", 10000},
+	{vm_step_plug, "the vsock device", 10000},
+	{vm_step_driver, "the guest's driver", 30000},
+	{vm_step_settle, "the guest's driver", 0},
+	{vm_step_sweep, "tidying up", 0},
+	{0},
+};
+
+const struct vm_step vm_recover_steps[] = {
+	{vm_connect, "QEMU", 5000},
+	{step_cancel, "the end of saving", 5000},
+	{step_await_cancelled, "the end of saving", 10000},
+	{vm_step_cont, "going on", 10000},
+	{step_replug, "the vsock device", 10000},
+	{vm_step_driver, "the guest's driver", 30000},
+	{vm_step_settle, "the guest's driver", 0},
+	{step_blocks, "QEMU's disks", 10000},
+	{step_running, "writing vm.json", 0},
+	{vm_step_sweep, "tidying up", 0},
+	{0},
+};
+
+const struct vm_step vm_end_steps[] = {
+	{vm_step_end, "the end of the processes", 10000},
+	{0},
+};
+
+const struct vm_step vm_unstop_steps[] = {
+	{vm_step_end, "the end of the processes", 10000},
+	{step_stopped, "writing vm.json", 0},
+	{vm_step_sweep, "tidying up", 0},
+	{0},
+};
+
+const struct vm_step vm_stop_steps[] = {
+	{step_try_to_sync, "the guest's disk", 0},
+	{step_quit, "QEMU's end", 5000},
+	{vm_step_end, "the end of the processes", 10000},
+	{step_stopped, "writing vm.json", 0},
+	{vm_step_sweep, "tidying up", 0},
+	{0},
+};

@@ -1,0 +1,60 @@
+/*
+ * vm_steps.h - what can be done with a machine: lists of steps for vm_run(), and the single steps
+ * that more than one of them has. Files of the driver only.
+ */
+#pragma once
+
+#include "bridge/box/vm.h"
+
+/* ---- vm_steps.c ---- */
+
+/* From its disk: vm->files is STOPPED, or ASLEEP and what was saved is given up. */
+extern const struct vm_step vm_boot_steps[];
+/* vm->files is ASLEEP. When it fails, vm->saved_bad says whether coming again can help. */
+extern const struct vm_step vm_wake_steps[];
+/* A machine whose processes run, in whatever state they were left: it goes on. */
+extern const struct vm_step vm_recover_steps[];
+/* No process; files as they are. Cannot fail for long. */
+extern const struct vm_step vm_end_steps[];
+/* The guest writes to its disk what it has, processes end, STOPPED; undo: the same in a hurry. */
+extern const struct vm_step vm_stop_steps[], vm_unstop_steps[];
+
+void vm_step_end(struct vm *vm);
+void vm_step_sweep(struct vm *vm);
+void vm_step_stop(struct vm *vm);
+void vm_step_cont(struct vm *vm);
+void vm_step_unplug(struct vm *vm);
+void vm_step_await_unplugged(struct vm *vm);
+void vm_step_plug(struct vm *vm);
+void vm_step_driver(struct vm *vm);
+void vm_step_settle(struct vm *vm);
+void vm_step_ignore_shared(struct vm *vm);
+void vm_step_sync(struct vm *vm); /* fails when the agent cannot be asked */
+/* vm.json, and vm->files with it when it could be written. */
+int vm_save_files(struct vm *vm, const struct vm_files *f);
+int vm_job_running(struct vm *vm);
+/* The step's end is that of making vm->name, an empty disk on top of what f has. */
+void vm_overlay(struct vm *vm, struct vm_files *f);
+
+/* ---- vm_save.c ---- */
+
+/* From running to ASLEEP; vm->bytes. vm_recover_steps make it go on when that fails. */
+extern const struct vm_step vm_save_steps[];
+/* vm->target (NAME.new) is to be a snapshot of the running machine, with memory or without
+ * (vm->full), and called NAME then; vm->bytes. When that fails: the undo list, then
+ * vm_recover_steps. */
+extern const struct vm_step vm_checkpoint_steps[], vm_disk_checkpoint_steps[],
+	vm_uncheckpoint_steps[];
+
+/* ---- vm_make.c ---- */
+
+/* A new directory from vm->source, for vm_wake_steps (ASLEEP) or vm_boot_steps (STOPPED, with
+ * vm->note if that is less than was wanted). */
+extern const struct vm_step vm_make_steps[]; /* undo: vm_destroy_steps */
+/* The same, in the place of what the machine is now, which ends. */
+extern const struct vm_step vm_remake_steps[], vm_unremake_steps[];
+/* The directory goes, with every process that has to do with it. */
+extern const struct vm_step vm_destroy_steps[];
+/* What is there after a restart: vm->files is loaded, what should not run is ended. Then
+ * vm->processes say whether vm_recover_steps are for it. */
+extern const struct vm_step vm_look_steps[];
