@@ -223,3 +223,21 @@ def test_turn_found_after_a_restart(box, bridge):
     eventually(lambda: pending(box, session) == 0, "the turn to be over")
     entry, = box.get("/agent").json()
     assert entry["claudeSessionID"].startswith("stand-in-")
+
+
+@pytest.mark.bridge(driver="local")
+def test_no_idling_in_a_turn(bridge):
+    """A turn holds the sandbox's idle timer though nobody looks on (the original hibernated in the middle of it); its end
+    lets the timer run."""
+    box = Box(bridge, bridge.create(timeout=2))
+    session = start(box, prompt="hang", envs={"AGENTD_CLAUDE": STAND_IN, "PATH": PATH})["sessionID"]
+    Talk(box, session).wait("system")
+    ends = time.monotonic() + 5
+    while time.monotonic() < ends:
+        assert bridge.get(box.base).json()["status"] == "running"
+        time.sleep(0.2)
+    assert box.post(f"/agent/{session}/interrupt").status == 204
+    began = time.monotonic()
+    eventually(lambda: bridge.get(box.base).json()["status"] != "running", "the sandbox to idle out", 15)
+    assert time.monotonic() - began > 1
+    assert bridge.delete(box.base).status == 204

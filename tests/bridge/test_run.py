@@ -11,7 +11,7 @@ import time
 import pytest
 
 from commands import Box
-from harness import alive, eventually
+from harness import alive, children_of, eventually
 
 pytestmark = pytest.mark.bridge(driver="external")
 MIB = 1 << 20
@@ -391,3 +391,32 @@ def test_nothing_is_kept_of_what_was_told(box, bridge, agent):
     assert bridge.memory_kib() < memory + 6000
     link = agent.connect()
     eventually(lambda: link.request("list")["sessions"] == [], "the sessions to be removed")
+
+
+@pytest.mark.bridge(driver="local")
+def test_no_idling_while_it_runs(bridge):
+    """A command that runs longer than the idle timeout ends as it should, with and without a call that waits for it."""
+    box = Box(bridge, bridge.create(timeout=1))
+    assert box.sh("sleep 3; echo done")["stdout"] == "done\n"
+    status, answer = box.begin("sleep 3; echo done")
+    assert status == 202
+    time.sleep(3.2)
+    assert box.result(answer["execId"])["stdout"] == "done\n"
+    assert bridge.delete(box.base).status == 204
+
+
+@pytest.mark.bridge(driver="local")
+def test_local_sandbox(bridge):
+    """Environment, user and directory of a sandbox that we started ourselves; a stopped one is started for a command."""
+    box = Box(bridge, bridge.create(timeout=1, envs={"SANDBOX_VAR": "s", "BOTH": "s"}))
+    result = box.sh('echo "$SANDBOX_VAR $BOTH $(whoami) $PWD"', envs={"BOTH": "c"})
+    assert result["stdout"] == "s c sandbox /home/sandbox\n", result
+    eventually(lambda: bridge.get(box.base).json()["status"] != "running", "the sandbox to idle out", 15)
+    eventually(lambda: not children_of(bridge.pid), "its processes to end")
+    assert box.get("/exec/r000000000000/result").status == 404
+    assert bridge.get(box.base).json()["status"] != "running", "asking for a result of nothing starts nothing"
+    began = time.monotonic()
+    status, answer = box.begin("echo awake")
+    assert status == 202 and answer["waking"] is True and time.monotonic() - began < 0.3
+    assert box.result(answer["execId"])["stdout"] == "awake\n"
+    assert bridge.delete(box.base).status == 204
