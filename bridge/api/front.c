@@ -89,11 +89,9 @@ static void end_call(struct conn *n)
 	body_reset(&n->body);
 }
 
-/* It is a timer of lws', which looks at those only when it is awake. */
 static void kill_conn(struct conn *n)
 {
 	lws_set_timeout(n->wsi, 1, LWS_TO_KILL_ASYNC);
-	lws_cancel_service(n->front->cx);
 }
 
 /* ---- reading ---- */
