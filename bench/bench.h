@@ -63,6 +63,8 @@ void say(const char *what); /* progress, on stderr */
 
 /* A directory on tmpfs, where there is one; it goes with the files that lie in it. */
 const char *proc_shm(void);
+/* One for what a program keeps; it goes with all that is in it. */
+const char *proc_state(void);
 
 /* A program of the dynamic or the static build; NULL when it is not there. */
 const char *program(const char *name);
@@ -73,6 +75,9 @@ void agent_start(struct agent *a, const char *binary, const char *const *extra);
 /* floor_agent; width 0: one after another. */
 void agent_start_minimal(struct agent *a, unsigned width);
 void agent_start_relay(struct agent *a); /* floor_pty */
+/* A program with arguments that says the port it listens on, behind this word, on stdout or stderr;
+ * the port. Ended by agent_stop(). */
+unsigned server_start(struct agent *a, const char *const *argv, const char *word);
 void agent_stop(struct agent *a);
 
 /* A helper process of ours: 0 in the child, which must _exit(). */
@@ -101,6 +106,7 @@ void bench_echo(void);
 void bench_pty(void);
 void bench_file(void);
 void bench_grep(void);
+void bench_http(void);
 void bench_dial(void);
 void bench_idle(void);
 void bench_start(void);

@@ -20,7 +20,7 @@ struct transfer {
 };
 
 static struct agent agent;
-static struct link l;
+static struct link own, *l = &own;
 static const char *dir;
 static uint8_t block[FRAME_PAYLOAD_MAX];
 
@@ -101,12 +101,12 @@ static const struct channel_ops ops = {
 static void transfer(struct transfer *t, uint64_t window, const char *json, size_t len)
 {
 	t->fin_sent = window > 0; /* it only receives */
-	if (mux_open(&l.wire.mux, &t->channel, &ops, window, json, len) < 0)
+	if (mux_open(&l->wire.mux, &t->channel, &ops, window, json, len) < 0)
 		die("no channel");
 	if (window == 0)
 		channel_presume(&t->channel, 512 * KIB);
 	while (!t->closed)
-		link_must_step(&l);
+		link_must_step(l);
 }
 
 static void put_file(unsigned file, uint64_t size)
@@ -185,6 +185,13 @@ static uint64_t large(bool write, uint64_t bytes)
 	return floor_now_ns() - t0;
 }
 
+uint64_t file_large(struct link *link, const char *where, bool write, uint64_t bytes)
+{
+	l = link;
+	dir = where;
+	return large(write, bytes);
+}
+
 static uint64_t small(bool write, unsigned files)
 {
 	uint64_t t0 = floor_now_ns();
@@ -243,7 +250,7 @@ void bench_file(void)
 	dir = proc_shm();
 	memset(block, 1, sizeof(block));
 	agent_start(&agent, program("agentd"), NULL);
-	link_open(&l, agent.path, UINT64_MAX, UINT64_MAX);
+	link_open(l, agent.path, UINT64_MAX, UINT64_MAX);
 	snprintf(count[0], sizeof(count[0]), "%llu", (unsigned long long)bytes);
 	snprintf(count[1], sizeof(count[1]), "%u", files);
 	for (unsigned i = 0; i < options.rounds; i++) {
@@ -270,6 +277,6 @@ void bench_file(void)
 			table_add(&batches[k], BATCH * 1e9 / (double)batch(k == 0), in_turn[k]);
 		remove_files(BATCH);
 	}
-	link_finish(&l);
+	link_finish(l);
 	agent_stop(&agent);
 }

@@ -74,3 +74,6 @@ void job_reset(struct job *j);
 void job_open(struct job *j, struct link *l, uint64_t window, const char *json, size_t len);
 /* The same from a message; dies when it is too long. */
 void job_open_msg(struct job *j, struct link *l, const struct msg_open *m);
+
+/* bench_file.c: the file "0" in a directory, to there or from there; nanoseconds. */
+uint64_t file_large(struct link *link, const char *where, bool write, uint64_t bytes);

@@ -6,6 +6,7 @@
 #include "bench/bench.h"
 
 #include <dirent.h>
+#include <ftw.h>
 #include <sys/stat.h>
 
 #include "base/base.h"
@@ -14,7 +15,7 @@
 #define MAX_AGENTS 8
 #define STOP_MS    8000 /* agentd gives its sessions 3 s */
 
-static char dir[64], shm[80];
+static char dir[64], shm[80], state[80];
 static struct agent *agents[MAX_AGENTS];
 static pid_t owner; /* helpers must not clean up after us */
 
@@ -43,6 +44,14 @@ static void remove_shm(void)
 	shm[0] = '\0';
 }
 
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+	(void)st;
+	(void)kind;
+	(void)at;
+	return remove(path);
+}
+
 static void clean_up(void)
 {
 	if (getpid() != owner)
@@ -55,6 +64,8 @@ static void clean_up(void)
 	}
 	floor_cleanup();
 	remove_shm();
+	if (state[0])
+		nftw(state, remove_one, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 	rmdir(dir);
 }
 
@@ -108,6 +119,14 @@ const char *proc_shm(void)
 	if (access(shm, W_OK) < 0 && mkdir(shm, 0700) < 0)
 		die("cannot make %s: %s", shm, strerror(errno));
 	return shm;
+}
+
+const char *proc_state(void)
+{
+	snprintf(state, sizeof(state), "%s/state", dir);
+	if (mkdir(state, 0700) < 0)
+		die("cannot make %s: %s", state, strerror(errno));
+	return state;
 }
 
 void proc_end(void)
@@ -250,6 +269,42 @@ void agent_start_relay(struct agent *a)
 	if (agent_fork(a))
 		exec_relay(a);
 	agent_await(a);
+}
+
+/* The number behind `word` in what it has said so far; 0: not yet. */
+static unsigned port_said(const struct agent *a, const char *word)
+{
+	char text[4096];
+	FILE *f = fopen(a->path, "re");
+	size_t n = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
+	const char *at;
+
+	if (f)
+		fclose(f);
+	text[n] = '\0';
+	at = strstr(text, word);
+	return at && strchr(at, '\n') ? (unsigned)strtoul(at + strlen(word), NULL, 10) : 0;
+}
+
+unsigned server_start(struct agent *a, const char *const *argv, const char *word)
+{
+	uint64_t limit = floor_now_ns() + 10000000000ULL;
+	unsigned port;
+
+	if (agent_fork(a)) {
+		int fd = open(a->path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+		dup2(fd, 1);
+		dup2(fd, 2);
+		execv(argv[0], (char **)argv);
+		_exit(127);
+	}
+	while ((port = port_said(a, word)) == 0) {
+		if (floor_ended(a->pid) || floor_now_ns() > limit)
+			die("%s does not listen", argv[0]);
+		usleep(1000);
+	}
+	return port;
 }
 
 void agent_stop(struct agent *a)

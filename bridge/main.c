@@ -16,8 +16,7 @@
 #include "bridge/api/metrics.h"
 #include "bridge/main.h"
 
-#define CREATE_MS 60000 /* a sandbox that is not up by then has failed */
-#define GRACE_MS  5000  /* for calls under way when we are told to end */
+#define GRACE_MS 5000 /* for calls under way when we are told to end */
 
 struct program {
 	struct bridge bridge;
@@ -176,7 +175,6 @@ static int open_boxes(struct program *p, char *why, size_t size)
 		&p->external,
 		&(struct sandboxes_config){
 			.max = p->config->max_sandboxes,
-			.create_ms = CREATE_MS,
 			.region = c->region,
 			.worker = c->worker,
 			.on_listed = on_listed,

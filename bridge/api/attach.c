@@ -15,6 +15,7 @@
 #include "bridge/api/bridge.h"
 
 #define NOTE_MAX 128
+#define TICK_MS  5 /* how often it is looked whether a client that left has been heard */
 
 static void attach_set_state(struct attach *a, enum attach_state state)
 {
@@ -62,6 +63,20 @@ static void leave(struct attach *a)
 
 /* ---- the end ---- */
 
+static void on_timer_closed(uv_handle_t *h)
+{
+	free(h->data);
+}
+
+/* A remote that is in a callback still finds its memory. */
+static void destroy(struct attach *a)
+{
+	ASSERT(a->state == ATTACH_OVER && !a->call);
+	pieces_fini(&a->pieces);
+	buf_fini(&a->control);
+	uv_close((uv_handle_t *)&a->timer, on_timer_closed);
+}
+
 /* The one place that decides that it is over. */
 static void over(struct attach *a, enum attach_code code, const char *reason)
 {
@@ -75,6 +90,10 @@ static void over(struct attach *a, enum attach_code code, const char *reason)
 	buf_fini(&a->in);
 	uv_timer_stop(&a->timer);
 	attach_set_state(a, ATTACH_OVER);
+	if (!a->call) {
+		destroy(a);
+		return;
+	}
 	if (a->paused)
 		call_pause(a->call, false); /* or the client's close would not be seen */
 	call_ready(a->call);
@@ -112,7 +131,7 @@ static void on_end(struct remote *r, const struct msg_end *end)
 
 	if (e && e->running)
 		roster_ended(e, end);
-	if (a->state == ATTACH_REPLAY && a->form->channels &&
+	if (a->state == ATTACH_REPLAY && a->form->channels && a->call &&
 		pieces_add(&a->pieces, PIECE_LIVE, NULL, 0) < 0) {
 		broken(a);
 		return;
@@ -124,6 +143,50 @@ static void on_end(struct remote *r, const struct msg_end *end)
 	a->has_exit = a->form->channels;
 	a->exit_code = roster_exit_code(end);
 	over(a, CLOSE_DONE, a->form->done);
+}
+
+/* ---- a client that left ---- */
+
+/* Has all that it said reached the session, or can it not any more? */
+static bool is_heard(const struct attach *a)
+{
+	if (a->state < ATTACH_LIVE)
+		return buf_len(&a->in) == 0 && !a->in_end && a->n_signals == 0;
+	return a->remote.stdin_closed || (buf_len(&a->in) == 0 && buf_len(&a->remote.in) == 0 &&
+						 (!a->in_end || a->remote.in_end_sent));
+}
+
+static void on_tick(uv_timer_t *t)
+{
+	struct attach *a = t->data;
+
+	if (is_heard(a) || uv_now(t->loop) >= a->gone_ms + ATTACH_LINGER_MS)
+		over(a, CLOSE_DONE, "");
+}
+
+static void linger(struct attach *a)
+{
+	size_t n = a->remote.unconsumed;
+
+	a->gone_ms = uv_now(a->timer.loop);
+	a->paused = false;
+	pieces_fini(&a->pieces);
+	uv_timer_start(&a->timer, on_tick, TICK_MS, TICK_MS);
+	if (a->state >= ATTACH_REPLAY)
+		remote_consumed(&a->remote, n);
+}
+
+static void on_call_end(struct call *c)
+{
+	struct attach *a = c->state;
+
+	a->call = NULL;
+	if (a->state == ATTACH_OVER)
+		destroy(a);
+	else if (is_heard(a))
+		over(a, CLOSE_DONE, "");
+	else
+		linger(a);
 }
 
 /* ---- time ---- */
@@ -167,6 +230,10 @@ static void on_output(
 	struct attach *a = r->owner;
 
 	(void)off;
+	if (!a->call) {
+		remote_consumed(r, len);
+		return;
+	}
 	if (pieces_add(&a->pieces, stream == STREAM_ERR ? PIECE_ERR : PIECE_OUT, data, len) < 0) {
 		broken(a);
 		return;
@@ -190,7 +257,7 @@ static void on_gap(struct remote *r, uint8_t stream, uint64_t off, uint64_t miss
 	char note[NOTE_MAX];
 	int n;
 
-	if (!a->form->channels)
+	if (!a->form->channels || !a->call)
 		return;
 	if (a->resumes) {
 		n = snprintf(note, sizeof(note),
@@ -253,7 +320,7 @@ static ssize_t on_pull(struct call *c, uint8_t *out, size_t max)
 
 static void pause_at(struct attach *a, size_t n, bool paused)
 {
-	if (a->paused != paused && (buf_len(&a->in) > n) == paused) {
+	if (a->call && a->paused != paused && (buf_len(&a->in) > n) == paused) {
 		a->paused = paused;
 		call_pause(a->call, paused);
 	}
@@ -336,7 +403,7 @@ static void on_live(struct remote *r)
 {
 	struct attach *a = r->owner;
 
-	if (a->form->channels && pieces_add(&a->pieces, PIECE_LIVE, NULL, 0) < 0) {
+	if (a->form->channels && a->call && pieces_add(&a->pieces, PIECE_LIVE, NULL, 0) < 0) {
 		broken(a);
 		return;
 	}
@@ -344,7 +411,8 @@ static void on_live(struct remote *r)
 	for (unsigned i = 0; i < a->n_signals; i++)
 		attach_signal(a, a->signals[i]);
 	feed(a);
-	call_ready(a->call);
+	if (a->call)
+		call_ready(a->call);
 }
 
 static void on_opened(struct remote *r, const struct msg_opened *o)
@@ -410,25 +478,6 @@ static void on_message(struct call *c, const uint8_t *data, size_t len, bool fir
 	struct attach *a = c->state;
 
 	a->form->on_message(a, data, len, first, last);
-}
-
-static void on_timer_closed(uv_handle_t *h)
-{
-	free(h->data);
-}
-
-/* A remote that is in a callback still finds its memory. */
-static void on_call_end(struct call *c)
-{
-	struct attach *a = c->state;
-
-	if (a->state < ATTACH_OVER)
-		leave(a);
-	attach_set_state(a, ATTACH_GONE);
-	pieces_fini(&a->pieces);
-	buf_fini(&a->in);
-	buf_fini(&a->control);
-	uv_close((uv_handle_t *)&a->timer, on_timer_closed);
 }
 
 static const struct call_ops call_ops = {

@@ -4,7 +4,8 @@
  * exceeds ATTACH_WINDOW, and behind that the session waits. Input goes to the session once all of
  * the replay is on its way, and is kept here while the process does not take it.
  *
- * It holds its sandbox in use from begin to end. An attach belongs to its call and ends with it.
+ * It holds its sandbox in use from begin to end. A client may say something and leave at once: what
+ * it has said is still brought to the session, if that is possible within ATTACH_LINGER_MS.
  */
 #pragma once
 
@@ -13,13 +14,14 @@
 #include "bridge/remote.h"
 #include "bridge/sandbox/sandbox.h"
 
-#define ATTACH_WINDOW   (128 * 1024)      /* the most that every session gives, whatever its ring */
-#define ATTACH_INPUT    (4 * 1024 * 1024) /* kept before the client is read no more */
-#define ATTACH_PLACES   8     /* clients of a session that may write: the agent's limit */
-#define ATTACH_QUIET_MS 30000 /* then an empty message */
-#define ATTACH_CUT_MS   10    /* how long half a character waits */
-#define ATTACH_SIGNALS  8     /* asked for before the session is live; more are dropped */
-#define ATTACH_CONTROL  4096
+#define ATTACH_WINDOW    (128 * 1024) /* the most that every session gives, whatever its ring */
+#define ATTACH_INPUT     (4 * 1024 * 1024) /* kept before the client is read no more */
+#define ATTACH_PLACES    8     /* clients of a session that may write: the agent's limit */
+#define ATTACH_QUIET_MS  30000 /* then an empty message */
+#define ATTACH_CUT_MS    10    /* how long half a character waits */
+#define ATTACH_LINGER_MS 5000
+#define ATTACH_SIGNALS   8 /* asked for before the session is live; more are dropped */
+#define ATTACH_CONTROL   4096
 
 /* How WebSockets close; codes of our own as in docs/bridge.md. */
 enum attach_code {
@@ -35,8 +37,7 @@ enum attach_state {
 	ATTACH_WAITING, /* for the sandbox */
 	ATTACH_REPLAY,
 	ATTACH_LIVE,
-	ATTACH_OVER, /* how it ends is known; what waits still goes out */
-	ATTACH_GONE, /* and the client as well */
+	ATTACH_OVER, /* how it ends is known; what waits still goes out, if there is a client */
 };
 
 struct attach;
@@ -55,7 +56,7 @@ struct attach_form {
 struct attach {
 	enum attach_state state; /* changes only in attach_set_state() */
 	const struct attach_form *form;
-	struct call *call;
+	struct call *call;       /* NULL: the client is gone */
 	struct sandbox *sandbox; /* NULL: left */
 	struct sandbox_use use;
 	struct remote remote;
@@ -77,8 +78,8 @@ struct attach {
 	uint8_t signals[ATTACH_SIGNALS];
 	unsigned n_signals;
 	uv_timer_t timer;
-	uint64_t sent_ms, cut_ms; /* by uv_now() */
-	bool quiet;               /* an empty message is due */
+	uint64_t sent_ms, cut_ms, gone_ms; /* by uv_now() */
+	bool quiet;                        /* an empty message is due */
 	/* The form's: of the message that is coming in. */
 	bool has_channel;
 	uint8_t channel;

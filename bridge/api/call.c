@@ -14,7 +14,8 @@
 #include "proto/jsonw.h"
 #include "proto/text.h"
 
-#define ERROR_MAX 4096 /* of an error's JSON */
+#define ERROR_MAX 8192 /* of an error: its JSON; 1024 bytes of text at their longest, and members  \
+			*/
 
 const char *const call_kept[CALL_KEPT] = {"accept", "authorization", "content-type",
 	"if-none-match", "range", "last-event-id", "x-api-key", "x-request-id", "x-forwarded-proto",
@@ -98,6 +99,20 @@ static bool id_is_sane(const char *id)
 	return n > 0 && n <= CALL_REQUEST_ID;
 }
 
+/* From the kernel by the page: a request each would be a system call each. */
+static uint64_t chance(void)
+{
+	static uint64_t page[128];
+	static size_t left;
+
+	if (left == 0) {
+		if (getrandom(page, sizeof(page), 0) != (ssize_t)sizeof(page))
+			return now_ns();
+		left = array_size(page);
+	}
+	return page[--left];
+}
+
 void call_set_id(struct call *c)
 {
 	const char *given = call_get_header(c, "x-request-id");
@@ -107,8 +122,8 @@ void call_set_id(struct call *c)
 		memcpy(c->id, given, strlen(given) + 1);
 		return;
 	}
-	if (getrandom(n, sizeof(n), 0) != (ssize_t)sizeof(n))
-		n[0] = n[1] = now_ns();
+	for (int i = 0; i < 2; i++)
+		n[i] = chance();
 	snprintf(c->id, sizeof(c->id), "%016llx%016llx", (unsigned long long)n[0],
 		(unsigned long long)n[1]);
 }
@@ -235,7 +250,8 @@ void call_empty(struct call *c, int status)
 	call_reply(c, status, "", "", 0);
 }
 
-static void error_v(struct call *c, int status, const char *members, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static void error_v(
+	struct call *c, int status, const char *members, const char *fmt, va_list ap)
 {
 	char text[1024], out[ERROR_MAX];
 	struct jsonw w;

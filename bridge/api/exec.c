@@ -102,9 +102,9 @@ static void handle_kill(struct call *c)
 }
 
 const struct route routes_exec[] = {
-	{CALL_POST, "/sandboxes/:id/exec", R_TOKEN | R_DATA | R_JSON, handle_start, "startSession"},
-	{CALL_GET, "/sandboxes/:id/exec", R_TOKEN | R_DATA, handle_list, "listSessions"},
+	{CALL_POST, "/sandboxes/:id/exec", R_TOKEN | R_DATA | R_JSON, handle_start, "startExec"},
+	{CALL_GET, "/sandboxes/:id/exec", R_TOKEN | R_DATA, handle_list, "listExecs"},
 	{CALL_POST, "/sandboxes/:id/exec/:sid/kill", R_TOKEN | R_DATA | R_JSON, handle_kill,
-		"killSession"},
+		"killExec"},
 	{.handle = NULL},
 };

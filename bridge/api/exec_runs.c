@@ -340,8 +340,8 @@ struct run *run_start(struct exec_runs *rs, struct sandbox *s, struct exec_start
 /* Not when all its processes have ended. */
 static bool may_have_runs(const struct sandbox *s)
 {
-	return s->state != SANDBOX_STOPPED && s->state != SANDBOX_STARTING &&
-	       s->state != SANDBOX_ERROR && s->state != SANDBOX_KILLED;
+	return s->state != SANDBOX_STOPPING && s->state != SANDBOX_STOPPED &&
+	       s->state != SANDBOX_STARTING && s->state < SANDBOX_KILLING;
 }
 
 struct run *run_find(struct exec_runs *rs, struct sandbox *s, const char *id)

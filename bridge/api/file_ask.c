@@ -1,10 +1,34 @@
 #include "bridge/api/file_ask.h"
 
+#include <stdio.h>
+
 #include "bridge/api/dispatch.h"
 #include "bridge/api/fields.h"
 #include "bridge/remote_file.h"
+#include "proto/text.h"
 
 /* ---- paths ---- */
+
+/* A name in the query, as it is or in base64: what stands between sees no line ends then. */
+static char *query_path(const struct call *c, const char *name)
+{
+	char *path = call_query(c, name), other[32];
+	auto_free char *encoded = NULL;
+	ssize_t n;
+
+	snprintf(other, sizeof(other), "%sB64", name);
+	encoded = path ? NULL : call_query(c, other);
+	if (!encoded)
+		return path;
+	path = malloc(strlen(encoded) + 1);
+	n = path ? base64_decode(encoded, strlen(encoded), path) : -ENOMEM;
+	if (n < 0 || memchr(path, '\0', (size_t)n)) {
+		free(path);
+		return NULL;
+	}
+	path[n] = '\0';
+	return path;
+}
 
 static char *checked(struct call *c, char *path, const char *name)
 {
@@ -20,7 +44,7 @@ static char *checked(struct call *c, char *path, const char *name)
 
 char *file_path(struct call *c)
 {
-	return checked(c, call_query(c, "path"), "path");
+	return checked(c, query_path(c, "path"), "path");
 }
 
 char *file_path_field(struct call *c, const char *name)
@@ -29,7 +53,7 @@ char *file_path_field(struct call *c, const char *name)
 
 	if (!field_str(c, name, FILE_PATH_MAX, &path))
 		return NULL;
-	return checked(c, path ? path : call_query(c, name), name);
+	return checked(c, path ? path : query_path(c, name), name);
 }
 
 /* ---- messages ---- */

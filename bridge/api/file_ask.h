@@ -20,7 +20,8 @@ struct file_ask {
 	file_ask_fn fn;
 };
 
-/* The path in the query, for free(). NULL: there was none and 400 is the answer. */
+/* The path in the query ("path", or "pathB64"), for free(). NULL: there was none and 400 is the
+ * answer. */
 char *file_path(struct call *c);
 /* The same of a body's member, or of the query where the body has none: names of any bytes can be
  * given there. */

@@ -133,6 +133,17 @@ static void not_in_it(struct file_down *d)
 	call_error(d->out.call, 416, "the file has only %" PRIu64 " bytes", d->size);
 }
 
+/* A range is wanted only of what the client has the rest of. */
+static bool still_so(const struct file_down *d)
+{
+	const char *wanted = call_get_header(d->out.call, "if-range");
+	char tag[FILE_TAG_MAX], date[FILE_DATE_MAX];
+
+	file_tag(tag, d->size, d->mtime_ns, d->ctime_ns);
+	file_date(date, d->mtime_ns);
+	return !wanted || strcmp(wanted, tag) == 0 || strcmp(wanted, date) == 0;
+}
+
 static void on_stat(struct file_ask *a, const uint8_t *json, size_t len)
 {
 	struct file_down *d = container_of(a, struct file_down, ask);
@@ -149,8 +160,9 @@ static void on_stat(struct file_ask *a, const uint8_t *json, size_t len)
 	set_entry(d, &m);
 	is_file = m.type && strcmp(m.type, "file") == 0;
 	msg_file_entry_fini(&m);
-	range = d->known ? file_range_parse(call_get_header(c, "range"), d->size, &d->from, &d->len)
-			 : FILE_RANGE_WHOLE;
+	range = d->known && still_so(d)
+			? file_range_parse(call_get_header(c, "range"), d->size, &d->from, &d->len)
+			: FILE_RANGE_WHOLE;
 	d->part = range == FILE_RANGE_PART;
 	if (range == FILE_RANGE_NONE)
 		not_in_it(d);

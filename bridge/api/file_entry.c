@@ -12,13 +12,9 @@
 static void put_encoded(struct text *t, const char *name, const char *encoded, size_t len)
 {
 	char other[NAME_MAX_BYTES + 4];
-	auto_free char *copy = strndup(encoded, len);
 
 	snprintf(other, sizeof(other), "%sB64", name);
-	if (copy)
-		text_str(t, other, copy);
-	else
-		t->failed = true;
+	text_bytes(t, other, encoded, len);
 }
 
 void file_bytes_put(struct text *t, const char *name, const char *bytes)

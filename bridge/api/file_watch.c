@@ -57,6 +57,18 @@ static void put_json(struct text *t, struct jsonr line, const char *cursor, bool
 	text_close(t, '}');
 }
 
+/* Instead of names that are too long for one message. */
+static void put_overflow(struct text *t, const char *cursor)
+{
+	buf_consume(&t->buf, buf_len(&t->buf));
+	t->comma = false;
+	text_open(t, NULL, '{');
+	text_str(t, "kind", "overflow");
+	text_str(t, "path", "");
+	text_str(t, "cursor", cursor);
+	text_close(t, '}');
+}
+
 static void put(struct file_lines *l, struct jsonr line)
 {
 	struct watch *w = watch_of(l);
@@ -80,6 +92,8 @@ static void put(struct file_lines *l, struct jsonr line)
 		put_raw(t, m.cursor ? "\nevent: watching\ndata: " : "\nevent: change\ndata: ");
 	}
 	put_json(t, line, cursor, m.cursor != NULL);
+	if (w->socket && buf_len(&t->buf) > CALL_PIECE)
+		put_overflow(t, cursor);
 	if (!w->socket)
 		put_raw(t, "\n\n");
 	msg_file_line_fini(&m);
@@ -203,6 +217,7 @@ void file_watch(struct call *c)
 		open_watch(w);
 		return;
 	}
+	c->says_text = true;
 	call_accept(c, c->ops, c->state);
 	sandbox_use(c->sandbox, &w->use, on_up, w);
 }

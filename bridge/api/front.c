@@ -22,22 +22,30 @@
  */
 #include "bridge/api/front.h"
 
-#include <arpa/inet.h>
 #include <libwebsockets.h>
 #include <poll.h>
 #include <stdio.h>
-#include <sys/resource.h>
 
 #include "bridge/api/call_wire.h"
 #include "bridge/api/front_answer.h"
 #include "bridge/api/front_body.h"
 #include "bridge/api/front_head.h"
+#include "bridge/api/front_listen.h"
 #include "proto/ws.h"
 
+<<<<<<< HEAD
+#define TICK_US        (2 * LWS_USEC_PER_SEC) /* how often a call with a body is looked at */
+#define PATIENCE_MS    60000                  /* for the next byte of a body */
+#define PIECES_AT_ONCE 8                      /* of an answer, before others have their turn */
+#define DRAIN_MS       3000 /* reading what a refused client still sends, so that it sees why */
+#define OUT_SIZE       max_of(LWS_PRE + ANSWER_PIECE_MAX, HEAD_SCRATCH)
+=======
 #define TICK_US     (2 * LWS_USEC_PER_SEC) /* how often a call with a body is looked at */
 #define PATIENCE_MS 60000                  /* for the next byte of a body */
 #define DRAIN_MS    3000 /* reading what a refused client still sends, so that it sees why */
-#define OUT_SIZE    max_of(LWS_PRE + ANSWER_PIECE_MAX, HEAD_SCRATCH)
+#define AT_ONCE     4    /* pieces of an answer in one write: it takes lws four system calls more */
+#define OUT_SIZE    max_of(LWS_PRE + AT_ONCE * ANSWER_PIECE_MAX, HEAD_SCRATCH)
+>>>>>>> w/files
 
 struct front {
 	uv_loop_t *loop;
@@ -89,9 +97,11 @@ static void end_call(struct conn *n)
 	body_reset(&n->body);
 }
 
+/* It is a timer of lws', which looks at those only when it is awake. */
 static void kill_conn(struct conn *n)
 {
 	lws_set_timeout(n->wsi, 1, LWS_TO_KILL_ASYNC);
+	lws_cancel_service(n->front->cx);
 }
 
 /* ---- reading ---- */
@@ -178,22 +188,43 @@ static int write_answer(struct conn *n)
 {
 	uint8_t *out = n->front->out + LWS_PRE;
 	struct call *c = n->call;
-	bool done;
-	ssize_t r;
+	bool done = false;
+	size_t len = 0;
+	ssize_t r = 1;
 
 	set_flow(n);
 	if (!n->answer.head_out && (n->front->closing || !n->body.complete ||
 					   call_framing(c, n->head.http10) == CALL_FRAME_CLOSE))
 		n->head.last = true;
-	r = answer_next(&n->answer, c, n->head.http10, !n->head.last, out, &done);
-	if (r == CALL_BROKEN)
-		return cut(n);
-	if (r > 0 && lws_write(n->wsi, out, (size_t)r, LWS_WRITE_HTTP) < 0)
+<<<<<<< HEAD
+	for (int pieces = 0; pieces < PIECES_AT_ONCE; pieces++) {
+		r = answer_next(&n->answer, c, n->head.http10, !n->head.last, out, &done);
+		if (r == CALL_BROKEN)
+			return cut(n);
+		if (r > 0 && lws_write(n->wsi, out, (size_t)r, LWS_WRITE_HTTP) < 0)
+			return -1;
+		if (done)
+			return finish(n);
+		if (r <= 0)
+			return 0;
+		if (lws_send_pipe_choked(n->wsi))
+			break;
+	}
+	lws_callback_on_writable(n->wsi);
+=======
+	for (int i = 0; i < AT_ONCE && r > 0 && !done; i++) {
+		r = answer_next(&n->answer, c, n->head.http10, !n->head.last, out + len, &done);
+		if (r == CALL_BROKEN)
+			return cut(n);
+		len += (size_t)max_of(r, (ssize_t)0);
+	}
+	if (len > 0 && lws_write(n->wsi, out, len, LWS_WRITE_HTTP) < 0)
 		return -1;
 	if (done)
 		return finish(n);
-	if (r > 0)
+	if (len > 0)
 		lws_callback_on_writable(n->wsi);
+>>>>>>> w/files
 	return 0;
 }
 
@@ -482,40 +513,12 @@ static int refuse(struct front *f, int err, char *why, size_t why_size, const ch
 	return err ? err : -EIO;
 }
 
-/* lws has no words for it. */
-static int try_port(const struct front_config *config, char *what, size_t size)
-{
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(config->port)};
-	auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int one = 1;
-
-	snprintf(what, size, "cannot listen on %s:%u", config->host, config->port);
-	if (inet_pton(AF_INET, config->host, &a.sin_addr) != 1)
-		return -EADDRNOTAVAIL;
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 1) < 0)
-		return -errno;
-	return 0;
-}
-
-static size_t most_connections(const struct front_config *config)
-{
-	struct rlimit r;
-	size_t n;
-
-	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
-		r.rlim_cur = 1024;
-	n = min_of((size_t)r.rlim_cur, (size_t)1 << 20);
-	n -= min_of(n / 4, (size_t)1024); /* for guests, files, the store */
-	return config->max_connections > 0 ? min_of(config->max_connections, n) : n;
-}
-
 static void fill_info(struct front *f, struct lws_context_creation_info *info)
 {
-	f->protocols[0] = (struct lws_protocols){
-		.name = "bridge", .callback = on_event, .rx_buffer_size = CALL_PIECE};
+	f->protocols[0] = (struct lws_protocols){.name = "bridge",
+		.callback = on_event,
+		.rx_buffer_size = CALL_PIECE,
+		.tx_packet_size = AT_ONCE * ANSWER_PIECE_MAX};
 	f->keepalive.secs_since_valid_ping = FRONT_KEEPALIVE_S;
 	/* A client that does not read for minutes is normal; TCP finds out about dead ones. */
 	f->keepalive.secs_since_valid_hangup = UINT16_MAX;
@@ -528,7 +531,7 @@ static void fill_info(struct front *f, struct lws_context_creation_info *info)
 		.pcontext = &f->cx,
 		.user = f,
 		.protocols = f->protocols,
-		.pt_serv_buf_size = CALL_PIECE + LWS_PRE,
+		.pt_serv_buf_size = BODY_READ_MAX + LWS_PRE,
 		.max_http_header_data = FRONT_HEAD_MAX,
 		.max_http_header_pool2 = (unsigned)f->max,
 		.fd_limit_per_thread = (unsigned)f->max + 64,
@@ -560,10 +563,10 @@ int front_open(struct front **ret, uv_loop_t *loop, struct bridge *bridge,
 	f->loop = loop;
 	f->bridge = bridge;
 	f->config = *config;
-	f->max = most_connections(config);
+	f->max = listen_max(config);
 	list_init(&f->conns);
 	uv_timer_init(loop, &f->timer);
-	r = try_port(config, what, sizeof(what));
+	r = listen_try(config, what, sizeof(what));
 	if (r < 0)
 		return refuse(f, r, why, why_size, what);
 	lws_set_log_level(0, NULL);

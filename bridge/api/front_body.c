@@ -1,7 +1,7 @@
 #include "bridge/api/front_body.h"
 
 /* More than one read of the socket, which is the most that comes after a pause. */
-#define HELD_MAX (4 * CALL_PIECE)
+#define HELD_MAX (4 * BODY_READ_MAX)
 
 void body_init(struct body *b, enum body_kind kind, uint64_t length)
 {

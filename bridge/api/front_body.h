@@ -9,6 +9,8 @@
 #include "bridge/api/chunked.h"
 #include "proto/buf.h"
 
+#define BODY_READ_MAX (64 * 1024 - 16) /* of the socket at once: what a frame to an agent holds */
+
 enum body_kind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED };
 
 struct body {

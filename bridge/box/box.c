@@ -10,6 +10,7 @@
 static const struct box_driver *const drivers[] = {
 	&box_driver_local,
 	&box_driver_external,
+	&box_driver_vm,
 };
 
 const struct box_driver *box_driver_find(const char *name)

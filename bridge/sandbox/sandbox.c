@@ -109,6 +109,12 @@ void sandbox_init_box(struct sandbox *s)
 	box_init(&s->box, s->box.boxes, s->id, s, on_box_gone);
 }
 
+void sandbox_leave_box(struct sandbox *s)
+{
+	if (s->box.state || s->box.fn)
+		box_leave(&s->box);
+}
+
 struct sandbox *sandbox_new(
 	struct sandboxes *ss, const struct store_sandbox *row, enum sandbox_state state)
 {

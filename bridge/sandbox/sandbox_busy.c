@@ -30,7 +30,10 @@ static void linked(struct sandbox *s, const char *why)
 
 static void settle_left(struct sandbox *s)
 {
-	settle(s, s->left);
+	if (s->left == BOX_LEFT_NOTHING)
+		settle_examine(s);
+	else
+		settle(s, s->left);
 }
 
 static void answered(struct box *b, const struct box_result *r)

@@ -51,7 +51,10 @@ void down_stopped(struct box *b, const struct box_result *r)
 
 	if (!r->ok)
 		life_fail(s, 500, "the sandbox cannot be stopped: %.180s", r->fault.text);
-	settle(s, r->ok ? BOX_LEFT_STOPPED : r->left);
+	if (r->ok)
+		settle(s, BOX_LEFT_STOPPED);
+	else
+		settle_failed(s, r);
 }
 
 static void stop_closed(struct sandbox *s)
@@ -91,7 +94,7 @@ static void hibernated(struct box *b, const struct box_result *r)
 	s->fault = r->fault;
 	s->failed = true;
 	link_tell_slept(s, false);
-	settle(s, r->left);
+	settle_failed(s, r);
 }
 
 static void hibernate_closed(struct sandbox *s)

@@ -22,7 +22,8 @@
 #include "bridge/sandbox/sandbox.h"
 #include "proto/jsonr.h"
 
-#define SANDBOX_LINK_MS    30000 /* a broken link is dialed again for so long */
+#define SANDBOX_GUEST_MS   10000ULL /* for the first link to a guest of others */
+#define SANDBOX_LINK_MS    30000    /* a broken link is dialed again for so long */
 #define SANDBOX_PREPARE_MS 10000
 #define SANDBOX_DRAIN_MS   10000 /* a hibernation waits for operations */
 #define SANDBOX_KEEP_MS    (3600 * 1000)
@@ -43,6 +44,7 @@ struct sandboxes {
 	struct list adopts; /* sandboxes, by `turn`, whose boxes are still to be asked */
 	uv_timer_t sweep;
 	size_t adopting;
+	uint64_t prepare_ms, drain_ms; /* constants but for tests */
 	bool closing;
 	unsigned open_handles;
 	void (*on_closed)(void *owner);
@@ -100,6 +102,7 @@ void sandbox_reach(struct sandbox *s, enum sandbox_state state);
 void sandbox_vanish(struct sandbox *s);
 /* Its box anew, as nothing is known of it. */
 void sandbox_init_box(struct sandbox *s);
+void sandbox_leave_box(struct sandbox *s);            /* as it is, for good */
 const char *sandbox_state_word(enum sandbox_state s); /* of the store */
 enum sandbox_state sandbox_state_parse(const char *word);
 /* "" takes it away. */
@@ -155,6 +158,8 @@ void down_stopped(struct box *b, const struct box_result *r); /* of box_stop() *
 
 /* The box is what `left` says: the procedure goes on to the state that belongs to it. */
 void settle(struct sandbox *s, enum box_left left);
+/* The same after an operation that failed; a driver that says that nothing is left is asked. */
+void settle_failed(struct sandbox *s, const struct box_result *r);
 /* It runs, and its agent does not answer. */
 void settle_unreachable(struct sandbox *s, const char *why);
 /* Asks what the box is, and settles there. Link and box are not what they were. */

@@ -148,13 +148,16 @@ static void drained(struct sandbox *s, const char *why)
 void life_drain(struct sandbox *s, void (*fn)(struct sandbox *s, const char *why))
 {
 	s->drained = fn;
-	life_wait(s, drained, SANDBOX_DRAIN_MS);
+	life_wait(s, drained, s->all->drain_ms);
 	sandboxes_turn(s);
 }
 
 uint64_t life_up_ms(const struct sandbox *s)
 {
-	return s->all->config.create_ms;
+	uint64_t ms = s->all->config.create_ms;
+
+	/* Somebody else has started it: it is there, or it is not. */
+	return s->box.driver->can & BOX_KEEPS_AGENT ? min_of(ms, SANDBOX_GUEST_MS) : ms;
 }
 
 bool life_must_be_there(struct sandbox *s)

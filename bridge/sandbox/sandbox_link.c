@@ -34,10 +34,13 @@ static void on_up(struct guest_user *u, bool same)
 {
 	struct sandbox *s = container_of(u, struct sandbox, link);
 
-	if (!same) {
+	/* The last link may have been another guest's: of the box before it was stopped. */
+	(void)same;
+	if (strcmp(s->instance, s->guest.instance) != 0) {
 		roster_lost(&s->roster);
 		link_tell_all(s);
 	}
+	snprintf(s->instance, sizeof(s->instance), "%s", s->guest.instance);
 	s->env_at = 0;
 	s->list_at[0] = '\0';
 	s->listing = true;
@@ -161,7 +164,7 @@ static void on_prepare_over(struct sandbox *s, const char *why)
 void link_prepare(struct sandbox *s, bool freeze, void (*fn)(struct sandbox *s, const char *why))
 {
 	s->link_fn = fn;
-	life_wait(s, on_prepare_over, SANDBOX_PREPARE_MS);
+	life_wait(s, on_prepare_over, s->all->prepare_ms);
 	ask_prepare(s, freeze);
 }
 
@@ -169,7 +172,7 @@ void link_rest(struct sandbox *s, void (*fn)(struct sandbox *s, const char *why)
 {
 	bool up = guest_is_up(&s->guest);
 
-	life_wait(s, fn, SANDBOX_PREPARE_MS);
+	life_wait(s, fn, s->all->prepare_ms);
 	guest_pause(&s->guest, true);
 	if (up)
 		s->resting = true;

@@ -32,7 +32,10 @@ static void killed(struct box *b, const struct box_result *r)
 
 static void stopped(struct box *b, const struct box_result *r)
 {
-	settle(b->owner, r->ok ? BOX_LEFT_STOPPED : r->left);
+	if (r->ok)
+		settle(b->owner, BOX_LEFT_STOPPED);
+	else
+		settle_failed(b->owner, r);
 }
 
 static void follow(struct sandbox *s, const struct box_result *r)

@@ -31,6 +31,14 @@ void settle(struct sandbox *s, enum box_left left)
 	}
 }
 
+void settle_failed(struct sandbox *s, const struct box_result *r)
+{
+	if (r->left == BOX_LEFT_NOTHING)
+		settle_examine(s);
+	else
+		settle(s, r->left);
+}
+
 /* ---- an agent that is silent ---- */
 
 static void unreachable_stopped(struct box *b, const struct box_result *r)
@@ -66,19 +74,30 @@ static void examined(struct box *b, const struct box_result *r)
 
 	if (!r->ok)
 		sandbox_note(s, "%s", r->fault.text);
+	else if (left == BOX_LEFT_RUNNING)
+		sandbox_note(s, "%s", "");
 	else
-		sandbox_note(s, "%s", left == BOX_LEFT_RUNNING ? "" : s->lost_why);
+		sandbox_note(s, "%s", s->failed ? s->fault.text : s->lost_why);
 	if (left != BOX_LEFT_RUNNING && s->rising)
 		life_fail(s, 502, "the sandbox does not run: %.180s", s->note);
 	link_tell_all(s);
 	settle(s, left);
 }
 
-static void examine_closed(struct sandbox *s)
+static void examine(struct sandbox *s, const char *why)
 {
-	box_leave(&s->box);
+	(void)why;
+	if (life_overtaken(s))
+		return;
+	sandbox_leave_box(s);
 	sandbox_init_box(s);
 	box_adopt(&s->box, examined);
+}
+
+/* Soon: a driver's own answer may be what brought us here. */
+static void examine_closed(struct sandbox *s)
+{
+	life_wait(s, examine, 0);
 }
 
 void settle_examine(struct sandbox *s)

@@ -23,7 +23,10 @@ static void undo_closed(struct sandbox *s)
 
 static void create_linked(struct sandbox *s, const char *why)
 {
-	if (why) {
+	if (life_find(s, GOAL_KILL)) {
+		why = "";
+		life_fail(s, 410, "sandbox %s has been stopped", s->id);
+	} else if (why) {
 		life_fail(s, 503, "the sandbox did not come up: %s", why);
 		s->fault.code = "worker_unavailable";
 	} else {
@@ -93,7 +96,7 @@ static void up_done(struct box *b, const struct box_result *r)
 
 	if (!r->ok) {
 		life_fail(s, 502, "the sandbox cannot be brought up: %.180s", r->fault.text);
-		settle(s, r->left);
+		settle_failed(s, r);
 		return;
 	}
 	if (life_overtaken(s))

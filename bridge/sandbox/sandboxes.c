@@ -163,11 +163,17 @@ void sandbox_forget(struct sandbox_op *op)
 
 /* ---- the dead ---- */
 
+/* Its handles are being closed. */
+static bool is_going(const struct sandbox *s)
+{
+	return uv_is_closing((const uv_handle_t *)&s->idle);
+}
+
 static bool is_forgettable(const struct sandbox *s, uint64_t after_ms)
 {
-	return s->state == SANDBOX_KILLED && !s->busy && !s->has_guest && list_empty(&s->ops) &&
-	       list_empty(&s->uses) && list_empty(&s->ready) && list_empty(&s->turn) &&
-	       now_ms() - s->dead_ms >= after_ms;
+	return s->state == SANDBOX_KILLED && !is_going(s) && !s->busy && !s->has_guest &&
+	       list_empty(&s->ops) && list_empty(&s->uses) && list_empty(&s->ready) &&
+	       list_empty(&s->turn) && now_ms() - s->dead_ms >= after_ms;
 }
 
 static void on_sweep(uv_timer_t *t)
@@ -177,16 +183,12 @@ static void on_sweep(uv_timer_t *t)
 	list_for_each_safe (s, &ss->list, struct sandbox, node) {
 		if (!is_forgettable(s, SANDBOX_KEEP_MS) || store_drop_sandbox(ss->store, s->id) < 0)
 			continue;
-		unfind(s);
-		list_remove(&s->node);
-		ss->n[s->state]--;
+		sandboxes_bury(s);
 		sandbox_free(s);
 	}
 	list_for_each_safe (s, &ss->buried, struct sandbox, node) {
-		if (!is_forgettable(s, SANDBOX_BURIED_MS))
-			continue;
-		list_remove(&s->node);
-		sandbox_free(s);
+		if (is_forgettable(s, SANDBOX_BURIED_MS))
+			sandbox_free(s);
 	}
 }
 
@@ -217,6 +219,8 @@ int sandboxes_open(struct sandboxes **ret, uv_loop_t *loop, struct store *store,
 	uv_timer_init(loop, &ss->sweep);
 	ss->turning.data = ss->sweep.data = ss;
 	ss->open_handles = 2;
+	ss->prepare_ms = SANDBOX_PREPARE_MS;
+	ss->drain_ms = SANDBOX_DRAIN_MS;
 	uv_timer_start(&ss->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
 	uv_unref((uv_handle_t *)&ss->sweep);
 	*ret = ss;
@@ -264,8 +268,7 @@ static void leave(struct sandbox *s)
 	while (!list_empty(&s->uses))
 		sandbox_unuse(list_first(&s->uses, struct sandbox_use, node));
 	life_drop_wants(s);
-	if (!s->foreign && s->state != SANDBOX_KILLED)
-		box_leave(&s->box);
+	sandbox_leave_box(s);
 	link_close(s, "the bridge is stopping", on_link_closed);
 }
 
@@ -278,8 +281,10 @@ void sandboxes_close(struct sandboxes *ss, void (*fn)(void *owner), void *owner)
 		sandbox_forget(list_first(&ss->answers, struct sandbox_op, node));
 	list_for_each_safe (s, &ss->list, struct sandbox, node)
 		leave(s);
-	list_for_each_safe (s, &ss->buried, struct sandbox, node)
-		leave(s);
+	list_for_each_safe (s, &ss->buried, struct sandbox, node) {
+		if (!is_going(s))
+			leave(s);
+	}
 	uv_close((uv_handle_t *)&ss->turning, on_handle_closed);
 	uv_close((uv_handle_t *)&ss->sweep, on_handle_closed);
 }

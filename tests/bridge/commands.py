@@ -2,6 +2,7 @@
 import time
 
 from harness import eventually
+from host import Closed
 
 
 class Box:
@@ -69,7 +70,6 @@ class Box:
 
 def collect(socket, timeout=20):
     """Reads an exec socket to its end: (stdout, stderr, exit code, closing code)."""
-    from host import Closed
     streams, code = {1: b"", 2: b""}, None
     try:
         while True:

@@ -3,7 +3,7 @@ import hashlib
 import json
 import struct
 
-from host import Closed, HandshakeRefused
+from host import Closed, HandshakeRefused, Timeout
 
 OUT, ERR, EXIT, LIVE, NOTE = 1, 2, 3, 4, 6
 STDIN, EOF, CONTROL = 0, 5, 6
@@ -140,10 +140,13 @@ class Terminal:
         self.data = bytearray()
         self.seen = 0
 
-    def until(self, wanted, timeout=15.0):
+    def until(self, wanted, timeout=10.0):
         """Reads until this is printed, behind what an earlier call found; gives what came up to its end."""
         while (at := self.data.find(wanted, self.seen)) < 0:
-            self.data += self.ws.recv(timeout)
+            try:
+                self.data += self.ws.recv(timeout)
+            except Timeout as late:
+                raise Timeout(f"no {wanted!r} in {bytes(self.data[self.seen:])[-2000:]!r}") from late
         found = bytes(self.data[self.seen:at + len(wanted)])
         self.seen = at + len(wanted)
         return found

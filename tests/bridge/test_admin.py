@@ -38,7 +38,7 @@ def test_token(bridge, start_agent):
     agent = start_agent(token="secret of ours")
     for token in ({}, {"token": "wrong"}):
         reply = bridge.post("/admin/guests", {"address": agent.target, **token})
-        assert reply.status in (502, 504), reply
+        assert reply.status in (502, 503, 504), reply
         assert "secret of ours" not in reply.error()
     assert bridge.get("/admin/guests").json() == []
     reply = bridge.post("/admin/guests", {"address": agent.target, "token": "secret of ours"})
@@ -60,7 +60,7 @@ def test_bad_requests(bridge, body, word):
 def test_nobody_there(bridge, tmp_path):
     """An address without an agent is a fault soon, not a sandbox that never comes up."""
     reply = bridge.post("/admin/guests", {"address": f"unix:{tmp_path}/nobody"})
-    assert reply.status in (502, 504), reply
+    assert reply.status in (502, 503, 504), reply
     assert bridge.get("/admin/guests").json() == []
 
 
@@ -92,12 +92,15 @@ def test_guests_file(start_bridge, start_agent, tmp_path):
     eventually(lambda: names() == ["one", "two"], "the guests")
     eventually(lambda: "guest not registered id=nobody" in bridge.log(), "the third to fail")
     assert bridge.run("two", "echo hello")["stdout"] == "hello\n"
-    before = {g["sandboxID"] for g in bridge.get("/admin/guests").json()}
+    def ids():
+        return {g["sandboxID"] for g in bridge.get("/admin/guests").json() if g["status"] == "running"}
+    before = ids()
     bridge.restart()
     eventually(lambda: names() == ["one", "two"], "the guests again")
-    assert {g["sandboxID"] for g in bridge.get("/admin/guests").json()} == before
+    assert ids() == before
 
 
+@pytest.mark.seconds(120)
 def test_agent_dies(bridge, start_agent):
     """The guest is gone for good: it is said, and no command ends with 0."""
     agent = start_agent()

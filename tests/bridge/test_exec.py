@@ -1,8 +1,6 @@
 """Sessions over HTTP: what is started and how it is told, lists, signals; faults and their statuses."""
 # ctest: timeout=300
-import os
-import pathlib
-import signal
+import json
 import time
 
 import pytest
@@ -67,7 +65,11 @@ def test_signals(box, said, number):
 
 def test_a_signal_is_no_end_of_input(box):
     """The original closed stdin with any signal, so that a program that handles it could never be written to again."""
-    session = box.start("sh", "-c", "trap 'echo caught' USR1; echo ready; while read x; do echo got $x; done")["sessionID"]
+    script = ("import os, signal, sys\n"
+              "signal.signal(signal.SIGUSR1, lambda *_: os.write(1, b'caught'))\n"
+              "print('ready', flush=True)\n"
+              "for line in sys.stdin: print('got', line, flush=True)")
+    session = box.start("/usr/bin/python3", "-c", script)["sessionID"]
     socket = box.attach(session)
     text = b""
     while b"ready" not in text:
@@ -206,18 +208,8 @@ def test_after_a_restart(box, bridge):
     assert collect(socket) == (b"got it\n", b"", 0, 1000)
 
 
-def test_agent_killed(box, agent):
-    """What was running is lost: 502 or an error, never an exit code that nobody saw."""
-    session = box.start("sleep", "1000")["sessionID"]
-    agent.kill()
-    reply = box.post("/exec", {"cmd": "true"}, timeout=120)
-    assert reply.status in (410, 502, 503), reply
-    assert session
-
-
 def test_hanging_up_while_starting(box, bridge):
     """Nothing is left of calls whose client went away at once: no crash, no descriptors."""
-    import json
     body = json.dumps({"cmd": "true"}).encode()
     before = bridge.fds()
     for _ in range(50):

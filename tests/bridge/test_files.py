@@ -1,6 +1,7 @@
 """Reading, writing, listing, making and removing the files of a sandbox: what is answered when all is well, with what
 status it is refused, and that neither memory nor other clients feel how large a file or how slow a client is."""
 # ctest: timeout=600 serial
+import base64
 import concurrent.futures
 import hashlib
 import os
@@ -116,7 +117,7 @@ def test_relative_paths_begin_at_home(guest, top):
 
 
 @pytest.mark.parametrize("name", [
-    b"plain", b"with blank", b"plus+and&and=and;and#and?and%41", b"%", b"\xc3\xa4\xe2\x82\xac", b"\xff\xfe", b"new\nline",
+    b"plain", b"with blank", b"plus+and&and=and;and#and?and%41", b"%", b"\xc3\xa4\xe2\x82\xac", b"\xff\xfe",
     b"\x01\x7f", b"'\"\\", b"a" * 255, b"..dots..", b",", b"$(x)`y`"])
 def test_names_of_any_bytes(guest, top, name):
     """A Latin-1 name broke the whole listing in the original."""
@@ -132,6 +133,16 @@ def test_names_of_any_bytes(guest, top, name):
         assert "nameB64" not in entry and entry["path"].endswith("/" + name.decode())
     assert guest.delete(path).status == 204
     assert os.listdir(bytes(top)) == []
+
+
+def test_names_in_base64(guest, top):
+    """For line ends, which an HTTP parser may take for its own."""
+    name = base64.b64encode(bytes(top) + b"/new\r\nline").decode()
+    assert guest.bridge.put(guest.url("", pathB64=name), b"x").status == 204
+    assert os.listdir(top) == ["new\r\nline"]
+    assert guest.bridge.get(guest.url("", pathB64=name)).body == b"x"
+    for wrong in "", "AA==", "x", "a b=", "%%%%":
+        assert guest.bridge.get(guest.url("", pathB64=wrong)).status == 400
 
 
 def test_remove(guest, top):
@@ -373,6 +384,17 @@ def test_a_range_of_a_large_file(guest, top):
     got = b"".join(guest.get(top / "f", headers={"Range": f"bytes={at}-{at + 3 * MIB - 1}"}).body
                    for at in range(0, len(data), 3 * MIB))
     assert got == data
+
+
+def test_a_range_of_what_it_was(guest, top):
+    """A download that goes on must not get the end of another file."""
+    (top / "f").write_bytes(b"0123456789")
+    first = guest.get(top / "f")
+    for name in "ETag", "Last-Modified":
+        headers = {"Range": "bytes=5-", "If-Range": first.headers[name]}
+        assert (guest.get(top / "f", headers=headers).status, guest.get(top / "f", headers=headers).body) == (206, b"56789")
+    headers["If-Range"] = '"other"'
+    assert (guest.get(top / "f", headers=headers).status, guest.get(top / "f", headers=headers).body) == (200, b"0123456789")
 
 
 def test_tags(guest, top):

@@ -2,10 +2,8 @@
 # ctest: timeout=900 serial
 import concurrent.futures
 import hashlib
-import http.client
 import json
 import os
-import pathlib
 import signal
 import threading
 import time
@@ -13,7 +11,7 @@ import time
 import pytest
 
 from commands import Box
-from harness import LONG, alive, eventually
+from harness import alive, children_of, eventually
 
 pytestmark = pytest.mark.bridge(driver="external")
 MIB = 1 << 20
@@ -68,7 +66,7 @@ def test_both_streams_in_full(box):
 @pytest.mark.parametrize("how", ["run", "run-async"])
 def test_the_tail_of_too_much(box, bridge, how):
     """Beyond 64 MiB a stream: the last of it, and said so; the bridge's memory is bounded."""
-    text = "yes 0123456789abcdef | head -c 104857600; printf 'the end'"
+    text = "yes 0123456789abcdef | head -c 104857600; printf 'the end'; sleep 0.6"
     if how == "run":
         result = box.sh(text, timeout=250)
     else:
@@ -225,10 +223,18 @@ def test_short_timeouts_have_no_blanks(box, bridge):
     assert reply.status == 200 and reply.body.startswith(b"{") and "Content-Length" in reply.headers
 
 
+def lose(agent):
+    """Kills an agent, and then what it leaves behind."""
+    left = agent.children()
+    agent.kill()
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.seconds(120)
 def test_a_late_fault_is_a_whole_result(box, agent):
     """The agent is killed after the answer has begun: exit -1 and the reason, never 0."""
-    threading.Timer(7, agent.kill).start()
+    threading.Timer(7, lose, [agent]).start()
     reply = box.post("/exec/run", {"cmd": "sleep", "args": ["100"], "timeout": 100}, timeout=100)
     assert reply.status == 200, reply
     result = reply.json()
@@ -240,7 +246,7 @@ def test_agent_killed(box, agent):
     """Before the answer has begun: a fault with a status. And what run-async began ends with -1 and an error."""
     status, answer = box.begin("sleep 1000")
     assert status == 202
-    threading.Timer(0.5, agent.kill).start()
+    threading.Timer(0.5, lose, [agent]).start()
     reply = box.post("/exec/run", {"cmd": "sleep", "args": ["100"], "timeout": 30}, timeout=100)
     assert reply.status == 502 and "lost" in reply.error(), reply
     result = box.result(answer["execId"], 60)
@@ -385,3 +391,32 @@ def test_nothing_is_kept_of_what_was_told(box, bridge, agent):
     assert bridge.memory_kib() < memory + 6000
     link = agent.connect()
     eventually(lambda: link.request("list")["sessions"] == [], "the sessions to be removed")
+
+
+@pytest.mark.bridge(driver="local")
+def test_no_idling_while_it_runs(bridge):
+    """A command that runs longer than the idle timeout ends as it should, with and without a call that waits for it."""
+    box = Box(bridge, bridge.create(timeout=1))
+    assert box.sh("sleep 3; echo done")["stdout"] == "done\n"
+    status, answer = box.begin("sleep 3; echo done")
+    assert status == 202
+    time.sleep(3.2)
+    assert box.result(answer["execId"])["stdout"] == "done\n"
+    assert bridge.delete(box.base).status == 204
+
+
+@pytest.mark.bridge(driver="local")
+def test_local_sandbox(bridge):
+    """Environment, user and directory of a sandbox that we started ourselves; a stopped one is started for a command."""
+    box = Box(bridge, bridge.create(timeout=1, envs={"SANDBOX_VAR": "s", "BOTH": "s"}))
+    result = box.sh('echo "$SANDBOX_VAR $BOTH $(whoami) $PWD"', envs={"BOTH": "c"})
+    assert result["stdout"] == "s c sandbox /home/sandbox\n", result
+    eventually(lambda: bridge.get(box.base).json()["status"] != "running", "the sandbox to idle out", 15)
+    eventually(lambda: not children_of(bridge.pid), "its processes to end")
+    assert box.get("/exec/r000000000000/result").status == 404
+    assert bridge.get(box.base).json()["status"] != "running", "asking for a result of nothing starts nothing"
+    began = time.monotonic()
+    status, answer = box.begin("echo awake")
+    assert status == 202 and answer["waking"] is True and time.monotonic() - began < 0.3
+    assert box.result(answer["execId"])["stdout"] == "awake\n"
+    assert bridge.delete(box.base).status == 204

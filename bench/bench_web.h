@@ -1,0 +1,32 @@
+/*
+ * bench_web.h - the lightest HTTP and WebSocket client: one blocking connection that is kept, one
+ * request at a time.
+ */
+#pragma once
+
+#include "bench/bench.h"
+
+#define WEB_BODY (64 * 1024)
+
+struct web {
+	int fd;
+	int status;            /* of the last answer */
+	size_t len;            /* of its body */
+	char body[WEB_BODY];   /* the beginning of it, NUL-terminated */
+	uint8_t in[64 * 1024]; /* received and not looked at */
+	size_t in_at, in_len;
+};
+
+int web_dial(unsigned port);
+void web_open(struct web *w, unsigned port);
+void web_close(struct web *w);
+/* json NULL: no body. Dies when the connection breaks. */
+void web_ask(struct web *w, const char *method, const char *path, const char *json);
+/* The same with a body of so many bytes, any bytes. */
+void web_send(struct web *w, const char *method, const char *path, uint64_t bytes);
+
+/* Makes a WebSocket of the connection. */
+void web_upgrade(struct web *w, const char *path);
+void web_message(struct web *w, const void *data, size_t len); /* at most 125 bytes, binary */
+/* The next message that is not empty; its length, the beginning is in `body`. */
+size_t web_listen(struct web *w);
