@@ -371,14 +371,32 @@ void vm_step_drop_chardev(struct vm *vm)
 		vm_next(vm);
 }
 
-void vm_step_add_chardev(struct vm *vm)
+/* The socket is there a moment before anybody listens on it. */
+static void on_chardev_added(void *owner, struct jsonr value, const char *error)
 {
-	if (vm->unplugged)
+	struct vm *vm = owner;
+
+	(void)value;
+	if (!error)
+		vm_next(vm);
+	else if (!strstr(error, "refused"))
+		vm_fail(vm, 500, "the vsock device: %s", error);
+}
+
+static void add_chardev(struct vm *vm)
+{
+	if (!qmp_busy(&vm->qmp))
 		vm_ask(vm, "chardev-add",
 			"{\"id\":\"vsock\",\"backend\":{\"type\":\"socket\",\"data\":{\"addr\":{"
 			"\"type\":\"unix\",\"data\":{\"path\":\"" VM_RUN
 			"/vhost\"}},\"server\":false}}}",
-			-1, NULL);
+			-1, on_chardev_added);
+}
+
+void vm_step_add_chardev(struct vm *vm)
+{
+	if (vm->unplugged)
+		vm_poll(vm, 5, add_chardev);
 	else
 		vm_next(vm);
 }

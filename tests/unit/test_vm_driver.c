@@ -527,7 +527,7 @@ static void test_vsock_killed(void **state)
 		kill(pid_of(b, "vhost-device-vs"), SIGKILL);
 		until = now_ms() + 20000;
 		do {
-			run_loop_for(100);
+			run_loop_for(1500);
 			if (rig.gone || now_ms() > until)
 				fail_msg("not mended: %s", rig.gone_why);
 		} while (agentctl(b, "ping -n 1", out, sizeof(out)) != 0);
