@@ -34,19 +34,11 @@
 #include "bridge/api/front_loop.h"
 #include "proto/ws.h"
 
-<<<<<<< HEAD
-#define TICK_US     (2 * LWS_USEC_PER_SEC) /* how often a call with a body is looked at */
-#define PATIENCE_MS 60000                  /* for the next byte of a body */
-#define DRAIN_MS    3000 /* reading what a refused client still sends, so that it sees why */
-#define AT_ONCE     4    /* pieces of an answer in one write: it takes lws four system calls more */
-#define OUT_SIZE    max_of(LWS_PRE + AT_ONCE * ANSWER_PIECE_MAX, HEAD_SCRATCH)
-=======
 #define TICK_US        (2 * LWS_USEC_PER_SEC) /* how often a call with a body is looked at */
 #define PATIENCE_MS    60000                  /* for the next byte of a body */
 #define PIECES_AT_ONCE 8                      /* of an answer, before others have their turn */
 #define DRAIN_MS       3000 /* reading what a refused client still sends, so that it sees why */
 #define OUT_SIZE       max_of(LWS_PRE + ANSWER_PIECE_MAX, HEAD_SCRATCH)
->>>>>>> w/front
 
 struct front {
 	struct front_loop loop;
@@ -195,20 +187,6 @@ static int write_answer(struct conn *n)
 	if (!n->answer.head_out && (n->front->closing || !n->body.complete ||
 					   call_framing(c, n->head.http10) == CALL_FRAME_CLOSE))
 		n->head.last = true;
-<<<<<<< HEAD
-	for (int i = 0; i < AT_ONCE && r > 0 && !done; i++) {
-		r = answer_next(&n->answer, c, n->head.http10, !n->head.last, out + len, &done);
-		if (r == CALL_BROKEN)
-			return cut(n);
-		len += (size_t)max_of(r, (ssize_t)0);
-	}
-	if (len > 0 && lws_write(n->wsi, out, len, LWS_WRITE_HTTP) < 0)
-		return -1;
-	if (done)
-		return finish(n);
-	if (len > 0)
-		lws_callback_on_writable(n->wsi);
-=======
 	for (int pieces = 0; pieces < PIECES_AT_ONCE; pieces++) {
 		r = answer_next(&n->answer, c, n->head.http10, !n->head.last, out, &done);
 		if (r == CALL_BROKEN)
@@ -223,7 +201,6 @@ static int write_answer(struct conn *n)
 			break;
 	}
 	lws_callback_on_writable(n->wsi);
->>>>>>> w/front
 	return 0;
 }
 
