@@ -192,8 +192,9 @@ static void on_end(struct remote *remote, const struct msg_end *end)
 	if (end->state == END_TIMED_OUT) {
 		add_text(r, TIMED_OUT);
 	} else if (end->state == END_START_FAILED) {
-		exec_start_why(end, r->start.cmd, r->start.cwd, why, sizeof(why) - 1);
-		add_text(r, strcat(why, "\n"));
+		exec_start_why(end, r->start.cmd, r->start.cwd, why, sizeof(why));
+		add_text(r, why);
+		add_text(r, "\n");
 	} else if (end->state == END_AGENT_LOST) {
 		add_text(r, "the end of the command was not seen\n");
 	}

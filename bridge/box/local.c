@@ -396,7 +396,7 @@ static int local_open(struct boxes *bs, char *why, size_t why_size)
 		free(h);
 		return r;
 	}
-	local_cgroup_find(h->cgroup, sizeof(h->cgroup));
+	local_cgroup_find(c->state_dir, h->cgroup, sizeof(h->cgroup));
 	bs->state = h;
 	return 0;
 }
@@ -405,6 +405,8 @@ static void local_close(struct boxes *bs)
 {
 	struct local_host *h = bs->state;
 
+	if (h->cgroup[0])
+		rmdir(h->cgroup); /* unless a box goes on */
 	close_fd(&h->boxes_fd);
 	free(h);
 	bs->state = NULL;

@@ -2,7 +2,7 @@
  * local.h - the parts of the driver `local`. A box is a directory and two processes:
  *
  *	upper/ work/ root/	the overlay; root/ is where it is mounted, in a private mount
- *				namespace only, so on the host it always looks empty
+ *				namespace only, so on the host nothing is ever mounted
  *	home/ roothome/ tmp/ workspace/
  *				bound over those of the root
  *	link/agent.sock		where agentd listens; bound to /run/agentd/link
@@ -38,7 +38,22 @@ struct local_pids {
 	struct proc_id agent;
 };
 
+/*
+ * The directories that are overlaid. Usually one, "": the whole root. An ordinary user may not
+ * overlay a directory with other mounts in it, as the host's / always has: then those below / that
+ * are of use, each by itself, on a root that is otherwise empty.
+ */
+#define LOCAL_LAYERS_MAX 32
+#define LOCAL_LAYER_NAME 32
+
+struct local_layers {
+	char names[LOCAL_LAYERS_MAX][LOCAL_LAYER_NAME];
+	size_t n;
+};
+
 /* ---- local_disk.c: in a thread ---- */
+
+void local_layers_find(const struct local_host *h, struct local_layers *ret);
 
 /* Everything of the box's directory that the processes need. 0, or -errno with why. */
 int local_disk_make(
@@ -59,8 +74,8 @@ int local_lock(const char *dir, int timeout_ms);
 
 /* ---- local_cgroup.c ---- */
 
-/* Finds where our boxes' cgroups may be; "" when nowhere. */
-void local_cgroup_find(char *ret, size_t size);
+/* Makes the cgroup that those of our boxes are in; "" when there can be none. */
+void local_cgroup_find(const char *state_dir, char *ret, size_t size);
 /* Makes the cgroup of a box and sets limits where that is possible; path "" when there is none. */
 void local_cgroup_make(const struct local_host *h, const char *dir, const char *id,
 	const struct local_spec *spec, char *ret_path, size_t size);

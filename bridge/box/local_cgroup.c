@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define GROUP "bridge-boxes"
+#define HASH_START 0xcbf29ce484222325ULL /* FNV-1a */
+#define HASH_PRIME 0x100000001b3ULL
 
 static int write_at(const char *dir, const char *name, const char *text)
 {
@@ -61,7 +62,17 @@ static bool mount_point(char *ret, size_t size)
 	return found;
 }
 
-void local_cgroup_find(char *ret, size_t size)
+/* Two bridges may have boxes of the same name; their state directories differ. */
+static unsigned long long hash(const char *s)
+{
+	unsigned long long h = HASH_START;
+
+	for (; *s; s++)
+		h = (h ^ (unsigned char)*s) * HASH_PRIME;
+	return h;
+}
+
+void local_cgroup_find(const char *state_dir, char *ret, size_t size)
 {
 	char own[BOX_PATH_MAX], mount[BOX_PATH_MAX];
 	int n;
@@ -69,8 +80,8 @@ void local_cgroup_find(char *ret, size_t size)
 	ret[0] = '\0';
 	if (!own_path(own, sizeof(own)) || !mount_point(mount, sizeof(mount)))
 		return;
-	n = snprintf(ret, size, "%s%s/" GROUP, mount, strcmp(own, "/") == 0 ? "" : own);
-	/* Two levels are made to see whether it works: some refuse the second. */
+	n = snprintf(ret, size, "%s%s/bridge-%016llx", mount, strcmp(own, "/") == 0 ? "" : own,
+		hash(state_dir));
 	if (n < 0 || (size_t)n >= size || (mkdir(ret, 0755) < 0 && errno != EEXIST) ||
 		access(ret, W_OK) < 0)
 		ret[0] = '\0';

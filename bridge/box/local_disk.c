@@ -5,6 +5,7 @@
  */
 #include "bridge/box/local.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fts.h>
 #include <stdarg.h>
@@ -164,6 +165,88 @@ static int make_names(
 
 /* ---- directories ---- */
 
+/* Not taken over from the host's root: replaced, of no use, or nobody's business. */
+static bool is_left_out(const char *name)
+{
+	static const char *const names[] = {"proc", "sys", "dev", "run", "tmp", "home", "root",
+		"mnt", "media", "boot", "lost+found", "workspace"};
+
+	for (size_t i = 0; i < array_size(names); i++) {
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	}
+	return name[0] == '.' || strlen(name) >= LOCAL_LAYER_NAME || strpbrk(name, ",:\\");
+}
+
+void local_layers_find(const struct local_host *h, struct local_layers *ret)
+{
+	struct dirent *e;
+	DIR *d;
+
+	*ret = (struct local_layers){.n = 1};
+	if (h->root || h->config->root)
+		return;
+	ret->n = 0;
+	d = opendir("/");
+	while (d && (e = readdir(d)) && ret->n < LOCAL_LAYERS_MAX) {
+		struct stat st;
+
+		if (!is_left_out(e->d_name) &&
+			fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+			S_ISDIR(st.st_mode) && faccessat(dirfd(d), e->d_name, R_OK | X_OK, 0) == 0)
+			snprintf(ret->names[ret->n++], LOCAL_LAYER_NAME, "%.31s", e->d_name);
+	}
+	if (d)
+		closedir(d);
+}
+
+/* bin -> usr/bin and the like. */
+static void copy_links(const char *dir)
+{
+	char to[BOX_PATH_MAX], path[2 * BOX_PATH_MAX];
+	DIR *d = opendir("/");
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		ssize_t n = e->d_type == DT_LNK
+				    ? readlinkat(dirfd(d), e->d_name, to, sizeof(to) - 1)
+				    : -1;
+
+		if (n <= 0 || is_left_out(e->d_name))
+			continue;
+		to[n] = '\0';
+		snprintf(path, sizeof(path), "%s/root/%s", dir, e->d_name);
+		if (symlink(to, path) < 0)
+			continue; /* it is there already */
+	}
+	if (d)
+		closedir(d);
+}
+
+/* The directory above an overlay's is the one that is seen, rights included. */
+static int make_layers(const struct local_host *h, const char *dir, char *why, size_t why_size)
+{
+	static const char *const parts[] = {"upper", "work", "root"};
+	char path[BOX_PATH_MAX + 64], from[LOCAL_LAYER_NAME + 1];
+	struct local_layers layers;
+	struct stat st;
+
+	local_layers_find(h, &layers);
+	for (size_t i = 0; i < layers.n && layers.names[i][0]; i++) {
+		snprintf(from, sizeof(from), "/%s", layers.names[i]);
+		if (stat(from, &st) < 0)
+			return complain(why, why_size, "cannot look at", from);
+		for (size_t k = 0; k < array_size(parts); k++) {
+			snprintf(path, sizeof(path), "%s/%s/%s", dir, parts[k], layers.names[i]);
+			if (mkdir(path, st.st_mode | 0700) < 0 && errno != EEXIST)
+				return complain(why, why_size, "cannot make", path);
+		}
+	}
+	if (layers.n > 0 && layers.names[0][0])
+		copy_links(dir);
+	return 0;
+}
+
 static int make_dirs(const struct local_host *h, const char *dir, char *why, size_t why_size)
 {
 	static const struct {
@@ -227,6 +310,8 @@ int local_disk_make(
 {
 	int r = make_dirs(h, dir, why, why_size);
 
+	if (r == 0)
+		r = make_layers(h, dir, why, why_size);
 	if (r == 0)
 		r = make_user(h, dir, why, why_size);
 	if (r == 0)

@@ -14,6 +14,7 @@
 #include "bridge/box/local.h"
 
 #include <fcntl.h>
+#include <linux/mount.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -35,7 +36,8 @@ struct local_nest {
 	local_nest_fn fn;
 	void *owner;
 	char dir[BOX_PATH_MAX], cgroup[BOX_PATH_MAX + 64];
-	char overlay[2 * BOX_PATH_MAX + 128];
+	char lower[2 * BOX_PATH_MAX]; /* as overlayfs wants it */
+	struct local_layers layers;
 	char texts[8][BOX_PATH_MAX + 64];
 	size_t n_texts;
 	const char *args[ARGS_MAX]; /* of bwrap */
@@ -115,14 +117,49 @@ static int own_namespaces(const struct local_nest *n)
 	return 0;
 }
 
+static int mount_overlay(const struct local_nest *n, const char *name)
+{
+	char options[sizeof(n->lower) + 256], at[LOCAL_LAYER_NAME + 8];
+
+	snprintf(at, sizeof(at), "root/%s", name);
+	snprintf(options, sizeof(options), "lowerdir=%s%s,upperdir=upper/%s,workdir=work/%s%s",
+		n->lower, name, name, name, n->root ? "" : ",userxattr");
+	return mount("overlay", at, "overlay", 0, options) < 0 ? -errno : 0;
+}
+
+/* With everything that is mounted in it, for reading only. */
+static int mount_plain(const char *name)
+{
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID};
+	char from[LOCAL_LAYER_NAME + 2], at[LOCAL_LAYER_NAME + 8];
+
+	snprintf(from, sizeof(from), "/%s", name);
+	snprintf(at, sizeof(at), "root/%s", name);
+	if (mount(from, at, NULL, MS_BIND | MS_REC, NULL) < 0)
+		return -errno;
+	if (syscall(SYS_mount_setattr, AT_FDCWD, at, AT_RECURSIVE, &attr, sizeof(attr)) == 0)
+		return 0;
+	umount2(at, MNT_DETACH); /* better none than one that can be written to */
+	return -ENOSYS;
+}
+
+/* /etc has our changes, so it must be an overlay; the others need not. */
 static int mount_root(const struct local_nest *n)
 {
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return say("mounts cannot be made private: %s", strerror(errno));
 	if (chdir(n->dir) < 0)
 		return say("%s: %s", n->dir, strerror(errno));
-	if (mount("overlay", "root", "overlay", 0, n->overlay) < 0)
-		return say("overlayfs cannot be mounted here: %s", strerror(errno));
+	for (size_t i = 0; i < n->layers.n; i++) {
+		const char *name = n->layers.names[i];
+		int r = mount_overlay(n, name);
+
+		if (r < 0 && (!name[0] || strcmp(name, "etc") == 0))
+			return say("overlayfs cannot be mounted here (on %s%s, for %s): %s",
+				n->lower, name, n->dir, strerror(-r));
+		if (r < 0)
+			mount_plain(name);
+	}
 	return chdir("/") < 0 ? -1 : 0;
 }
 
@@ -340,22 +377,19 @@ static void fill_args(struct local_nest *n, const struct local_host *h, const ch
 }
 
 /* Commas and colons separate there. */
-static int fill_overlay(struct local_nest *n, const struct local_host *h)
+static int fill_lower(struct local_nest *n, const struct local_host *h)
 {
 	const char *root = h->config->root ? h->config->root : "/";
-	char lower[2 * BOX_PATH_MAX];
 	size_t len = 0;
 
 	for (; *root; root++) {
-		if (len > sizeof(lower) - 3)
+		if (len > sizeof(n->lower) - 3)
 			return -ENAMETOOLONG;
 		if (strchr(",:\\", *root))
-			lower[len++] = '\\';
-		lower[len++] = *root;
+			n->lower[len++] = '\\';
+		n->lower[len++] = *root;
 	}
-	lower[len] = '\0';
-	snprintf(n->overlay, sizeof(n->overlay), "lowerdir=%s,upperdir=upper,workdir=work%s", lower,
-		h->root ? "" : ",userxattr");
+	n->lower[len] = '\0';
 	return 0;
 }
 
@@ -415,7 +449,8 @@ int local_nest_start(struct local_nest **ret, uv_loop_t *loop, const struct loca
 	snprintf(n->cgroup, sizeof(n->cgroup), "%s", cgroup);
 	fill_args(n, h, id);
 	spec.argv = cgroup[0] ? agentd : agentd_plain;
-	r = fill_overlay(n, h);
+	local_layers_find(h, &n->layers);
+	r = fill_lower(n, h);
 	if (r == 0)
 		r = n->lock = local_lock(dir, 0);
 	if (r >= 0) {

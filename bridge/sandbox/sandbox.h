@@ -112,8 +112,10 @@ struct sandbox {
 	void (*drained)(struct sandbox *s, const char *why);
 	uv_timer_t patience;               /* of `wait`; else of a new link's first steps */
 	void (*closed)(struct sandbox *s); /* what follows when the link is closed */
-	bool linked;                       /* and the agent was told and asked everything */
-	bool lost;                         /* link or box: lost_why */
+	box_fn destroyed;                  /* what follows when the box is no more */
+	unsigned destroy_tries;
+	bool linked; /* and the agent was told and asked everything */
+	bool lost;   /* link or box: lost_why */
 	char lost_why[160];
 	char instance[40];     /* the life of the agent that the roster is of */
 	int64_t asked;         /* the request under way; 0: none */

@@ -3,6 +3,37 @@
  */
 #include "bridge/sandbox/sandbox_internal.h"
 
+#define DESTROY_TRIES 5
+#define DESTROY_MS    1000 /* between them */
+
+/* ---- nothing may be left ---- */
+
+static void destroy_again(struct sandbox *s, const char *why);
+
+static void destroyed(struct box *b, const struct box_result *r)
+{
+	struct sandbox *s = b->owner;
+
+	if (r->ok || ++s->destroy_tries >= DESTROY_TRIES)
+		s->destroyed(b, r);
+	else
+		life_wait(s, destroy_again, DESTROY_MS);
+}
+
+/* Whether the time is over or somebody cannot wait: a try more cannot hurt. */
+static void destroy_again(struct sandbox *s, const char *why)
+{
+	(void)why;
+	box_destroy(&s->box, destroyed);
+}
+
+void down_destroy(struct sandbox *s, box_fn fn)
+{
+	s->destroyed = fn;
+	s->destroy_tries = 0;
+	box_destroy(&s->box, destroyed);
+}
+
 /* ---- kill ---- */
 
 static void kill_destroyed(struct box *b, const struct box_result *r)
@@ -22,7 +53,7 @@ static void kill_destroyed(struct box *b, const struct box_result *r)
 
 static void kill_closed(struct sandbox *s)
 {
-	box_destroy(&s->box, kill_destroyed);
+	down_destroy(s, kill_destroyed);
 }
 
 void down_kill(struct sandbox *s)

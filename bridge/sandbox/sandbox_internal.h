@@ -152,6 +152,8 @@ void up_begin(struct sandbox *s); /* hibernated or stopped: makes it run */
 void down_kill(struct sandbox *s);
 void down_idle(struct sandbox *s);
 void down_hibernate(struct sandbox *s);
+/* Nothing is left of the box then; tries several times. */
+void down_destroy(struct sandbox *s, box_fn fn);
 void down_stopped(struct box *b, const struct box_result *r); /* of box_stop() */
 
 /* ---- sandbox_settle.c ---- */

@@ -43,11 +43,11 @@ static void follow(struct sandbox *s, const struct box_result *r)
 	enum box_left left = r->ok ? r->left : BOX_LEFT_NOTHING;
 
 	if (s->state == SANDBOX_CREATING) {
-		box_destroy(&s->box, gone);
+		down_destroy(s, gone);
 		return;
 	}
 	if (s->state == SANDBOX_KILLING) {
-		box_destroy(&s->box, killed);
+		down_destroy(s, killed);
 		return;
 	}
 	if (left == BOX_LEFT_RUNNING &&

@@ -18,7 +18,7 @@ static void undo_destroyed(struct box *b, const struct box_result *r)
 
 static void undo_closed(struct sandbox *s)
 {
-	box_destroy(&s->box, undo_destroyed);
+	down_destroy(s, undo_destroyed);
 }
 
 static void create_linked(struct sandbox *s, const char *why)

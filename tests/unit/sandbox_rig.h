@@ -54,7 +54,8 @@ struct rig {
 	/* ---- of the driver ---- */
 	struct list list;
 	const char *hold; /* the operation of this name answers only after rig_release() */
-	const char *fail; /* this one fails, once, with 507 and `left` */
+	const char *fail; /* this one fails, `fails` times (0: once), with 507 and `left` */
+	unsigned fails;
 	enum box_left left;
 	bool deaf, cold;
 	char log[4096];
@@ -186,7 +187,9 @@ static void rig_answer(uv_timer_t *t)
 		return;
 	}
 	if (rig.fail && strcmp(rig.fail, f->name) == 0) {
-		rig.fail = NULL;
+		if (rig.fails < 2)
+			rig.fail = NULL;
+		rig.fails -= rig.fails > 0;
 		r.ok = false;
 		r.left = rig.left;
 		fault_set(&r.fault, 507, "the disk is full");

@@ -129,6 +129,7 @@ static void test_kill_during_create(void **state)
 	}
 }
 
+/* A box that does not go at once is tried again; in the end somebody hears of it. */
 static void test_kill_fails_first(void **state)
 {
 	struct sandbox *s = rig_create(0);
@@ -136,6 +137,13 @@ static void test_kill_fails_first(void **state)
 
 	(void)state;
 	rig.fail = "destroy";
+	sandbox_kill(s, rig_op(&o));
+	RIG_WELL(&o);
+	assert_string_equal(rig.log, "start destroy destroy");
+
+	s = rig_create(0);
+	rig.fail = "destroy";
+	rig.fails = 5;
 	sandbox_kill(s, rig_op(&o));
 	RIG_UNTIL(o.done);
 	assert_int_equal(o.fault.status, 500);
