@@ -457,19 +457,17 @@ static void vm_start(struct box *b, const struct box_spec *spec)
 	struct vm_source *s = &m->vm->source;
 
 	m->fresh = true;
-	*s = (struct vm_source){0};
+	*s = (struct vm_source){.cpus = max_of(spec->cpus, 1U),
+		.memory_mb = max_of(spec->memory_mb, 128U),
+		.network = spec->network};
 	if (spec->checkpoint) {
 		ASSERT(checkpoint_path(m, spec->checkpoint, "", s->dir, sizeof(s->dir)) == 0);
 		vm_run(m->vm, vm_make_steps, NULL, after_make);
-		return;
-	}
-	s->cpus = max_of(spec->cpus, 1U);
-	s->memory_mb = max_of(spec->memory_mb, 128U);
-	s->network = spec->network;
-	if (!vm_image_name_ok(spec->template))
+	} else if (!vm_image_name_ok(spec->template)) {
 		refuse(m, 400, "that is no name of an image");
-	else
+	} else {
 		golden_want(m->vm->host, spec->template, s, &m->want, on_golden, m);
+	}
 }
 
 static void restart(struct machine *m)

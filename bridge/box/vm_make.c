@@ -76,7 +76,8 @@ static int job_fill(struct vm *vm)
 	saved = f->saved;
 	f->cid = was.cid;
 	f->last = was.last;
-	if (vm->source.cpus > 0) {
+	/* What has a memory has its size. */
+	if (vm->source.cpus > 0 && f->life == VM_STOPPED) {
 		f->cpus = vm->source.cpus;
 		f->memory_mb = vm->source.memory_mb;
 		f->network = vm->source.network;
