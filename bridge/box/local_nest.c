@@ -20,6 +20,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -241,28 +242,65 @@ static int join(const struct local_nest *n, pid_t inner)
 	return chdir("/") < 0 ? -1 : 0;
 }
 
-/* Returns in agentd's process only; the maker ends. */
+/* The process id of who sent the one byte, as we know it, whatever it is in its namespace. */
+static pid_t read_sender(int fd)
+{
+	char byte, control[CMSG_SPACE(sizeof(struct ucred))];
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr m = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control)};
+	struct ucred cred;
+	struct cmsghdr *c;
+
+	if (recvmsg(fd, &m, 0) != 1 || !(c = CMSG_FIRSTHDR(&m)) || c->cmsg_type != SCM_CREDENTIALS)
+		return -1;
+	memcpy(&cred, CMSG_DATA(c), sizeof(cred));
+	return cred.pid;
+}
+
+/*
+ * Returns in agentd's process only. Its parent, in the namespace too, is gone by then, so PID 1
+ * there has it: it is reaped whoever reaps on the host, and the namespace cannot end before all in
+ * it are reaped.
+ */
+static void fork_agent(const struct local_nest *n, int said)
+{
+	pid_t pid = fork();
+
+	if (pid != 0)
+		_exit(pid < 0 ? 1 : 0);
+	if (write(said, "", 1) != 1 || setsid() < 0 || dup2(n->log, 1) < 0 || dup2(n->log, 2) < 0)
+		_exit(1);
+}
+
+/* The same; the maker ends. */
 static int start_agent(const struct local_nest *n, pid_t inner)
 {
-	int started[2], status;
+	int said[2], on = 1, fd;
 	char text[64], byte;
-	pid_t pid;
+	pid_t pid, agent;
 
-	if (pipe2(started, O_CLOEXEC) < 0)
-		return say("no pipe: %s", strerror(errno));
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, said) < 0 ||
+		setsockopt(said[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
+		return say("no socket: %s", strerror(errno));
 	pid = fork();
 	if (pid < 0)
 		return say("agentd cannot be started: %s", strerror(errno));
 	if (pid == 0) {
-		close(n->lock); /* program.c marked it; but exec may be far */
-		return setsid() < 0 || dup2(n->log, 1) < 0 || dup2(n->log, 2) < 0 ? -errno : 0;
+		close(n->lock); /* exec would do it, but may be far */
+		fork_agent(n, said[1]);
+		return 0;
 	}
-	close(started[1]);
-	if (read(started[0], &byte, 1) != 0 || waitpid(pid, &status, WNOHANG) != 0) {
-		say("agentd cannot be executed there");
-		_exit(1);
-	}
-	snprintf(text, sizeof(text), "%d %d\n", (int)inner, (int)pid);
+	close(said[1]);
+	agent = read_sender(said[0]);
+	waitpid(pid, NULL, 0);
+	fd = agent > 0 ? (int)syscall(SYS_pidfd_open, agent, 0) : -1;
+	/* Exec closes the socket, and so does its end. */
+	if (fd < 0 || read(said[0], &byte, 1) != 0 || proc_wait(fd, 0) == 0)
+		return say("agentd cannot be executed there");
+	snprintf(text, sizeof(text), "%d %d\n", (int)inner, (int)agent);
 	_exit(write(1, text, strlen(text)) < 0 ? 1 : 0);
 }
 
