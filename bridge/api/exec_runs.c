@@ -382,7 +382,9 @@ void run_told(struct run *r)
 
 bool run_sleeps(const struct run *r)
 {
-	return r->state == RUN_WAITING && sandbox_sleeps(r->use.sandbox);
+	const struct sandbox *s = r->use.sandbox;
+
+	return r->state == RUN_WAITING && (sandbox_sleeps(s) || s->state == SANDBOX_STOPPING);
 }
 
 void run_wait(struct run *r, struct run_wait *w, void (*fn)(struct run_wait *w))
