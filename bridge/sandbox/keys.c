@@ -304,7 +304,7 @@ void token_make(const struct keys *k, const char *sandbox, char ret[TOKEN_MAX])
 		sandbox, (unsigned long long)now, (unsigned long long)now + TOKEN_LIFE_S);
 
 	ASSERT(len > 0 && (size_t)len < sizeof(claims));
-	memcpy(ret, TOKEN_HEAD, n);
+	memcpy(ret, TOKEN_HEAD, n + 1);
 	n += to_base64((const uint8_t *)claims, (size_t)len, ret + n);
 	mac(k->token_secret, ret, n, sum);
 	ret[n++] = '.';
