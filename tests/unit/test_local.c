@@ -582,6 +582,25 @@ static void an_ordinary_user(void **state)
 	remove_state_dir();
 }
 
+/* In a container PID 1 may be anything. A namespace ends only when all in it are reaped, so agentd
+ * must not be the child of somebody on the host. */
+static void nobody_reaps_on_the_host(void **state)
+{
+	uint64_t began;
+	struct rig_box x;
+
+	(void)state;
+	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+	start_new(&x, "sb-00000001");
+	prints(&x, "(setsid sleep 1000 >/dev/null 2>&1 &)", "");
+	began = now_ms();
+	destroy(&x);
+	assert_true(now_ms() - began < 1500);
+	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
+	while (waitpid(-1, NULL, 0) > 0)
+		;
+}
+
 /* Where nothing limits us nothing is limited, and a box starts all the same. */
 static void a_cgroup_of_its_own(void **state)
 {
@@ -622,6 +641,7 @@ int main(void)
 		cmocka_unit_test(a_long_state_directory),
 		cmocka_unit_test(another_root),
 		cmocka_unit_test(an_ordinary_user),
+		cmocka_unit_test_setup_teardown(nobody_reaps_on_the_host, up, down),
 		cmocka_unit_test_setup_teardown(a_cgroup_of_its_own, up, down),
 	};
 
