@@ -17,8 +17,10 @@
  *  - lws kills a connection whose body pauses for 20 s, so that timeout is put off as long as there
  *    is a call, and patience is our own.
  *
- * An answer is given in HTTP_WRITEABLE, one lws_write() each; the first right away, when the
- * request has no body.
+ * An answer is given in HTTP_WRITEABLE, piece by piece as long as the socket takes them; its
+ * beginning right away, when the request has no body. With it what is left of the request's body
+ * is no longer the handler's: it is read and dropped for a while, so that the client gets to see
+ * the answer.
  */
 #include "bridge/api/front.h"
 
