@@ -17,8 +17,10 @@
  *  - lws kills a connection whose body pauses for 20 s, so that timeout is put off as long as there
  *    is a call, and patience is our own.
  *
- * An answer is given in HTTP_WRITEABLE, one lws_write() each; the first right away, when the
- * request has no body.
+ * An answer is given in HTTP_WRITEABLE, piece by piece as long as the socket takes them; its
+ * beginning right away, when the request has no body. With it what is left of the request's body
+ * is no longer the handler's: it is read and dropped for a while, so that the client gets to see
+ * the answer.
  */
 #include "bridge/api/front.h"
 
@@ -44,8 +46,6 @@ struct front {
 	struct front_loop loop;
 	struct bridge *bridge;
 	struct front_config config;
-	struct lws_protocols protocols[2];
-	lws_retry_bo_t keepalive;
 	struct list conns;
 	size_t n, max;
 	uint16_t port;
@@ -496,64 +496,18 @@ static void on_refused(void *owner)
 	f->gone = true;
 }
 
-static int refuse(struct front *f, int err, char *why, size_t why_size, const char *what)
-{
-	uv_loop_t *loop = f->loop.loop;
-
-	snprintf(why, why_size, "%s%s%s", what, err ? ": " : "", err ? strerror(-err) : "");
-	destroy(f);
-	uv_close((uv_handle_t *)&f->timer, NULL);
-	front_loop_close(&f->loop, on_refused, f);
-	while (!f->gone)
-		uv_run(loop, UV_RUN_NOWAIT);
-	free(f);
-	return err ? err : -EIO;
-}
-
-static void fill_info(struct front *f, struct lws_context_creation_info *info)
-{
-	f->protocols[0] = (struct lws_protocols){.name = "bridge",
+static const struct lws_protocols protocols[] = {
+	{.name = "bridge",
 		.callback = on_event,
 		.rx_buffer_size = CALL_PIECE,
-		.tx_packet_size = ANSWER_PIECE_MAX};
-	f->keepalive.secs_since_valid_ping = FRONT_KEEPALIVE_S;
-	/* A client that does not read for minutes is normal; TCP finds out about dead ones. */
-	f->keepalive.secs_since_valid_hangup = UINT16_MAX;
-	*info = (struct lws_context_creation_info){
-		.port = CONTEXT_PORT_NO_LISTEN,
-		.options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
-			   LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND,
-		.user = f,
-		.protocols = f->protocols,
-		.pt_serv_buf_size = BODY_READ_MAX + LWS_PRE,
-		.max_http_header_data = FRONT_HEAD_MAX,
-		.max_http_header_pool2 = (unsigned)f->max,
-		.fd_limit_per_thread = (unsigned)f->max + 64,
-		.timeout_secs = 20,
-		.timeout_secs_ah_idle = FRONT_HEAD_MS / 1000,
-		.keepalive_timeout = FRONT_IDLE_MS / 1000,
-		.ka_time = 60,
-		.ka_probes = 3,
-		.ka_interval = 20,
-		.retry_and_idle_policy = &f->keepalive,
-		.vhost_name = "bridge",
-		.gid = (gid_t)-1,
-		.uid = (uid_t)-1,
-	};
-	front_loop_use(&f->loop, info);
-	if (f->config.cert) {
-		info->options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
-		info->alpn = "http/1.1";
-	}
-}
+		.tx_packet_size = ANSWER_PIECE_MAX},
+	LWS_PROTOCOL_LIST_TERM,
+};
 
 int front_open(struct front **ret, uv_loop_t *loop, struct bridge *bridge,
 	const struct front_config *config, char *why, size_t why_size)
 {
 	struct front *f = xcalloc(1, sizeof(*f));
-	struct lws_context_creation_info info;
-	struct lws_vhost *vhost;
-	char what[128];
 	int r = front_loop_open(&f->loop, loop);
 
 	if (r < 0) {
@@ -565,25 +519,17 @@ int front_open(struct front **ret, uv_loop_t *loop, struct bridge *bridge,
 	f->config = *config;
 	f->max = listen_max(config);
 	list_init(&f->conns);
+	r = listen_open(&f->loop, config, protocols, f, f->max, &f->port, why, why_size);
+	if (r < 0) {
+		destroy(f);
+		front_loop_close(&f->loop, on_refused, f);
+		while (!f->gone)
+			uv_run(loop, UV_RUN_NOWAIT);
+		free(f);
+		return r;
+	}
 	uv_timer_init(loop, &f->timer);
 	f->timer.data = f;
-	r = listen_try(config, what, sizeof(what));
-	if (r < 0)
-		return refuse(f, r, why, why_size, what);
-	lws_set_log_level(0, NULL);
-	fill_info(f, &info);
-	f->loop.cx = lws_create_context(&info);
-	if (!f->loop.cx)
-		return refuse(f, 0, why, why_size, "libwebsockets does not start");
-	info.port = config->port;
-	info.iface = strcmp(config->host, "0.0.0.0") != 0 ? config->host : NULL;
-	info.ssl_cert_filepath = config->cert;
-	info.ssl_private_key_filepath = config->cert_key;
-	vhost = lws_create_vhost(f->loop.cx, &info);
-	if (!vhost)
-		return refuse(f, 0, why, why_size,
-			config->cert ? "the certificate or its key cannot be used" : what);
-	f->port = (uint16_t)lws_get_vhost_listen_port(vhost);
 	*ret = f;
 	return 0;
 }

@@ -396,7 +396,8 @@ static int local_open(struct boxes *bs, char *why, size_t why_size)
 		free(h);
 		return r;
 	}
-	local_cgroup_find(c->state_dir, h->cgroup, sizeof(h->cgroup));
+	if (h->root)
+		local_cgroup_find(c->state_dir, h->cgroup, sizeof(h->cgroup));
 	bs->state = h;
 	return 0;
 }

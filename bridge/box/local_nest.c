@@ -2,7 +2,7 @@
  * The maker is a child of ours that becomes nothing: between fork and exec (program.h,
  * before_exec) it
  *
- *	enters the box's cgroup
+ *	forks into the box's cgroup
  *	unshares mounts (an ordinary user: with a user namespace), mounts the overlay there
  *	starts bwrap on it, and waits until the namespaces stand: bwrap says which process is PID 1
  *	in them, and a shell in them says that it runs
@@ -15,6 +15,7 @@
 
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -23,6 +24,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "bridge/box/program.h"
@@ -82,20 +84,28 @@ static int write_file(const char *path, const char *text)
 	return r;
 }
 
-/* The namespace's root is the box's cgroup, and what runs there is one below: a cgroup with
- * processes of its own could not hand controllers down. */
-static void enter_cgroup(const struct local_nest *n)
+/*
+ * A fork that is born in a cgroup: to move there afterwards costs milliseconds, as the kernel
+ * waits for every CPU. fd -1: an ordinary one. We have one thread only.
+ */
+static pid_t fork_into(int fd)
 {
-	char path[sizeof(n->cgroup) + 32];
+	struct clone_args args = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD};
+	pid_t pid = -1;
 
-	if (!n->cgroup[0])
-		return;
-	snprintf(path, sizeof(path), "%s/cgroup.procs", n->cgroup);
-	if (write_file(path, "0") < 0)
-		return;
-	unshare(CLONE_NEWCGROUP);
-	snprintf(path, sizeof(path), "%s/init/cgroup.procs", n->cgroup);
-	write_file(path, "0");
+	if (fd >= 0) {
+		args.cgroup = (uint64_t)fd;
+		pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	}
+	return pid >= 0 ? pid : fork();
+}
+
+static int open_cgroup(const struct local_nest *n, const char *sub)
+{
+	char path[sizeof(n->cgroup) + 16];
+
+	snprintf(path, sizeof(path), "%s%s", n->cgroup, sub);
+	return n->cgroup[0] ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 }
 
 static int own_namespaces(const struct local_nest *n)
@@ -209,14 +219,14 @@ static pid_t read_inner(int fd)
 	return pid ? atoi(pid + 12) : -1;
 }
 
-static pid_t start_bwrap(const struct local_nest *n)
+static pid_t start_bwrap(const struct local_nest *n, int cgroup)
 {
 	int said[2], hold[2];
 	pid_t pid, inner;
 
 	if (high_pipe(said) < 0 || high_pipe(hold) < 0)
 		return say("no pipe: %s", strerror(errno));
-	pid = fork();
+	pid = fork_into(cgroup);
 	if (pid == 0)
 		become_bwrap(n, said[1], hold);
 	close(said[1]);
@@ -275,8 +285,25 @@ static void fork_agent(const struct local_nest *n, int said)
 		_exit(1);
 }
 
+/* Whoever dials too early has to come again, which takes longer than to wait for it here. */
+static int wait_listening(int agent_fd)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX, .sun_path = RUN_DIR "/link/" LOCAL_SOCKET};
+
+	for (;;) {
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		int r = connect(fd, (struct sockaddr *)&sa, sizeof(sa));
+
+		close(fd);
+		if (r == 0)
+			return 0;
+		if (proc_wait(agent_fd, 1) == 0)
+			return say("agentd ended at once");
+	}
+}
+
 /* The same; the maker ends. */
-static int start_agent(const struct local_nest *n, pid_t inner)
+static int start_agent(const struct local_nest *n, pid_t inner, int cgroup)
 {
 	int said[2], on = 1, fd;
 	char text[64], byte;
@@ -285,7 +312,7 @@ static int start_agent(const struct local_nest *n, pid_t inner)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, said) < 0 ||
 		setsockopt(said[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
 		return say("no socket: %s", strerror(errno));
-	pid = fork();
+	pid = fork_into(cgroup);
 	if (pid < 0)
 		return say("agentd cannot be started: %s", strerror(errno));
 	if (pid == 0) {
@@ -300,24 +327,49 @@ static int start_agent(const struct local_nest *n, pid_t inner)
 	/* Exec closes the socket, and so does its end. */
 	if (fd < 0 || read(said[0], &byte, 1) != 0 || proc_wait(fd, 0) == 0)
 		return say("agentd cannot be executed there");
+	if (wait_listening(fd) < 0)
+		return -1;
 	snprintf(text, sizeof(text), "%d %d\n", (int)inner, (int)agent);
 	_exit(write(1, text, strlen(text)) < 0 ? 1 : 0);
 }
 
+/* Waits for the one who does it in the box's cgroup. */
+static void go_into_cgroup(const struct local_nest *n)
+{
+	int status, fd = open_cgroup(n, "");
+	pid_t pid;
+
+	if (fd < 0)
+		return;
+	pid = fork_into(fd);
+	close(fd);
+	if (pid <= 0)
+		return;
+	close(n->lock);
+	waitpid(pid, &status, 0);
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+}
+
+/* The root of the cgroup namespace is the box's; what runs is one below, because a cgroup with
+ * processes of its own could not hand controllers down. */
 static int make(void *ctx)
 {
 	const struct local_nest *n = ctx;
 	pid_t inner;
+	int cgroup;
 
-	alarm(NEST_MS / 1000); /* when there is no bridge any more to end us */
 	umask(022);
-	enter_cgroup(n);
+	go_into_cgroup(n);
+	alarm(NEST_MS / 1000); /* when there is no bridge any more to end us */
 	if (own_namespaces(n) < 0 || mount_root(n) < 0)
 		_exit(1);
-	inner = start_bwrap(n);
+	if (n->cgroup[0])
+		unshare(CLONE_NEWCGROUP);
+	cgroup = open_cgroup(n, "/init");
+	inner = start_bwrap(n, cgroup);
 	if (inner <= 0)
 		_exit(1);
-	if (join(n, inner) < 0 || start_agent(n, inner) < 0) {
+	if (join(n, inner) < 0 || start_agent(n, inner, cgroup) < 0) {
 		kill(inner, SIGKILL);
 		_exit(1);
 	}

@@ -112,7 +112,7 @@ static void on_process_end(void *owner, struct vm_process *p)
 	bool qemu = p->role == VM_QEMU;
 	char words[160], why[240];
 
-	if (vm->released || vm->ending)
+	if (vm->released || vm->ending || (vm->replacing && !qemu))
 		return;
 	last_words(vm, qemu ? "qemu.log" : "vsock.log", words, sizeof(words));
 	snprintf(why, sizeof(why), "%s of the sandbox ended%s", qemu ? "QEMU" : "the vsock device",

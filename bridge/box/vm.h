@@ -55,6 +55,7 @@ struct vm {
 	struct qmp qmp;
 	bool ending;      /* its processes are meant to end */
 	bool unplugged;   /* the vsock device is away */
+	bool replacing;   /* its process is meant to end */
 	bool saved_bad;   /* the saved state cannot be used, or was used up */
 	bool sum_checked; /* of memory that was just copied */
 	/* The list of steps. */
@@ -87,7 +88,8 @@ struct vm {
 	bool released;
 };
 
-/* on_gone: it ended although nothing was being done with it. NULL: no memory. */
+/* on_gone: QEMU ended, or the machine lost its vsock device (vm_recover_steps help then), while
+ * nothing was being done with it. NULL: no memory. */
 struct vm *vm_new(struct vm_host *h, const char *dir, void *owner,
 	void (*on_gone)(struct vm *vm, const char *why));
 /* Without waiting; processes go on (kill: they do not). No callback comes any more. */

@@ -83,7 +83,7 @@ static off_t next_data(int fd, off_t at)
 
 struct pass {
 	int from, to; /* to -1: only the sum */
-	uint64_t sum;
+	uint64_t sum, bytes;
 	uint8_t *block;
 };
 
@@ -96,13 +96,14 @@ static int pass_block(struct pass *p, off_t at)
 	if (is_zero(p->block, (size_t)n))
 		return 0;
 	p->sum += sum_block(p->block, (uint64_t)at / BLOCK);
+	p->bytes += (uint64_t)n;
 	return p->to < 0 ? 0 : write_block(p->to, p->block, (size_t)n, at);
 }
 
-static int pass_file(int from, int to, uint64_t *ret_sum)
+static int pass_file(int from, int to, uint64_t *ret_sum, uint64_t *ret_bytes)
 {
 	auto_free uint8_t *block = malloc(BLOCK);
-	struct pass p = {from, to, 0, block};
+	struct pass p = {from, to, 0, 0, block};
 	off_t at = 0, hole;
 
 	if (!block)
@@ -121,6 +122,8 @@ static int pass_file(int from, int to, uint64_t *ret_sum)
 	}
 	if (ret_sum)
 		*ret_sum = p.sum;
+	if (ret_bytes)
+		*ret_bytes = p.bytes;
 	return at == -ENXIO ? 0 : (int)at;
 }
 
@@ -131,10 +134,10 @@ int vm_sum(const char *path, uint64_t *ret_sum, uint64_t *ret_bytes)
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	if (ret_bytes)
-		*ret_bytes = (uint64_t)st.st_blocks * 512;
 	*ret_sum = 0;
-	return st.st_size == 0 ? 0 : pass_file(fd, -1, ret_sum);
+	if (ret_bytes)
+		*ret_bytes = 0;
+	return st.st_size == 0 ? 0 : pass_file(fd, -1, ret_sum, ret_bytes);
 }
 
 /* ---- new files ---- */
@@ -181,10 +184,10 @@ static int copy_into(int from, int to, uint64_t *ret_sum)
 	if (fstat(from, &st) < 0)
 		return -errno;
 	if (ioctl(to, FICLONE, from) == 0)
-		return ret_sum ? pass_file(to, -1, ret_sum) : 0;
+		return ret_sum ? pass_file(to, -1, ret_sum, NULL) : 0;
 	if (ftruncate(to, st.st_size) < 0)
 		return -errno;
-	return st.st_size == 0 ? 0 : pass_file(from, to, ret_sum);
+	return st.st_size == 0 ? 0 : pass_file(from, to, ret_sum, NULL);
 }
 
 int vm_copy(const char *from, const char *to, uid_t uid, mode_t mode, uint64_t *ret_sum)

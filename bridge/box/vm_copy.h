@@ -11,7 +11,7 @@
 
 #include "base/base.h"
 
-/* Of the whole file; ret_bytes (may be NULL): how much of it is stored. */
+/* Of the whole file; ret_bytes (may be NULL): how much of it is not zeros, in blocks. */
 int vm_sum(const char *path, uint64_t *ret_sum, uint64_t *ret_bytes);
 /* Makes `to` (which must not exist), of the same size, for its owner and mode. Shares storage where
  * the file system can (reflink). ret_sum may be NULL. The copy is removed on failure. */

@@ -16,9 +16,10 @@
 #include "bridge/box/vm_process.h"
 #include "bridge/box/vm_steps.h"
 
-#define CIDS      10000 /* taken from the counter at once */
-#define UID_FIRST 0x70000000U
-#define UIDS      0x0ffffffeU
+#define CIDS       10000 /* taken from the counter at once */
+#define UID_FIRST  0x70000000U
+#define RECOVERIES 3
+#define UIDS       0x0ffffffeU
 
 struct machine {
 	struct box *box; /* NULL: left */
@@ -27,6 +28,7 @@ struct machine {
 	struct box_result result; /* of the operation under way, as far as it is known */
 	bool fresh;               /* it is being made: what fails is nothing */
 	bool gone;                /* what is left of it is being ended */
+	unsigned tries;
 	void (*then)(struct machine *m);
 	char why[240];
 };
@@ -226,7 +228,7 @@ static struct machine *machine(struct box *b)
 
 static enum box_left left_of(const struct vm *vm)
 {
-	if (vm->processes[VM_QEMU].running && vm->processes[VM_VSOCK].running)
+	if (vm->processes[VM_QEMU].running)
 		return BOX_LEFT_RUNNING;
 	if (vm->files.n_layers == 0)
 		return BOX_LEFT_NOTHING;
@@ -286,19 +288,53 @@ static void after_gone(struct vm *vm)
 		b->on_gone(b, m->why);
 }
 
+/* Was the vsock device's process killed again meanwhile? Then it is worth another attempt. */
+static bool recover_again(struct vm *vm, void (*finish)(struct vm *vm))
+{
+	struct machine *m = vm->owner;
+
+	if (!vm->failed || !vm->processes[VM_QEMU].running || vm->processes[VM_VSOCK].running ||
+		++m->tries > RECOVERIES)
+		return false;
+	vm_run(vm, vm_recover_steps, NULL, finish);
+	return true;
+}
+
+/* Links to the agent broke and can be dialled again: nobody has to know. */
+static void after_mend(struct vm *vm)
+{
+	struct machine *m = vm->owner;
+
+	if (recover_again(vm, after_mend))
+		return;
+	if (vm->failed) {
+		snprintf(m->why, sizeof(m->why), "%.230s", vm->fault.text);
+		vm_run(vm, vm_unstop_steps, NULL, after_gone);
+		return;
+	}
+	m->gone = false;
+	if (m->box->fn)
+		m->then(m);
+}
+
 static void on_gone(struct vm *vm, const char *why)
 {
 	struct machine *m = vm->owner;
 
 	m->gone = true;
+	m->tries = 0;
 	snprintf(m->why, sizeof(m->why), "%s", why);
-	vm_run(vm, vm_unstop_steps, NULL, after_gone);
+	if (vm->processes[VM_QEMU].running)
+		vm_run(vm, vm_recover_steps, NULL, after_mend);
+	else
+		vm_run(vm, vm_unstop_steps, NULL, after_gone);
 }
 
-/* What runs on is ended first, when the machine is just ending by itself. */
+/* What happened to it by itself is seen to first. */
 static void begin(struct machine *m, void (*fn)(struct machine *m))
 {
 	m->fresh = false;
+	m->tries = 0;
 	m->then = fn;
 	if (!m->gone)
 		fn(m);
@@ -421,19 +457,17 @@ static void vm_start(struct box *b, const struct box_spec *spec)
 	struct vm_source *s = &m->vm->source;
 
 	m->fresh = true;
-	*s = (struct vm_source){0};
+	*s = (struct vm_source){.cpus = max_of(spec->cpus, 1U),
+		.memory_mb = max_of(spec->memory_mb, 128U),
+		.network = spec->network};
 	if (spec->checkpoint) {
 		ASSERT(checkpoint_path(m, spec->checkpoint, "", s->dir, sizeof(s->dir)) == 0);
 		vm_run(m->vm, vm_make_steps, NULL, after_make);
-		return;
-	}
-	s->cpus = max_of(spec->cpus, 1U);
-	s->memory_mb = max_of(spec->memory_mb, 128U);
-	s->network = spec->network;
-	if (!vm_image_name_ok(spec->template))
+	} else if (!vm_image_name_ok(spec->template)) {
 		refuse(m, 400, "that is no name of an image");
-	else
+	} else {
 		golden_want(m->vm->host, spec->template, s, &m->want, on_golden, m);
+	}
 }
 
 static void restart(struct machine *m)
@@ -465,6 +499,8 @@ static void after_recovery(struct vm *vm)
 {
 	struct machine *m = vm->owner;
 
+	if (recover_again(vm, after_recovery))
+		return;
 	if (!vm->failed) {
 		answer(m);
 		return;
@@ -555,6 +591,8 @@ static void after_failed_save(struct vm *vm)
 
 static void after_undo(struct vm *vm)
 {
+	if (recover_again(vm, after_undo))
+		return;
 	if (vm->failed) /* it could not be made to go on */
 		vm_run(vm, vm_unstop_steps, NULL, after_failed_save);
 	else

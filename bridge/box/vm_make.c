@@ -76,7 +76,8 @@ static int job_fill(struct vm *vm)
 	saved = f->saved;
 	f->cid = was.cid;
 	f->last = was.last;
-	if (vm->source.cpus > 0) {
+	/* What has a memory has its size. */
+	if (vm->source.cpus > 0 && f->life == VM_STOPPED) {
 		f->cpus = vm->source.cpus;
 		f->memory_mb = vm->source.memory_mb;
 		f->network = vm->source.network;
@@ -176,16 +177,14 @@ static int job_reap(struct vm *vm)
 	return r;
 }
 
+/* Without QEMU there is nothing; the other can be replaced. */
 static void step_adopt(struct vm *vm)
 {
-	bool all = vm->files.life == VM_RUNNING;
-
-	for (int i = 0; all && i < VM_ROLES; i++)
-		all = vm_process_adopt(&vm->processes[i], vm->host->loop, vm->dir) == 0;
-	if (all)
-		vm_next(vm);
-	else
-		vm_step_end(vm);
+	if (vm->files.life == VM_RUNNING) {
+		for (int i = 0; i < VM_ROLES; i++)
+			vm_process_adopt(&vm->processes[i], vm->host->loop, vm->dir);
+	}
+	vm_next(vm);
 }
 
 static void step_reap(struct vm *vm)
@@ -227,7 +226,7 @@ const struct vm_step vm_destroy_steps[] = {
 
 const struct vm_step vm_look_steps[] = {
 	{step_look, "vm.json", 0},
-	{step_adopt, "the end of the processes", 10000},
+	{step_adopt, "its processes", 0},
 	{step_reap, "the end of the processes", 0},
 	{0},
 };

@@ -320,7 +320,7 @@ const struct vm_step vm_checkpoint_steps[] = {
 	{step_await_migrated, "the saved state", 30000},
 	{step_copy, "the copy of the memory", 0},
 	{vm_step_cont, "going on", 5000},
-	{vm_step_plug, "the vsock device", 5000},
+	VM_REPLUG_STEPS,
 	{vm_step_driver, "the guest's driver", 30000},
 	{vm_step_settle, "the guest's driver", 0},
 	{step_commit, "the snapshot", 0},

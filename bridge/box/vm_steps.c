@@ -77,6 +77,7 @@ static int job_blank(struct vm *vm)
 
 static void step_blank(struct vm *vm)
 {
+	vm->unplugged = false;
 	vm_job(vm, job_blank);
 }
 
@@ -120,17 +121,20 @@ static void start(struct vm *vm, enum vm_role role, const struct vm_command *c, 
 		vm_next(vm);
 }
 
-static void step_vsock(struct vm *vm)
+static void remove_socket(const struct vm *vm, const char *name)
 {
-	static const char *const sockets[] = {VM_RUN "/qmp", VM_RUN "/vhost", VM_RUN "/vsock"};
-	struct vm_command c;
 	char path[BOX_PATH_MAX];
 
-	for (size_t i = 0; i < array_size(sockets); i++) {
-		if (vm_path(vm, sockets[i], path, sizeof(path)) == 0)
-			unlink(path);
-	}
-	vm->unplugged = false;
+	if (vm_path(vm, name, path, sizeof(path)) == 0)
+		unlink(path);
+}
+
+static void step_vsock(struct vm *vm)
+{
+	struct vm_command c;
+
+	remove_socket(vm, VM_RUN "/vhost");
+	remove_socket(vm, VM_RUN "/vsock");
 	vm_command_vsock(&c, &vm->files);
 	start(vm, VM_VSOCK, &c, "vsock.log");
 }
@@ -152,6 +156,7 @@ static void start_qemu(struct vm *vm, bool incoming)
 {
 	struct vm_command c;
 
+	remove_socket(vm, VM_RUN "/qmp");
 	vm_command_qemu(&c, &vm->files, vm->files.saved.ram, vm->host->accel, incoming);
 	start(vm, VM_QEMU, &c, "qemu.log");
 }
@@ -254,6 +259,7 @@ void vm_step_settle(struct vm *vm)
 
 void vm_step_unplug(struct vm *vm)
 {
+	vm->unplugged = false; /* from now on the event is meant */
 	vm_ask(vm, "device_del", "{\"id\":\"" VM_VSOCK_ID "\"}", -1, NULL);
 }
 
@@ -276,17 +282,24 @@ static void on_plugged(void *owner, struct jsonr value, const char *error)
 	vm_next(vm);
 }
 
-void vm_step_plug(struct vm *vm)
+static void step_plug(struct vm *vm)
 {
 	vm_ask(vm, "device_add", VM_VSOCK_PLUG, -1, on_plugged);
 }
 
-static void on_replugged(void *owner, struct jsonr value, const char *error)
+/* A device whose process is gone comes back only as a new one. */
+static void step_drop_device(struct vm *vm)
 {
-	struct vm *vm = owner;
+	if (vm->unplugged || vm->processes[VM_VSOCK].running)
+		vm_next(vm);
+	else
+		vm_step_unplug(vm);
+}
 
-	(void)value;
-	vm->unplugged = error;
+static void step_await_dropped(struct vm *vm)
+{
+	if (vm->unplugged || vm->processes[VM_VSOCK].running)
+		vm_next(vm);
 }
 
 void vm_on_event(struct vm *vm, struct jsonr name, struct jsonr data)
@@ -297,10 +310,102 @@ void vm_on_event(struct vm *vm, struct jsonr name, struct jsonr data)
 		!jsonr_member(data, "device", &device) || !jsonr_is_str(device, VM_VSOCK_ID))
 		return;
 	vm->unplugged = true;
-	/* A guest that let go of it when nobody wanted that any more. */
-	if (vm_is_idle(vm))
-		qmp_ask(&vm->qmp, "device_add", VM_VSOCK_PLUG, -1, on_replugged, vm);
-	else if (vm->step->run == vm_step_await_unplugged)
+	if (vm_is_idle(vm)) /* it let go of it when nobody wanted that any more */
+		vm->on_gone(vm, "the guest took its vsock device out");
+	else if (vm->step->run == vm_step_await_unplugged || vm->step->run == step_await_dropped)
+		vm_next(vm);
+}
+
+/* ---- the vsock device, again, in a machine that goes on ---- */
+
+/*
+ * The process of the device that was taken out takes no other, so there is a new one, and a new
+ * connection to it. Each of these is passed over when the device is in place.
+ */
+static void look_for_vsock_end(struct vm *vm)
+{
+	if (vm->processes[VM_VSOCK].running)
+		return;
+	vm->replacing = false;
+	vm_next(vm);
+}
+
+void vm_step_end_vsock(struct vm *vm)
+{
+	if (!vm->unplugged) {
+		vm_next(vm);
+		return;
+	}
+	vm->replacing = true;
+	vm_process_kill(&vm->processes[VM_VSOCK]);
+	vm_poll(vm, 2, look_for_vsock_end);
+}
+
+void vm_step_new_vsock(struct vm *vm)
+{
+	if (vm->unplugged)
+		step_vsock(vm);
+	else
+		vm_next(vm);
+}
+
+void vm_step_await_vsock(struct vm *vm)
+{
+	if (vm->unplugged)
+		step_await_vsock(vm);
+	else
+		vm_next(vm);
+}
+
+static void on_chardev_removed(void *owner, struct jsonr value, const char *error)
+{
+	(void)value, (void)error; /* it may be away already, from an attempt before */
+	vm_next(owner);
+}
+
+void vm_step_drop_chardev(struct vm *vm)
+{
+	if (vm->unplugged)
+		vm_ask(vm, "chardev-remove", "{\"id\":\"vsock\"}", -1, on_chardev_removed);
+	else
+		vm_next(vm);
+}
+
+/* The socket is there a moment before anybody listens on it. */
+static void on_chardev_added(void *owner, struct jsonr value, const char *error)
+{
+	struct vm *vm = owner;
+
+	(void)value;
+	if (!error)
+		vm_next(vm);
+	else if (!strstr(error, "refused"))
+		vm_fail(vm, 500, "the vsock device: %s", error);
+}
+
+static void add_chardev(struct vm *vm)
+{
+	if (!qmp_busy(&vm->qmp))
+		vm_ask(vm, "chardev-add",
+			"{\"id\":\"vsock\",\"backend\":{\"type\":\"socket\",\"data\":{\"addr\":{"
+			"\"type\":\"unix\",\"data\":{\"path\":\"" VM_RUN
+			"/vhost\"}},\"server\":false}}}",
+			-1, on_chardev_added);
+}
+
+void vm_step_add_chardev(struct vm *vm)
+{
+	if (vm->unplugged)
+		vm_poll(vm, 5, add_chardev);
+	else
+		vm_next(vm);
+}
+
+void vm_step_replug(struct vm *vm)
+{
+	if (vm->unplugged)
+		step_plug(vm);
+	else
 		vm_next(vm);
 }
 
@@ -411,13 +516,11 @@ static void on_device_known(void *owner, struct jsonr value, const char *error)
 	struct vm *vm = owner;
 
 	(void)value;
-	if (error)
-		vm_step_plug(vm);
-	else
-		vm_next(vm);
+	vm->unplugged = error;
+	vm_next(vm);
 }
 
-static void step_replug(struct vm *vm)
+static void step_look_for_device(struct vm *vm)
 {
 	ask_status(vm, on_device_known);
 }
@@ -542,7 +645,7 @@ const struct vm_step vm_wake_steps[] = {
 	{step_await_loaded, "the saved state", 30000},
 	{step_running, "writing vm.json", 0},
 	{vm_step_cont, "going on", 10000},
-	{vm_step_plug, "the vsock device", 10000},
+	{step_plug, "the vsock device", 10000},
 	{vm_step_driver, "the guest's driver", 30000},
 	{vm_step_settle, "the guest's driver", 0},
 	{vm_step_sweep, "tidying up", 0},
@@ -554,7 +657,10 @@ const struct vm_step vm_recover_steps[] = {
 	{step_cancel, "the end of saving", 5000},
 	{step_await_cancelled, "the end of saving", 10000},
 	{vm_step_cont, "going on", 10000},
-	{step_replug, "the vsock device", 10000},
+	{step_look_for_device, "the vsock device", 10000},
+	{step_drop_device, "the vsock device", 10000},
+	{step_await_dropped, "the guest's letting go of its vsock device", 10000},
+	VM_REPLUG_STEPS,
 	{vm_step_driver, "the guest's driver", 30000},
 	{vm_step_settle, "the guest's driver", 0},
 	{step_blocks, "QEMU's disks", 10000},

@@ -25,11 +25,26 @@ void vm_step_stop(struct vm *vm);
 void vm_step_cont(struct vm *vm);
 void vm_step_unplug(struct vm *vm);
 void vm_step_await_unplugged(struct vm *vm);
-void vm_step_plug(struct vm *vm);
+void vm_step_end_vsock(struct vm *vm);
+void vm_step_new_vsock(struct vm *vm);
+void vm_step_await_vsock(struct vm *vm);
+void vm_step_drop_chardev(struct vm *vm);
+void vm_step_add_chardev(struct vm *vm);
+void vm_step_replug(struct vm *vm);
 void vm_step_driver(struct vm *vm);
 void vm_step_settle(struct vm *vm);
 void vm_step_ignore_shared(struct vm *vm);
 void vm_step_sync(struct vm *vm); /* fails when the agent cannot be asked */
+/* The vsock device comes back, if it is away. */
+#define VM_REPLUG_STEPS                                                                            \
+	{vm_step_end_vsock, "the end of the vsock device", 5000},                                  \
+		{vm_step_new_vsock, "the vsock device", 0},                                        \
+		{vm_step_await_vsock, "the vsock device", 5000},                                   \
+		{vm_step_drop_chardev, "the vsock device", 5000},                                  \
+		{vm_step_add_chardev, "the vsock device", 5000},                                   \
+	{                                                                                          \
+		vm_step_replug, "the vsock device", 10000                                          \
+	}
 /* vm.json, and vm->files with it when it could be written. */
 int vm_save_files(struct vm *vm, const struct vm_files *f);
 int vm_job_running(struct vm *vm);

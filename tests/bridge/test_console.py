@@ -158,6 +158,22 @@ def test_terminals_come_back(bridge, browser):
     wait_screen(browser, "X is kept")
 
 
+@pytest.mark.seconds(90)
+def test_one_that_was_put_aside(bridge, browser):
+    """A sandbox that nobody used is stopped: it is shown so, looking at it does not wake it, and Wake does."""
+    sandbox = bridge.create(timeout=1)
+    eventually(lambda: bridge.get(f"/sandboxes/{sandbox}").json()["status"] != "running", "it to be put aside", 30)
+    enter(browser, bridge, f"{sandbox}/terminal")
+    browser.wait_text("#asleep", "stopped")
+    shot(browser, "10-stopped")
+    assert bridge.get(f"/sandboxes/{sandbox}").json()["status"] == "stopped"
+    bridge.post(f"/sandboxes/{sandbox}/timeout", {"timeout": 0})
+    browser.click("#wake")
+    browser.wait_text("#status", "running", 30)
+    type_shell(browser, "echo up again\ue007")
+    wait_screen(browser, "up again")
+
+
 def test_by_keyboard(bridge, browser):
     """Everything can be reached without a mouse."""
     sandbox = bridge.create()

@@ -573,6 +573,18 @@ def test_the_agent_dies_while_it_writes(guest, agent, top):
     sock.close()
 
 
+def test_the_bridge_is_killed_while_it_writes(guest, top):
+    """An upload through it leaves nothing; afterwards all goes on."""
+    (top / "f").write_bytes(b"old")
+    sock = guest.open("PUT", guest.url("", top / "new/f"), {"Content-Length": 8 * MIB}, noise(MIB))
+    eventually((top / "new").exists, "the upload to have begun")
+    guest.bridge.kill()
+    sock.close()
+    eventually(lambda: os.listdir(top) == ["f"], "the directory to be gone")
+    guest.bridge.start()
+    assert guest.get(top / "f").body == b"old"
+
+
 @pytest.mark.seconds(120)
 def test_fifty_at_once(guest, top):
     """Up and down, all whole."""

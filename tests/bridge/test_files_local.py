@@ -3,7 +3,9 @@ import os
 
 import pytest
 
-from guests import Guest
+from guests import Guest, chunk, sha
+from harness import eventually
+from host import read_head
 from test_files import MIB, noise
 
 
@@ -34,8 +36,7 @@ def test_both_ways_and_large(guest):
     data = noise(64 * MIB)
     assert guest.put("large", data).status == 204
     told = guest.bridge.run(guest.name, "sha256sum < large")["stdout"].split()[0]
-    import hashlib
-    assert told == hashlib.sha256(data).hexdigest()
+    assert told == sha(data)
     assert guest.get("large").body == data
 
 
@@ -44,3 +45,49 @@ def test_nothing_outside_is_touched(guest):
     assert guest.put("/etc/made-by-a-test", b"x").status == 204
     assert guest.get("/etc/made-by-a-test").body == b"x"
     assert not os.path.exists("/etc/made-by-a-test")
+
+
+def stopped(guest):
+    """Lets it idle out, and gives it time again."""
+    timeout = f"/sandboxes/{guest.name}/timeout"
+    assert guest.bridge.post(timeout, {"timeout": 1}).status in (200, 204)
+    eventually(lambda: status(guest) == "stopped", "it to idle out", 20)
+    assert guest.bridge.post(timeout, {"timeout": 300}).status in (200, 204)
+
+
+def status(guest):
+    return guest.bridge.get(f"/sandboxes/{guest.name}").json()["status"]
+
+
+def test_files_wake_it(guest):
+    """Inline; what was written before is there still."""
+    assert guest.put("kept", b"x").status == 204
+    stopped(guest)
+    assert guest.get("kept").body == b"x"
+    assert status(guest) == "running"
+
+
+def test_a_wrong_signature_wakes_nothing(guest):
+    """Who has no right to a sandbox cannot make it run; who has one can."""
+    assert guest.put("kept", b"x").status == 204
+    url = guest.post("/download-url", {"path": "kept"}).json()["url"]
+    path = url[url.index("/sandboxes/"):]
+    stopped(guest)
+    for wrong in path[:-1] + ("0" if path[-1] != "0" else "1"), path.replace("expires=", "expires=1"), path[:-70]:
+        for headers in {}, {"X-OSB-Async-Wake": "1"}:
+            assert guest.bridge.get(wrong, key=None, headers=headers).status in (400, 403)
+    assert status(guest) != "running"
+    assert guest.bridge.get(path, key=None).body == b"x"
+    assert status(guest) == "running"
+
+
+def test_an_upload_waits_for_the_sandbox(guest):
+    """The body is held up while it is woken, and nothing of it is lost: neither what came with the head, nor more
+    than is read at once."""
+    for data in b"short", noise(50000), noise(20 * MIB):
+        stopped(guest)
+        sock = guest.open("PUT", guest.url("", "woken"), {"Transfer-Encoding": "chunked"}, chunk(data) + chunk(b""))
+        head, _ = read_head(sock)
+        assert head.startswith(b"HTTP/1.1 204")
+        sock.close()
+        assert guest.get("woken").body == data
