@@ -60,18 +60,15 @@ void down_kill(struct sandbox *s)
 {
 	struct fault gone;
 
-	if (s->state == SANDBOX_KILLED) {
-		life_finish(s);
-	} else if (s->foreign) {
+	if (s->foreign && s->state != SANDBOX_KILLED)
 		life_fail(s, 409, "%s", s->note);
+	if (s->failed || s->state == SANDBOX_KILLED || !sandbox_set_state(s, SANDBOX_KILLING)) {
 		life_finish(s);
-	} else if (!sandbox_set_state(s, SANDBOX_KILLING)) {
-		life_finish(s);
-	} else {
-		sandbox_fault_gone(s, &gone);
-		use_fail(s, &gone);
-		link_close(s, "the sandbox was ended", kill_closed);
+		return;
 	}
+	sandbox_fault_gone(s, &gone);
+	use_fail(s, &gone);
+	link_close(s, "the sandbox was ended", kill_closed);
 }
 
 /* ---- idling ---- */
@@ -102,10 +99,10 @@ void down_idle(struct sandbox *s)
 		life_finish(s);
 	else if (sandbox_can(s, BOX_CAN_HIBERNATE))
 		begin_hibernating(s);
-	else if (sandbox_can(s, BOX_CAN_RESTART) && sandbox_set_state(s, SANDBOX_STOPPING))
-		link_close(s, "the sandbox was stopped: nobody used it", stop_closed);
-	else if (!s->failed)
+	else if (!sandbox_can(s, BOX_CAN_RESTART))
 		down_kill(s);
+	else if (sandbox_set_state(s, SANDBOX_STOPPING))
+		link_close(s, "the sandbox was stopped: nobody used it", stop_closed);
 	else
 		life_finish(s);
 }
