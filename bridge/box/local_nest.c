@@ -250,7 +250,8 @@ static int join(const struct local_nest *n, pid_t inner)
 	if (fd < 0 || setns(fd, flags | (n->root ? 0 : CLONE_NEWUSER)) < 0)
 		return say("the namespaces cannot be joined: %s", strerror(errno));
 	/* bwrap mounts everything nosuid; here nothing runs under it. */
-	if (n->root && mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RELATIME, NULL) < 0)
+	if (n->root &&
+		mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_NODEV | MS_RELATIME, NULL) < 0)
 		return say("the root cannot be remounted: %s", strerror(errno));
 	return chdir("/") < 0 ? -1 : 0;
 }
@@ -442,6 +443,10 @@ static void fill_args(struct local_nest *n, const struct local_host *h, const ch
 	add(n, "/proc");
 	add(n, "--dev");
 	add(n, "/dev");
+	if (n->root) { /* by mistake even root should not change the machine */
+		add3(n, "--ro-bind-try", "/proc/sys", "/proc/sys");
+		add3(n, "--ro-bind-try", "/proc/sysrq-trigger", "/proc/sysrq-trigger");
+	}
 	add3(n, "--ro-bind-try", "/sys", "/sys");
 	if (n->cgroup[0])
 		add3(n, "--bind", n->cgroup, "/sys/fs/cgroup");

@@ -199,12 +199,18 @@ static void writes_do_not_reach_the_host(void **state)
 	(void)state;
 	start_new(&x, "sb-00000001");
 	prints(&x,
-		"sudo -n sh -c 'echo x > /etc/from-sandbox; echo x > /usr/from-sandbox; rm /etc/passwd; "
+		"sudo -n sh -c 'echo x > /etc/from-sandbox; echo x > /usr/from-sandbox; rm /etc/services; "
 		"mount -t tmpfs none /mnt && hostname changed && hostname'",
 		"changed\n");
 	assert_int_equal(access("/etc/from-sandbox", F_OK), -1);
 	assert_int_equal(access("/usr/from-sandbox", F_OK), -1);
-	assert_int_equal(access("/etc/passwd", F_OK), 0);
+	assert_int_equal(access("/etc/services", F_OK), 0);
+	/* Nor do mistakes reach the machine: its settings, its disks. */
+	prints(&x,
+		"sudo -n sh -c 'for f in /proc/sys/kernel/core_pattern /proc/sysrq-trigger "
+		"/sys/kernel/mm/ksm/run; do echo x 2>/dev/null > $f || echo no; done; "
+		"mknod /node b 7 0; cat /node || echo no' 2>/dev/null",
+		"no\nno\nno\nno\n");
 	destroy(&x);
 }
 
