@@ -451,15 +451,18 @@ static void half_a_box_is_cleaned(void **state)
 
 static void without_bubblewrap(void **state)
 {
-	const char *path = getenv("PATH");
+	const char *old = getenv("PATH");
+	char *path = strdup(old ? old : "");
 	struct box_spec spec = {.template = "base"};
 	struct rig_box x;
 
 	(void)state;
+	assert_non_null(path);
 	rig_box_init(&rig, &x, "sb-00000001");
 	setenv("PATH", "/nowhere", 1);
 	rig_do(&x, box_start(&x.box, &spec, on_rig_answer));
 	setenv("PATH", path, 1);
+	free(path);
 	assert_false(x.r.ok);
 	assert_int_equal(x.r.fault.status, 500);
 	assert_string_equal(
