@@ -24,24 +24,6 @@ static struct web web, keys;
 
 /* ---- up and down ---- */
 
-static void start_bridge(void)
-{
-	const char *state = proc_state();
-	const char *binary = program("bridge");
-	const char *const argv[] = {
-		binary, "--port", "0", "--state", state, "--driver", "external", "--no-auth", NULL};
-	char text[256];
-
-	if (!binary)
-		die("bridge is not built");
-	port = server_start(&bridge, argv, "listening on http://127.0.0.1:");
-	web_open(&web, port);
-	snprintf(text, sizeof(text), "{\"id\":\"bench\",\"address\":\"unix:%s\"}", agent.path);
-	web_ask(&web, "POST", "/admin/guests", text);
-	if (web.status != 201)
-		die("the guest is not taken: %s", web.body);
-}
-
 static unsigned start_hello(struct agent *a, const char *extra)
 {
 	const char *binary = program("floor_lws");
@@ -245,11 +227,9 @@ static void begin_keys(void)
 		link_must_step(&l);
 	web_ask(&web, "POST", "/sandboxes/bench/pty",
 		"{\"cmd\":\"sh\",\"args\":[\"-c\",\"" ECHO "\"]}");
-	if (web.status != 201 || !strstr(web.body, "\"sessionID\":\""))
+	if (web.status != 201)
 		die("pty: %d %s", web.status, web.body);
-	snprintf(path, sizeof(path), "/sandboxes/bench/pty/%.*s",
-		(int)strcspn(strstr(web.body, "\"sessionID\":\"") + 13, "\""),
-		strstr(web.body, "\"sessionID\":\"") + 13);
+	snprintf(path, sizeof(path), "/sandboxes/bench/pty/%s", web_member(&web, "sessionID"));
 	web_open(&keys, port);
 	web_upgrade(&keys, path);
 	do
@@ -305,7 +285,9 @@ void bench_http(void)
 	agent_start(&agent, program("agentd"), NULL);
 	link_open(&l, agent.path, UINT64_MAX, UINT64_MAX);
 	runs_init(&runs, &l, command, REMOVE_REQUEST);
-	start_bridge();
+	port = bridge_start(&bridge);
+	web_open(&web, port);
+	bridge_add(&web, "bench", &agent);
 	hello_port = start_hello(&hello, NULL);
 	hello_uv_port = start_hello(&hello_uv, "--uv");
 	begin_keys();

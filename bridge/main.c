@@ -15,6 +15,7 @@
 #include "bridge/api/front.h"
 #include "bridge/api/metrics.h"
 #include "bridge/main.h"
+#include "bridge/sandbox/patch_run.h"
 
 #define GRACE_MS 5000 /* for calls under way when we are told to end */
 
@@ -57,6 +58,7 @@ static void on_sandboxes_closed(void *owner)
 
 	if (p->has_external)
 		boxes_close(&p->external);
+	checkpoints_close(p->bridge.checkpoints);
 	if (p->has_boxes)
 		boxes_close(&p->boxes);
 	uv_close((uv_handle_t *)&p->term, NULL);
@@ -83,7 +85,8 @@ static void on_front_closed(void *owner)
 		on_runs_closed(p);
 		return;
 	}
-	agent_turns_close(p->bridge.turns);
+	agent_turns_close(take_ptr(&p->bridge.turns));
+	patch_runs_close(p->bridge.checkpoints);
 	exec_runs_close(p->bridge.runs, on_runs_closed, p);
 }
 
@@ -155,6 +158,8 @@ static void on_listed(void *owner, struct sandbox *s)
 	struct program *p = owner;
 
 	agent_turns_listed(p->bridge.turns, s);
+	if (p->bridge.checkpoints)
+		patch_run(p->bridge.checkpoints, s, NULL, NULL);
 }
 
 static int open_boxes(struct program *p, char *why, size_t size)
@@ -240,6 +245,8 @@ static int start(struct program *p, char *why, size_t size)
 	exec_runs_open(&b->runs, &p->loop);
 	agent_turns_open(&b->turns, &p->loop);
 	r = open_boxes(p, why, size);
+	if (r == 0)
+		r = checkpoints_open(&b->checkpoints, b->sandboxes, &p->boxes, b->store, why, size);
 	if (r == 0)
 		r = open_front(p, why, size);
 	if (r == 0 && p->config->guests)

@@ -32,8 +32,9 @@ struct bridge {
 	struct sandboxes *sandboxes;
 	struct front *front;
 	struct metrics *metrics;
-	struct exec_runs *runs;    /* exec_runs.h */
-	struct agent_turns *turns; /* agent_turns.h */
+	struct exec_runs *runs;          /* exec_runs.h */
+	struct agent_turns *turns;       /* agent_turns.h */
+	struct checkpoints *checkpoints; /* checkpoint.h */
 	bool stopping;
 };
 

@@ -5,7 +5,7 @@ void exec_fault_open(struct fault *f, int err)
 	if (err == -E2BIG)
 		fault_set(f, 400, "command and environment are over 64 KiB");
 	else if (err == -EMFILE)
-		fault_set(f, 429, "too much is done at once in this sandbox");
+		fault_set(f, 503, "too much is done at once in this sandbox");
 	else
 		fault_set(f, 503, "cannot reach the sandbox's agent: %s", strerror(-err));
 }
@@ -15,6 +15,8 @@ void exec_fault_close(
 {
 	if (why == REMOTE_REFUSED && e->code == E_NOT_FOUND)
 		fault_set(f, 404, "session not found");
+	else if (why == REMOTE_REFUSED && e->code == E_TOO_MANY)
+		fault_set(f, 503, "%s", e->message);
 	else if (why == REMOTE_REFUSED)
 		fault_from_error(f, e, NULL);
 	else if (s->state >= SANDBOX_KILLING)

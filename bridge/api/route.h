@@ -47,7 +47,7 @@ extern const struct route *const route_tables[];
 /* The tables: each ends with a line without a handler. */
 extern const struct route routes_misc[], routes_sandboxes[], routes_exec[], routes_exec_run[],
 	routes_agent[], routes_pty[], routes_files[], routes_files_more[], routes_signed[],
-	routes_admin[], routes_checkpoints[], routes_later[];
+	routes_admin[], routes_checkpoints[], routes_patches[], routes_later[];
 
 /* The route of c (fills c->route and c->params), or the status of what is wrong: 404, 405. */
 int route_find(struct call *c);

@@ -14,6 +14,8 @@ const struct route *const route_tables[] = {
 	routes_files_more,
 	routes_signed,
 	routes_admin,
+	routes_checkpoints,
+	routes_patches,
 	routes_later,
 	NULL,
 };

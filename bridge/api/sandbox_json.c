@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "bridge/api/dispatch.h"
+#include "bridge/sandbox/patch_run.h"
 
 /* ---- as JSON ---- */
 
@@ -50,6 +51,7 @@ static void put_access(struct text *t, const struct call *c, const struct sandbo
 void sandbox_put(struct text *t, const struct call *c, const struct sandbox *s, bool full)
 {
 	const struct bridge_config *config = &bridge_of(c)->config;
+	struct jsonr error;
 
 	text_str(t, "sandboxID", s->id);
 	text_str(t, "status", sandbox_state_str(s->state));
@@ -70,6 +72,8 @@ void sandbox_put(struct text *t, const struct call *c, const struct sandbox *s, 
 	text_bool(t, "networkEnabled", s->network);
 	if (*s->note)
 		text_str(t, "note", s->note);
+	if (patch_error(s, &error))
+		text_raw(t, "patchError", error.p, error.len);
 	if (config->domain)
 		text_str(t, "sandboxDomain", config->domain);
 	if (*s->checkpoint)

@@ -54,7 +54,7 @@ static const char *const environment[] = {
 /* ---- in the maker ---- */
 
 /* For people, through the captured stderr. Returns -1. */
-static int say(const char *fmt, ...)
+static int __attribute__((format(printf, 1, 2))) say(const char *fmt, ...)
 {
 	char line[256];
 	va_list ap;

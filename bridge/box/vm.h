@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "base/list.h"
 #include "bridge/box/box.h"
 #include "bridge/box/qmp.h"
 #include "bridge/box/vm_agent.h"
@@ -33,6 +34,7 @@ struct vm_host {
 	uint32_t cid, cid_end;
 	gid_t kvm_group;
 	struct goldens *goldens;
+	struct list drops; /* of checkpoints, under way; vm_driver.c's */
 };
 
 /* The next number that no machine of this state directory ever had; 0: the disk is full. */
@@ -55,6 +57,7 @@ struct vm {
 	struct qmp qmp;
 	bool ending;      /* its processes are meant to end */
 	bool unplugged;   /* the vsock device is away */
+	bool replug;      /* and is coming back */
 	bool replacing;   /* its process is meant to end */
 	bool saved_bad;   /* the saved state cannot be used, or was used up */
 	bool sum_checked; /* of memory that was just copied */

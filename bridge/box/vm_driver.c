@@ -178,6 +178,7 @@ static int vm_open(struct boxes *bs, char *why, size_t why_size)
 	}
 	h = xcalloc(1, sizeof(*h));
 	h->loop = bs->loop;
+	list_init(&h->drops);
 	h->config = bs->config;
 	r = open_host(h);
 	if (r < 0) {
@@ -194,6 +195,8 @@ static void vm_close(struct boxes *bs)
 	struct vm_host *h = bs->state;
 
 	goldens_close(h);
+	while (!list_empty(&h->drops)) /* they end by themselves */
+		list_remove(h->drops.next);
 	free(h);
 }
 
@@ -288,13 +291,13 @@ static void after_gone(struct vm *vm)
 		b->on_gone(b, m->why);
 }
 
-/* Was the vsock device's process killed again meanwhile? Then it is worth another attempt. */
+/* Was the vsock device lost again meanwhile? Then it is worth another attempt. */
 static bool recover_again(struct vm *vm, void (*finish)(struct vm *vm))
 {
 	struct machine *m = vm->owner;
 
-	if (!vm->failed || !vm->processes[VM_QEMU].running || vm->processes[VM_VSOCK].running ||
-		++m->tries > RECOVERIES)
+	if (!vm->failed || !vm->processes[VM_QEMU].running ||
+		(vm->processes[VM_VSOCK].running && !vm->unplugged) || ++m->tries > RECOVERIES)
 		return false;
 	vm_run(vm, vm_recover_steps, NULL, finish);
 	return true;
@@ -576,12 +579,6 @@ static void vm_destroy(struct box *b)
 	begin(machine(b), destroy);
 }
 
-static void vm_leave(struct box *b)
-{
-	if (b->state)
-		machine_release(b->state);
-}
-
 /* ---- saving ---- */
 
 static void after_failed_save(struct vm *vm)
@@ -683,7 +680,8 @@ static void vm_restore(struct box *b, const char *name)
 /* ---- dropping a checkpoint ---- */
 
 struct drop {
-	struct box *box;
+	struct list node; /* in vm_host.drops */
+	struct box *box;  /* NULL: left */
 	uv_work_t work;
 	char dir[BOX_PATH_MAX], gone[BOX_PATH_MAX + 8];
 	int result;
@@ -707,7 +705,10 @@ static void after_drop(uv_work_t *w, int status)
 	int r = d->result;
 
 	(void)status;
+	list_remove(&d->node);
 	free(d);
+	if (!b)
+		return;
 	if (r < 0)
 		box_fail(b, fault_status_of(r), "the checkpoint: %s", strerror(-r));
 	else
@@ -716,16 +717,29 @@ static void after_drop(uv_work_t *w, int status)
 
 static void vm_drop(struct box *b, const char *name)
 {
-	const struct vm_host *h = b->boxes->state;
+	struct vm_host *h = b->boxes->state;
 	struct drop *d = xcalloc(1, sizeof(*d));
 	int r;
 
 	d->box = b;
+	list_append(&h->drops, &d->node);
 	ASSERT(is_checkpoint_name(name));
 	snprintf(d->dir, sizeof(d->dir), "%.180s/%.64s", h->checkpoints, name);
 	snprintf(d->gone, sizeof(d->gone), "%s.new", d->dir);
 	r = uv_queue_work(h->loop, &d->work, drop_work, after_drop);
 	ASSERT(r == 0);
+}
+
+static void vm_leave(struct box *b)
+{
+	const struct vm_host *h = b->boxes->state;
+
+	list_for_each (d, &h->drops, struct drop, node) {
+		if (d->box == b)
+			d->box = NULL;
+	}
+	if (b->state)
+		machine_release(b->state);
 }
 
 const struct box_driver box_driver_vm = {

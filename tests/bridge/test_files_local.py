@@ -3,8 +3,9 @@ import os
 
 import pytest
 
-from guests import Guest, sha
+from guests import Guest, chunk, sha
 from harness import eventually
+from host import read_head
 from test_files import MIB, noise
 
 
@@ -81,8 +82,12 @@ def test_a_wrong_signature_wakes_nothing(guest):
 
 
 def test_an_upload_waits_for_the_sandbox(guest):
-    """The body is held up while it is woken, and nothing of it is lost."""
-    stopped(guest)
-    data = noise(20 * MIB)
-    assert guest.put("woken", data).status == 204
-    assert guest.get("woken").body == data
+    """The body is held up while it is woken, and nothing of it is lost: neither what came with the head, nor more
+    than is read at once."""
+    for data in b"short", noise(50000), noise(20 * MIB):
+        stopped(guest)
+        sock = guest.open("PUT", guest.url("", "woken"), {"Transfer-Encoding": "chunked"}, chunk(data) + chunk(b""))
+        head, _ = read_head(sock)
+        assert head.startswith(b"HTTP/1.1 204")
+        sock.close()
+        assert guest.get("woken").body == data

@@ -468,3 +468,41 @@ def test_memory_of_all_results(box, bridge):
     assert len(old["stdout"]) + len(old["stderr"]) >= 15 * MIB
     assert len(young["stdout"]) == 64 * MIB and young["stdout"].endswith("the-end") and len(young["stderr"]) == 64 * MIB
     assert bridge.memory_kib() < 1300 * 1024
+
+
+@pytest.mark.seconds(120)
+def test_agent_upgraded_meanwhile(box, agent):
+    """The link breaks and comes back: no line is lost or doubled, and no command is run twice."""
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        text = "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo $i; sleep 0.01; done; echo err >&2; exit 9"
+        calls = [pool.submit(box.sh, text) for _ in range(3)]
+        status, answer = box.begin(text)
+        assert status == 202
+        for _ in range(3):
+            time.sleep(0.7)
+            agent.upgrade()
+        results = [call.result() for call in calls] + [box.result(answer["execId"])]
+    for result in results:
+        assert result["stdout"] == "".join(f"{i}\n" for i in range(1, 301)) and result["stderr"] == "err\n", result
+        assert result["exitCode"] == 9
+    assert box.sh("echo on")["stdout"] == "on\n"
+
+
+@pytest.mark.bridge(driver="external", inline_hold_ms=0)
+@pytest.mark.seconds(200)
+def test_too_many_at_once(box, agent):
+    """A link has 1024 channels: what is one more says so as its result, those before it go on."""
+    connection = box.bridge.connection()
+    ids = []
+    for _ in range(1030):
+        reply = box.post("/exec/run-async", {"cmd": "sleep", "args": ["1000"]}, connection=connection)
+        assert reply.status == 202, reply
+        ids.append(reply.json()["execId"])
+    last = box.result(ids[-1], 60)
+    assert last["exitCode"] == -1 and "too many" in last["error"], last
+    for name in (ids[0], ids[1000]):
+        assert box.get(f"/exec/{name}/result", connection=connection).json()["running"] is True
+    reply = box.post("/exec/run", {"cmd": "true"}, connection=connection)
+    assert reply.status == 503 and "too many" in reply.error(), reply
+    connection.close()
+    lose(agent)

@@ -1,0 +1,271 @@
+"""Sandboxes that are machines: created from a golden snapshot, asleep and woken, kept and forked, through HTTP, and a bridge
+that is killed meanwhile. Needs an image: packaging/image/build --flavour minimal.
+
+ctest: timeout=900 serial
+"""
+import concurrent.futures
+import os
+import pathlib
+import random
+import signal
+import time
+
+import pytest
+
+from harness import ROOT
+from host import eventually
+
+VM = pytest.mark.bridge(driver="vm", image_dir=ROOT / "build/image")
+pytestmark = [VM, pytest.mark.seconds(240)]
+COUNTER = "(while :; do echo x >>/tmp/count; sleep 0.05; done) >/dev/null 2>&1 & echo $! >/tmp/pid"
+
+
+def create(bridge, **fields):
+    reply = bridge.post("/sandboxes", {"templateID": "minimal", "memoryMB": 256, "cpuCount": 1, "timeout": 0, **fields}, timeout=120)
+    assert reply.status == 201, reply.body
+    return reply.json()["sandboxID"]
+
+
+def sh(bridge, sandbox, text):
+    done = bridge.run(sandbox, "/bin/sh", "-c", text)
+    assert done["exitCode"] == 0, done
+    return done["stdout"].strip()
+
+
+def counts(bridge, sandbox):
+    """Does the counter of then go on, as the same process?"""
+    before = int(sh(bridge, sandbox, "kill -0 $(cat /tmp/pid) && wc -l </tmp/count"))
+    eventually(lambda: int(sh(bridge, sandbox, "wc -l </tmp/count")) > before, "the counter to count", 5)
+
+
+def status(bridge, sandbox):
+    return bridge.get(f"/sandboxes/{sandbox}").json()["status"]
+
+
+def processes(bridge):
+    """Those of machines of this bridge, by their working directory: {box: {name: pid}}."""
+    found = {}
+    for proc in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            cwd = os.readlink(proc / "cwd")
+            if cwd.startswith(f"{bridge.dir}/boxes/"):
+                found.setdefault(os.path.basename(cwd), {})[(proc / "comm").read_text().strip()] = int(proc.name)
+        except OSError:
+            pass
+    return found
+
+
+def keep(bridge, sandbox, name, kind="full"):
+    reply = bridge.post(f"/sandboxes/{sandbox}/checkpoints", {"name": name, "kind": kind})
+    assert reply.status == 201 and reply.json()["status"] == "processing", reply.body
+    made = reply.json()["id"]
+
+    def done():
+        one = [c for c in bridge.get(f"/sandboxes/{sandbox}/checkpoints").json() if c["id"] == made][0]
+        assert one["status"] != "failed", one
+        return one["status"] == "ready" and one
+    one = eventually(done, "the checkpoint", 30)
+    assert one["sizeBytes"] > 0 and one["rootfsS3Key"] and one["workspaceS3Key"]
+    return made
+
+
+def fork(bridge, checkpoint, **fields):
+    reply = bridge.post(f"/sandboxes/from-checkpoint/{checkpoint}", fields, timeout=120)
+    assert reply.status == 201, reply.body
+    return reply.json()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(bridge):
+    yield
+    for one in bridge.get("/sandboxes", query={"status": "all"}).json():
+        bridge.delete(f"/sandboxes/{one['sandboxID']}")
+    assert processes(bridge) == {} and list((bridge.dir / "boxes").iterdir()) == []
+
+
+def test_sleep(bridge):
+    """Processes go on after a sleep, no process is left in it, any use wakes, and the clock is right."""
+    sandbox = create(bridge)
+    sh(bridge, sandbox, COUNTER)
+    for _ in range(2):
+        reply = bridge.post(f"/sandboxes/{sandbox}/hibernate")
+        assert reply.status == 200 and reply.json()["sizeBytes"] > 1 << 20
+        assert status(bridge, sandbox) == "hibernated" and processes(bridge) == {}
+        time.sleep(1.5)  # it is what is tested: the guest's clock stands still meanwhile
+        counts(bridge, sandbox)
+        assert abs(int(sh(bridge, sandbox, "date +%s")) - time.time()) < 1.5
+    assert status(bridge, sandbox) == "running"
+
+
+def test_idle(bridge):
+    """One that nobody uses goes to sleep by itself; an attached command keeps it awake."""
+    sandbox = create(bridge, timeout=1)
+    eventually(lambda: status(bridge, sandbox) == "hibernated", "it to fall asleep", 10)
+    assert sh(bridge, sandbox, "sleep 2; echo awake") == "awake"
+    eventually(lambda: status(bridge, sandbox) == "hibernated", "it to fall asleep", 10)
+
+
+def test_reboot(bridge):
+    """A reboot keeps the disk, and what was not written yet, too."""
+    sandbox = create(bridge)
+    sh(bridge, sandbox, f"{COUNTER}; echo kept >/root/file")
+    assert bridge.post(f"/sandboxes/{sandbox}/reboot", timeout=90).status == 204
+    assert sh(bridge, sandbox, "cat /root/file; kill -0 $(cat /tmp/pid) 2>/dev/null || echo new") == "kept\nnew"
+
+
+def test_fork(bridge):
+    """Four forks at once are apart and need neither their source nor the checkpoint; restoring works twice."""
+    source = create(bridge, envs={"A": "1", "B": "1"}, metadata={"m": "1"})
+    sh(bridge, source, f"{COUNTER}; echo then >/root/file")
+    checkpoint = keep(bridge, source, "first")
+    assert bridge.post(f"/sandboxes/{source}/checkpoints", {"name": "first"}).status == 409
+    counts(bridge, source)
+    sh(bridge, source, "echo later >/root/file")
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        forks = list(pool.map(lambda i: fork(bridge, checkpoint, envs={"B": str(i)}, timeout=60 + i), range(4)))
+    assert len({f["sandboxID"] for f in forks}) == 4 and len({f["token"] for f in forks}) == 4
+    names = set()
+    for i, one in enumerate(forks):
+        assert one["fromCheckpointId"] == checkpoint and one["timeout"] == 60 + i and one["metadata"] == {"m": "1"}
+        assert sh(bridge, one["sandboxID"], "cat /root/file; echo $A $B") == f"then\n1 {i}"
+        sh(bridge, one["sandboxID"], f"echo {i} >/root/file")
+        counts(bridge, one["sandboxID"])
+        names.add(sh(bridge, one["sandboxID"], "hostname"))
+    assert len(names) == 4, "each has a name of its own"
+    for _ in range(2):
+        reply = bridge.post(f"/sandboxes/{source}/checkpoints/{checkpoint}/restore")
+        assert reply.status == 200 and reply.json()["status"] == "restoring", reply.body
+        assert sh(bridge, source, "cat /root/file") == "then"
+        counts(bridge, source)
+        sh(bridge, source, "echo again >/root/file")
+    assert bridge.delete(f"/sandboxes/{source}").status == 204
+    late = fork(bridge, checkpoint)["sandboxID"]
+    assert bridge.delete(f"/sandboxes/{late}").status == 204
+    assert bridge.delete(f"/sandboxes/{source}/checkpoints/{checkpoint}").status == 204
+    assert bridge.post(f"/sandboxes/from-checkpoint/{checkpoint}").status == 404
+    eventually(lambda: list((bridge.dir / "checkpoints").iterdir()) == [], "its files to go", 5)
+    for i, one in enumerate(forks):
+        assert bridge.post(f"/sandboxes/{one['sandboxID']}/hibernate").status == 200
+        assert sh(bridge, one["sandboxID"], "cat /root/file") == str(i)
+
+
+def test_checkpoints(bridge):
+    """Names, kinds, limits and errors."""
+    sandbox = create(bridge)
+    route = f"/sandboxes/{sandbox}/checkpoints"
+    for body, why in (({}, "name is required"), ({"name": ""}, "name is required"), ({"name": "x", "kind": "half"}, "kind"),
+                      ({"name": "x", "retentionPolicy": {"mode": "some"}}, "mode"),
+                      ({"name": "x", "retentionPolicy": {"maxCount": 0}}, "maxCount")):
+        reply = bridge.post(route, body)
+        assert reply.status == 400 and why in reply.error(), reply.body
+    assert bridge.get(route).json() == []
+    sh(bridge, sandbox, "echo then >/root/file")
+    disk = keep(bridge, sandbox, "disk", "disk_only")
+    sh(bridge, sandbox, "echo later >/root/file")
+    booted = fork(bridge, disk, memoryMB=384)
+    assert booted["memoryMB"] == 384 and sh(bridge, booted["sandboxID"], "cat /root/file") == "then"
+    for i in range(3):
+        reply = bridge.post(route, {"name": f"r{i}", "retentionPolicy": {"mode": "delete_oldest", "maxCount": 2}})
+        assert reply.status == 201, reply.body
+        eventually(lambda: all(c["status"] == "ready" for c in bridge.get(route).json()), "the checkpoint", 30)
+    assert [c["name"] for c in bridge.get(route).json()] == ["disk", "r1", "r2"]
+    reply = bridge.post(route, {"name": "r3", "retentionPolicy": {"maxCount": 2}})
+    assert reply.status == 400 and "as many as may be" in reply.error()
+    for wrong, code in (("nonsense", 400), ("00000000-0000-4000-8000-000000000000", 404)):
+        assert bridge.delete(f"{route}/{wrong}").status == code
+        assert bridge.post(f"{route}/{wrong}/restore").status == code
+        assert bridge.post(f"/sandboxes/from-checkpoint/{wrong}").status == code
+        assert bridge.get(f"/sandboxes/checkpoints/{wrong}/patches").status == code
+    bridge.post(f"/sandboxes/{sandbox}/hibernate")
+    reply = bridge.post(route, {"name": "asleep"})
+    assert reply.status == 400 and reply.error() == "sandbox is not running"
+
+
+def test_patches(bridge):
+    """Run in order as root before the answer to a fork, and after a wake; the first that fails stops it and is told."""
+    source = create(bridge)
+    checkpoint = keep(bridge, source, "cp")
+    route = f"/sandboxes/checkpoints/{checkpoint}/patches"
+    assert bridge.post(route, {}).error() == "script is required"
+    for script in ("echo one >>/root/order; id -u >>/root/order", "echo two >>/root/order"):
+        reply = bridge.post(route, {"script": script, "description": "d"})
+        assert reply.status == 201 and reply.json()["patch"]["strategy"] == "on_wake", reply.body
+    assert [p["sequence"] for p in bridge.get(route).json()] == [1, 2]
+    made = fork(bridge, checkpoint)
+    sandbox = made["sandboxID"]
+    assert "patchError" not in made and sh(bridge, sandbox, "cat /root/order") == "one\n0\ntwo"
+    bad = bridge.post(route, {"script": "echo three >>/root/order; echo sorry >&2; exit 7"}).json()["patch"]["id"]
+    bridge.post(route, {"script": "echo four >>/root/order"})
+    bridge.post(f"/sandboxes/{sandbox}/hibernate")
+    sh(bridge, sandbox, "true")
+    error = eventually(lambda: bridge.get(f"/sandboxes/{sandbox}").json().get("patchError"), "the patch to fail", 10)
+    assert "exit code 7" in error and "sorry" in error
+    assert sh(bridge, sandbox, "cat /root/order") == "one\n0\ntwo\nthree"
+    assert "sorry" in fork(bridge, checkpoint)["patchError"]
+    assert bridge.delete(f"{route}/{bad}").status == 204 and bridge.delete(f"{route}/{bad}").status == 404
+    bridge.post(f"/sandboxes/{sandbox}/hibernate")
+    sh(bridge, sandbox, "true")
+    eventually(lambda: sh(bridge, sandbox, "tail -1 /root/order") == "four", "the patch after it", 10)
+    assert "patchError" not in bridge.get(f"/sandboxes/{sandbox}").json()
+
+
+def test_bridge_killed(bridge):
+    """Machines survive it, running and asleep; checkpoints too."""
+    awake, asleep = create(bridge), create(bridge)
+    for sandbox in (awake, asleep):
+        sh(bridge, sandbox, COUNTER)
+    checkpoint = keep(bridge, awake, "cp")
+    assert bridge.post(f"/sandboxes/{asleep}/hibernate").status == 200
+    bridge.kill()
+    bridge.start()
+    assert status(bridge, asleep) == "hibernated"
+    for sandbox in (awake, asleep):
+        counts(bridge, sandbox)
+        assert status(bridge, sandbox) == "running"
+    counts(bridge, fork(bridge, checkpoint)["sandboxID"])
+
+
+def test_qemu_killed(bridge):
+    """It is noticed, and the sandbox comes up again from its disk when it is used."""
+    sandbox = create(bridge)
+    sh(bridge, sandbox, "echo kept >/root/file; sync")
+    os.kill(processes(bridge)[sandbox]["qemu-system-x86"], signal.SIGKILL)
+    eventually(lambda: status(bridge, sandbox) != "running", "it to be noticed", 10)
+    assert sh(bridge, sandbox, "cat /root/file") == "kept"
+
+
+def test_anything_killed(bridge):
+    """Random kills of every process in the middle of operations: each sandbox is before or after, its files are there."""
+    chance = random.Random(6)
+    sandboxes = [create(bridge) for _ in range(2)]
+    for sandbox in sandboxes:
+        sh(bridge, sandbox, "echo kept >/root/file; sync")
+    for turn in range(16):
+        sandbox = chance.choice(sandboxes)
+        what = chance.choice(["hibernate", "checkpoints", "reboot", "run"])
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            def act():
+                try:
+                    if what == "run":
+                        bridge.run(sandbox, "true")
+                    else:
+                        bridge.post(f"/sandboxes/{sandbox}/{what}", {"name": f"t{turn}", "kind": "disk_only"})
+                except (OSError, AssertionError, ValueError, Exception):
+                    pass  # it is killed under our hands
+            busy = pool.submit(act)
+            time.sleep(chance.uniform(0, 0.4))
+            victim = chance.choice(["bridge", "qemu-system-x86", "vhost-device-vs"])
+            if victim == "bridge":
+                bridge.kill()
+            else:
+                pid = processes(bridge).get(sandbox, {}).get(victim)
+                if pid:
+                    os.kill(pid, signal.SIGKILL)
+            busy.result()
+        if victim == "bridge":
+            bridge.start()
+
+        def works():
+            reply = bridge.post(f"/sandboxes/{sandbox}/exec/run", {"cmd": "cat", "args": ["/root/file"]})
+            return reply.status == 200 and reply.json()["stdout"] == "kept\n"
+        eventually(works, f"{sandbox} after {what} and the end of {victim}", 60)
