@@ -273,7 +273,10 @@ static const struct remote_events events = {
 static void on_use(struct sandbox_use *u, const struct fault *fault)
 {
 	struct run *r = u->owner;
-	struct remote_config config = {.id = r->id, .start = r->found ? NULL : &r->start.start};
+	/* By that name the bridge that comes after us takes over our place, for which the session
+	 * would wait. */
+	struct remote_config config = {
+		.id = r->id, .viewer = "run", .start = r->found ? NULL : &r->start.start};
 	struct fault f = {0};
 	int e;
 

@@ -269,11 +269,13 @@ static struct visit *begin(struct call *c, struct buf *input, exec_visit_fn fn)
 
 static void open_remote(struct visit *v)
 {
+	bool input = buf_len(&v->input) > 0;
 	struct remote_config config = {
 		.id = v->id,
+		.viewer = input ? NULL : "",
 		.start = v->starts ? &v->start.start : NULL,
 		.since_now = !v->starts,
-		.input = buf_len(&v->input) > 0,
+		.input = input,
 		.own = OWN_NEVER,
 		.policy = POLICY_LIVE,
 		.window = 1,

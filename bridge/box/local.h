@@ -83,6 +83,22 @@ void local_cgroup_make(const struct local_host *h, const char *dir, const char *
 /* Kills what is in it and removes it, after a bridge that was killed too. */
 void local_cgroup_end(const char *dir);
 
+/* ---- local_args.c ---- */
+
+#define LOCAL_ARGS_MAX 96
+#define LOCAL_RUN      "/run/agentd" /* in the sandbox: the agent's program and its socket */
+
+struct local_args {
+	const char
+		*list[LOCAL_ARGS_MAX]; /* NULL-terminated; some are in texts, the others borrowed */
+	size_t n;
+	char texts[8][BOX_PATH_MAX + 64];
+	size_t n_texts;
+};
+
+void local_args_fill(struct local_args *a, const struct local_host *h, const char *dir,
+	const char *id, const char *cgroup);
+
 /* ---- local_nest.c ---- */
 
 struct local_nest;

@@ -98,7 +98,7 @@ static void end_in_order(const struct proc_id *agent, int grace_ms)
 int local_end(const char *dir, int grace_ms)
 {
 	/* "nest" goes last: as long as it is there it is looked for strays. */
-	static const char *const names[] = {"pids", "link/" LOCAL_SOCKET, "nest"};
+	static const char *const names[] = {"pids", ("link/" LOCAL_SOCKET), "nest"};
 	char path[BOX_PATH_MAX + 32];
 	struct local_pids pids;
 	auto_close int lock = local_lock(dir, LOCK_MS);

@@ -29,10 +29,10 @@
 
 #include "bridge/box/program.h"
 
-#define NEST_MS  20000
-#define ARGS_MAX 96
-#define RUN_DIR  "/run/agentd"
-#define HIGH_FD  20 /* above all that dup2() gives away */
+#define NEST_MS   20000
+#define ARGS_MAX  96
+#define LOCAL_RUN "/run/agentd"
+#define HIGH_FD   20 /* above all that dup2() gives away */
 
 struct local_nest {
 	struct program *program;
@@ -41,10 +41,7 @@ struct local_nest {
 	char dir[BOX_PATH_MAX], cgroup[BOX_PATH_MAX + 64];
 	char lower[2 * BOX_PATH_MAX]; /* as overlayfs wants it */
 	struct local_layers layers;
-	char texts[8][BOX_PATH_MAX + 64];
-	size_t n_texts;
-	const char *args[ARGS_MAX]; /* of bwrap */
-	size_t n_args;
+	struct local_args args; /* of bwrap */
 	bool root;
 	uid_t uid;
 	gid_t gid;
@@ -57,7 +54,7 @@ static const char *const environment[] = {
 /* ---- in the maker ---- */
 
 /* For people, through the captured stderr. Returns -1. */
-static int say(const char *fmt, ...)
+static int __attribute__((format(printf, 1, 2))) say(const char *fmt, ...)
 {
 	char line[256];
 	va_list ap;
@@ -193,7 +190,7 @@ static _Noreturn void become_bwrap(const struct local_nest *n, int said, const i
 	if (dup2(hold[0], 0) < 0 || dup2(said, 1) < 0 || dup2(said, 3) < 0 || dup2(hold[1], 9) < 0)
 		_exit(126);
 	/* Searched in our PATH, but nothing of our environment is for those inside to see. */
-	execvpe(n->args[0], (char *const *)n->args, (char *const *)environment);
+	execvpe(n->args.list[0], (char *const *)n->args.list, (char *const *)environment);
 	if (errno == ENOENT)
 		say("bubblewrap (bwrap) is not installed");
 	else
@@ -250,7 +247,8 @@ static int join(const struct local_nest *n, pid_t inner)
 	if (fd < 0 || setns(fd, flags | (n->root ? 0 : CLONE_NEWUSER)) < 0)
 		return say("the namespaces cannot be joined: %s", strerror(errno));
 	/* bwrap mounts everything nosuid; here nothing runs under it. */
-	if (n->root && mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RELATIME, NULL) < 0)
+	if (n->root &&
+		mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_NODEV | MS_RELATIME, NULL) < 0)
 		return say("the root cannot be remounted: %s", strerror(errno));
 	return chdir("/") < 0 ? -1 : 0;
 }
@@ -291,7 +289,8 @@ static void fork_agent(const struct local_nest *n, int said)
 /* Whoever dials too early has to come again, which takes longer than to wait for it here. */
 static int wait_listening(int agent_fd)
 {
-	struct sockaddr_un sa = {.sun_family = AF_UNIX, .sun_path = RUN_DIR "/link/" LOCAL_SOCKET};
+	struct sockaddr_un sa = {
+		.sun_family = AF_UNIX, .sun_path = LOCAL_RUN "/link/" LOCAL_SOCKET};
 
 	for (;;) {
 		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -358,7 +357,7 @@ static void go_into_cgroup(const struct local_nest *n)
 static int make(void *ctx)
 {
 	const struct local_nest *n = ctx;
-	pid_t outer, inner;
+	pid_t outer = -1, inner = -1;
 	int cgroup;
 
 	umask(022);
@@ -378,95 +377,7 @@ static int make(void *ctx)
 	return 0;
 }
 
-/* ---- what it is told ---- */
-
-static void add(struct local_nest *n, const char *arg)
-{
-	ASSERT(n->n_args < ARGS_MAX - 1);
-	n->args[n->n_args++] = arg;
-}
-
-static void add3(struct local_nest *n, const char *option, const char *from, const char *to)
-{
-	add(n, option);
-	add(n, from);
-	add(n, to);
-}
-
-static const char *text(struct local_nest *n, const char *name)
-{
-	ASSERT(n->n_texts < array_size(n->texts));
-	snprintf(n->texts[n->n_texts], sizeof(n->texts[0]), "%s/%s", n->dir, name);
-	return n->texts[n->n_texts++];
-}
-
-static bool is_below(const char *path, const char *dir)
-{
-	size_t len = strlen(dir);
-
-	return strncmp(path, dir, len) == 0 && (path[len] == '/' || path[len] == '\0');
-}
-
-/* The state directory, where it would be seen through the root: those below what is replaced
- * anyway are not. */
-static bool state_shows(const struct box_config *c)
-{
-	static const char *const replaced[] = {"/home", "/root", "/tmp", "/run", "/dev", "/proc"};
-
-	for (size_t i = 0; i < array_size(replaced); i++) {
-		if (is_below(c->state_dir, replaced[i]))
-			return false;
-	}
-	return !c->root;
-}
-
-static void fill_args(struct local_nest *n, const struct local_host *h, const char *id)
-{
-	const struct box_config *c = h->config;
-
-	add(n, "bwrap");
-	add3(n, "--bind", text(n, "root"), "/");
-	add(n, "--unshare-pid");
-	add(n, "--unshare-ipc");
-	add(n, "--unshare-uts");
-	if (!n->root) {
-		add(n, "--unshare-user");
-		add(n, "--uid");
-		add(n, "1000");
-		add(n, "--gid");
-		add(n, "1000");
-	}
-	add(n, "--hostname");
-	add(n, id);
-	add(n, "--proc");
-	add(n, "/proc");
-	add(n, "--dev");
-	add(n, "/dev");
-	add3(n, "--ro-bind-try", "/sys", "/sys");
-	if (n->cgroup[0])
-		add3(n, "--bind", n->cgroup, "/sys/fs/cgroup");
-	add(n, "--tmpfs");
-	add(n, "/run");
-	add3(n, "--bind", text(n, "tmp"), "/tmp");
-	add3(n, "--bind", text(n, "home"), "/home");
-	add3(n, "--bind", text(n, "roothome"), "/root");
-	add3(n, "--bind", text(n, "workspace"), "/workspace");
-	if (state_shows(c)) {
-		add(n, "--tmpfs");
-		add(n, c->state_dir);
-	}
-	add3(n, "--ro-bind", c->agentd, RUN_DIR "/agentd");
-	add3(n, "--bind", text(n, "link"), RUN_DIR "/link");
-	add(n, "--chdir");
-	add(n, "/");
-	add(n, "--info-fd");
-	add(n, "3");
-	add(n, "--");
-	add(n, "/bin/sh");
-	add(n, "-c");
-	add(n, "echo up; read forever");
-	n->args[n->n_args] = NULL;
-}
+/* ---- its start ---- */
 
 /* Commas and colons separate there. */
 static int fill_lower(struct local_nest *n, const struct local_host *h)
@@ -519,11 +430,11 @@ static void on_made(void *owner, const struct program_result *r)
 int local_nest_start(struct local_nest **ret, uv_loop_t *loop, const struct local_host *h,
 	const char *dir, const char *id, const char *cgroup, local_nest_fn fn, void *owner)
 {
-	static const char *const agentd[] = {RUN_DIR "/agentd", "--listen",
-		"unix:" RUN_DIR "/link/" LOCAL_SOCKET, "--default-user", "sandbox", "--cgroup",
+	static const char *const agentd[] = {LOCAL_RUN "/agentd", "--listen",
+		"unix:" LOCAL_RUN "/link/" LOCAL_SOCKET, "--default-user", "sandbox", "--cgroup",
 		"/sys/fs/cgroup/sandbox", NULL};
-	static const char *const agentd_plain[] = {RUN_DIR "/agentd", "--listen",
-		"unix:" RUN_DIR "/link/" LOCAL_SOCKET, "--default-user", "sandbox", "--cgroup",
+	static const char *const agentd_plain[] = {LOCAL_RUN "/agentd", "--listen",
+		"unix:" LOCAL_RUN "/link/" LOCAL_SOCKET, "--default-user", "sandbox", "--cgroup",
 		"none", NULL};
 	struct local_nest *n = xcalloc(1, sizeof(*n));
 	struct program_spec spec = {
@@ -540,7 +451,7 @@ int local_nest_start(struct local_nest **ret, uv_loop_t *loop, const struct loca
 		.log = -1};
 	snprintf(n->dir, sizeof(n->dir), "%s", dir);
 	snprintf(n->cgroup, sizeof(n->cgroup), "%s", cgroup);
-	fill_args(n, h, id);
+	local_args_fill(&n->args, h, dir, id, cgroup);
 	spec.argv = cgroup[0] ? agentd : agentd_plain;
 	local_layers_find(h, &n->layers);
 	r = fill_lower(n, h);
