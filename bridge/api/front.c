@@ -39,7 +39,8 @@
 #define TICK_US        (2 * LWS_USEC_PER_SEC) /* how often a call with a body is looked at */
 #define PATIENCE_MS    60000                  /* for the next byte of a body */
 #define PIECES_AT_ONCE 8                      /* of an answer, before others have their turn */
-#define DRAIN_MS       3000 /* reading what a refused client still sends, so that it sees why */
+#define DRAIN_MS       3000   /* reading what a refused client still sends, so that it sees why */
+#define CLOSE_MS       600000 /* for a client to read up to the close of its WebSocket */
 #define OUT_SIZE       max_of(LWS_PRE + ANSWER_PIECE_MAX, HEAD_SCRATCH)
 
 struct front {
@@ -71,6 +72,7 @@ struct conn {
 	bool socket;  /* a WebSocket */
 	bool in_message;
 	uint64_t drain_until; /* ms; 0: not draining */
+	uint64_t close_until; /* ms; of a WebSocket that is closing */
 	uint64_t heard_ms;
 };
 
@@ -314,8 +316,12 @@ static int on_message(struct conn *n, const uint8_t *data, size_t len)
 	return 0;
 }
 
+/* lws waits five seconds for the other side's close; one that reads slowly has yet to read what
+ * was sent, and would lose it if it were told that nobody is here any more. */
 static int close_socket(struct conn *n, uint16_t code, const char *reason)
 {
+	n->close_until = now_ms() + CLOSE_MS;
+	lws_set_timer_usecs(n->wsi, TICK_US);
 	lws_close_reason(
 		n->wsi, (enum lws_close_status)code, (unsigned char *)reason, strlen(reason));
 	end_call(n);
@@ -328,8 +334,8 @@ static int write_message(struct conn *n)
 	struct call *c = n->call;
 	ssize_t r;
 
-	if (!c)
-		return -1;
+	if (!c) /* its close is on the way */
+		return 0;
 	if (n->front->closing)
 		return close_socket(n, WS_CLOSE_RESTART, "the bridge is restarting");
 	r = call_pull(c, out, CALL_PIECE);
@@ -357,6 +363,11 @@ static int on_tick(struct conn *n)
 	struct call *c = n->call;
 	uint64_t now = now_ms();
 
+	if (now < n->close_until) {
+		lws_set_timeout(n->wsi, PENDING_TIMEOUT_CLOSE_ACK, 5);
+		lws_set_timer_usecs(n->wsi, TICK_US);
+		return 0;
+	}
 	if (n->drain_until > 0 && (now >= n->drain_until || n->body.complete))
 		return -1;
 	if (n->stopped && poll(&p, 1, 0) > 0)

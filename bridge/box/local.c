@@ -126,6 +126,7 @@ static void run_make(struct local *l)
 		return;
 	}
 	local_cgroup_make(&l->host, l->dir, l->id, &l->spec, l->cgroup, sizeof(l->cgroup));
+	l->error = local_write(l->dir, "nest", "1\n");
 }
 
 static bool is_made(const struct local *l)
@@ -147,9 +148,9 @@ static void run_adopt(struct local *l)
 	int lock = local_lock(l->dir, 25000); /* its maker may still be at work */
 
 	close_fd(&lock);
-	local_load_pids(l->dir, &l->pids);
 	l->left = BOX_LEFT_RUNNING;
-	if (is_made(l) && lives(&l->pids.inner) && lives(&l->pids.agent))
+	if (local_load_pids(l->dir, &l->pids) && is_made(l) && lives(&l->pids.inner) &&
+		lives(&l->pids.agent))
 		return;
 	l->error = local_end(l->dir, 0);
 	l->left = is_made(l) ? BOX_LEFT_STOPPED : BOX_LEFT_NOTHING;

@@ -7,7 +7,7 @@
  *				bound over those of the root
  *	link/agent.sock		where agentd listens; bound to /run/agentd/link
  *	log			stdout and stderr of agentd
- *	spec, made, pids, cgroup, lock
+ *	spec, made, nest, pids, cgroup, lock
  *				what we remember, each written before it is acted on (local_file.c)
  *
  * bwrap makes the namespaces and is PID 1 in them; agentd joins from outside, because bwrap sets
@@ -34,7 +34,8 @@ struct local_spec {
 };
 
 struct local_pids {
-	struct proc_id inner; /* PID 1 of the namespace */
+	struct proc_id outer; /* bwrap on the host; it ends after the next */
+	struct proc_id inner; /* bwrap as PID 1 of the namespace */
 	struct proc_id agent;
 };
 
@@ -66,7 +67,7 @@ int local_disk_remove(const char *dir);
 int local_write(const char *dir, const char *name, const char *text);      /* whole or not at all */
 int local_read(const char *dir, const char *name, char *ret, size_t size); /* "" if missing */
 int local_save_pids(const char *dir, const struct local_pids *p);
-void local_load_pids(const char *dir, struct local_pids *ret); /* zeros: none known */
+bool local_load_pids(const char *dir, struct local_pids *ret); /* false: not known, zeros */
 int local_save_spec(const char *dir, const struct local_spec *s);
 void local_load_spec(const char *dir, struct local_spec *ret);
 /* The lock that the nest's maker holds: a descriptor, or -errno; waits up to timeout_ms. */

@@ -57,7 +57,7 @@ static const char *const environment[] = {
 /* ---- in the maker ---- */
 
 /* For people, through the captured stderr. Returns -1. */
-static int say(const char *fmt, ...)
+static int __attribute__((format(printf, 1, 2))) say(const char *fmt, ...)
 {
 	char line[256];
 	va_list ap;
@@ -219,7 +219,8 @@ static pid_t read_inner(int fd)
 	return pid ? atoi(pid + 12) : -1;
 }
 
-static pid_t start_bwrap(const struct local_nest *n, int cgroup)
+/* ret: bwrap outside, which waits for the one inside, and that one, PID 1 there. */
+static int start_bwrap(const struct local_nest *n, int cgroup, pid_t *ret_outer, pid_t *ret_inner)
 {
 	int said[2], hold[2];
 	pid_t pid, inner;
@@ -236,7 +237,9 @@ static pid_t start_bwrap(const struct local_nest *n, int cgroup)
 	close(said[0]);
 	if (inner <= 0 && pid > 0)
 		waitpid(pid, NULL, 0); /* so that what it said is there */
-	return inner;
+	*ret_outer = pid;
+	*ret_inner = inner;
+	return inner > 0 ? 0 : -1;
 }
 
 static int join(const struct local_nest *n, pid_t inner)
@@ -247,7 +250,8 @@ static int join(const struct local_nest *n, pid_t inner)
 	if (fd < 0 || setns(fd, flags | (n->root ? 0 : CLONE_NEWUSER)) < 0)
 		return say("the namespaces cannot be joined: %s", strerror(errno));
 	/* bwrap mounts everything nosuid; here nothing runs under it. */
-	if (n->root && mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RELATIME, NULL) < 0)
+	if (n->root &&
+		mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_NODEV | MS_RELATIME, NULL) < 0)
 		return say("the root cannot be remounted: %s", strerror(errno));
 	return chdir("/") < 0 ? -1 : 0;
 }
@@ -303,7 +307,7 @@ static int wait_listening(int agent_fd)
 }
 
 /* The same; the maker ends. */
-static int start_agent(const struct local_nest *n, pid_t inner, int cgroup)
+static int start_agent(const struct local_nest *n, pid_t outer, pid_t inner, int cgroup)
 {
 	int said[2], on = 1, fd;
 	char text[64], byte;
@@ -329,7 +333,7 @@ static int start_agent(const struct local_nest *n, pid_t inner, int cgroup)
 		return say("agentd cannot be executed there");
 	if (wait_listening(fd) < 0)
 		return -1;
-	snprintf(text, sizeof(text), "%d %d\n", (int)inner, (int)agent);
+	snprintf(text, sizeof(text), "%d %d %d\n", (int)outer, (int)inner, (int)agent);
 	_exit(write(1, text, strlen(text)) < 0 ? 1 : 0);
 }
 
@@ -355,7 +359,7 @@ static void go_into_cgroup(const struct local_nest *n)
 static int make(void *ctx)
 {
 	const struct local_nest *n = ctx;
-	pid_t inner;
+	pid_t outer, inner;
 	int cgroup;
 
 	umask(022);
@@ -366,10 +370,9 @@ static int make(void *ctx)
 	if (n->cgroup[0])
 		unshare(CLONE_NEWCGROUP);
 	cgroup = open_cgroup(n, "/init");
-	inner = start_bwrap(n, cgroup);
-	if (inner <= 0)
+	if (start_bwrap(n, cgroup, &outer, &inner) < 0)
 		_exit(1);
-	if (join(n, inner) < 0 || start_agent(n, inner, cgroup) < 0) {
+	if (join(n, inner) < 0 || start_agent(n, outer, inner, cgroup) < 0) {
 		kill(inner, SIGKILL);
 		_exit(1);
 	}
@@ -440,6 +443,10 @@ static void fill_args(struct local_nest *n, const struct local_host *h, const ch
 	add(n, "/proc");
 	add(n, "--dev");
 	add(n, "/dev");
+	if (n->root) { /* by mistake even root should not change the machine */
+		add3(n, "--ro-bind-try", "/proc/sys", "/proc/sys");
+		add3(n, "--ro-bind-try", "/proc/sysrq-trigger", "/proc/sysrq-trigger");
+	}
 	add3(n, "--ro-bind-try", "/sys", "/sys");
 	if (n->cgroup[0])
 		add3(n, "--bind", n->cgroup, "/sys/fs/cgroup");
@@ -487,9 +494,10 @@ static int fill_lower(struct local_nest *n, const struct local_host *h)
 
 static int take_pids(const struct program_result *r, struct local_pids *ret)
 {
-	int inner, agent;
+	int outer, inner, agent;
 
-	if (sscanf(r->out, "%d %d", &inner, &agent) != 2 || proc_id_of(inner, &ret->inner) < 0)
+	if (sscanf(r->out, "%d %d %d", &outer, &inner, &agent) != 3 ||
+		proc_id_of(outer, &ret->outer) < 0 || proc_id_of(inner, &ret->inner) < 0)
 		return -ESRCH;
 	return proc_id_of(agent, &ret->agent);
 }

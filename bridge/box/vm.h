@@ -57,6 +57,7 @@ struct vm {
 	struct qmp qmp;
 	bool ending;      /* its processes are meant to end */
 	bool unplugged;   /* the vsock device is away */
+	bool replug;      /* and is coming back */
 	bool replacing;   /* its process is meant to end */
 	bool saved_bad;   /* the saved state cannot be used, or was used up */
 	bool sum_checked; /* of memory that was just copied */

@@ -291,13 +291,13 @@ static void after_gone(struct vm *vm)
 		b->on_gone(b, m->why);
 }
 
-/* Was the vsock device's process killed again meanwhile? Then it is worth another attempt. */
+/* Was the vsock device lost again meanwhile? Then it is worth another attempt. */
 static bool recover_again(struct vm *vm, void (*finish)(struct vm *vm))
 {
 	struct machine *m = vm->owner;
 
-	if (!vm->failed || !vm->processes[VM_QEMU].running || vm->processes[VM_VSOCK].running ||
-		++m->tries > RECOVERIES)
+	if (!vm->failed || !vm->processes[VM_QEMU].running ||
+		(vm->processes[VM_VSOCK].running && !vm->unplugged) || ++m->tries > RECOVERIES)
 		return false;
 	vm_run(vm, vm_recover_steps, NULL, finish);
 	return true;

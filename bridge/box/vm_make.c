@@ -180,10 +180,13 @@ static int job_reap(struct vm *vm)
 /* Without QEMU there is nothing; the other can be replaced. */
 static void step_adopt(struct vm *vm)
 {
-	if (vm->files.life == VM_RUNNING) {
-		for (int i = 0; i < VM_ROLES; i++)
-			vm_process_adopt(&vm->processes[i], vm->host->loop, vm->dir);
-	}
+	struct vm_process *p = vm->processes;
+	uv_loop_t *loop = vm->host->loop;
+
+	if (vm->files.life == VM_RUNNING &&
+		(p[VM_QEMU].running || vm_process_adopt(&p[VM_QEMU], loop, vm->dir) == 0) &&
+		!p[VM_VSOCK].running)
+		vm_process_adopt(&p[VM_VSOCK], loop, vm->dir);
 	vm_next(vm);
 }
 

@@ -237,7 +237,9 @@ static void ask_status(struct vm *vm, qmp_fn fn)
 
 static void look_for_driver(struct vm *vm)
 {
-	if (!qmp_busy(&vm->qmp))
+	if (vm->unplugged)
+		vm_fail(vm, 502, "the guest took its vsock device out");
+	else if (!qmp_busy(&vm->qmp))
 		ask_status(vm, on_status);
 }
 
@@ -332,7 +334,8 @@ static void look_for_vsock_end(struct vm *vm)
 
 void vm_step_end_vsock(struct vm *vm)
 {
-	if (!vm->unplugged) {
+	vm->replug = vm->unplugged; /* it may be taken out a moment later: too late for this time */
+	if (!vm->replug) {
 		vm_next(vm);
 		return;
 	}
@@ -343,7 +346,7 @@ void vm_step_end_vsock(struct vm *vm)
 
 void vm_step_new_vsock(struct vm *vm)
 {
-	if (vm->unplugged)
+	if (vm->replug)
 		step_vsock(vm);
 	else
 		vm_next(vm);
@@ -351,7 +354,7 @@ void vm_step_new_vsock(struct vm *vm)
 
 void vm_step_await_vsock(struct vm *vm)
 {
-	if (vm->unplugged)
+	if (vm->replug)
 		step_await_vsock(vm);
 	else
 		vm_next(vm);
@@ -365,7 +368,7 @@ static void on_chardev_removed(void *owner, struct jsonr value, const char *erro
 
 void vm_step_drop_chardev(struct vm *vm)
 {
-	if (vm->unplugged)
+	if (vm->replug)
 		vm_ask(vm, "chardev-remove", "{\"id\":\"vsock\"}", -1, on_chardev_removed);
 	else
 		vm_next(vm);
@@ -395,7 +398,7 @@ static void add_chardev(struct vm *vm)
 
 void vm_step_add_chardev(struct vm *vm)
 {
-	if (vm->unplugged)
+	if (vm->replug)
 		vm_poll(vm, 5, add_chardev);
 	else
 		vm_next(vm);
@@ -403,7 +406,7 @@ void vm_step_add_chardev(struct vm *vm)
 
 void vm_step_replug(struct vm *vm)
 {
-	if (vm->unplugged)
+	if (vm->replug)
 		step_plug(vm);
 	else
 		vm_next(vm);

@@ -95,16 +95,21 @@ static void begin_hibernating(struct sandbox *s);
 /* A guest that somebody else keeps has no idle timer of ours. */
 void down_idle(struct sandbox *s)
 {
-	if (!use_idled_out(s) || sandbox_can(s, BOX_KEEPS_AGENT))
-		life_finish(s);
-	else if (sandbox_can(s, BOX_CAN_HIBERNATE))
-		begin_hibernating(s);
-	else if (!sandbox_can(s, BOX_CAN_RESTART))
-		down_kill(s);
-	else if (sandbox_set_state(s, SANDBOX_STOPPING))
-		link_close(s, "the sandbox was stopped: nobody used it", stop_closed);
-	else
-		life_finish(s);
+	if (use_idled_out(s) && !sandbox_can(s, BOX_KEEPS_AGENT)) {
+		if (sandbox_can(s, BOX_CAN_HIBERNATE)) {
+			begin_hibernating(s);
+			return;
+		}
+		if (!sandbox_can(s, BOX_CAN_RESTART)) {
+			down_kill(s);
+			return;
+		}
+		if (sandbox_set_state(s, SANDBOX_STOPPING)) {
+			link_close(s, "the sandbox was stopped: nobody used it", stop_closed);
+			return;
+		}
+	}
+	life_finish(s);
 }
 
 /* ---- hibernate ---- */

@@ -32,7 +32,7 @@ def processes_of(bridge):
 def pids_of(bridge, sandbox):
     """PID 1 of the sandbox and its agent, as the host counts."""
     words = (bridge.dir / "boxes" / sandbox / "pids").read_text().split()
-    return int(words[0]), int(words[2])
+    return int(words[2]), int(words[4])
 
 
 def test_user(bridge, sandbox):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from harness import Relay, eventually
-from host import Closed
+from host import Closed, HandshakeRefused
 from sockets import DONE, ERR, EXIT, LIVE, OUT, Attached, refused, start
 from wire import PING, PONG
 
@@ -493,6 +493,38 @@ def test_bridge_killed_again_and_again(bridge):
     assert code == DONE and not client.notes
     assert since + client.streams[OUT].n == size
     assert got.hexdigest() == wanted
+
+
+def test_restart_in_order(bridge, sandbox):
+    """SIGTERM: sockets close with 1012 and not with an end, the command goes on, and its client after it."""
+    client = Attached(bridge, sandbox, sid := start(bridge, sandbox, "read x; echo $x; read y; echo $y")).until_live()
+    client.write("one\n")
+    client.until(b"one\n")
+    bridge.terminate()
+    assert client.to_end()[0] == 1012 and client.exit is None
+    assert bridge.wait_end() == 0
+    bridge.start()
+    again = Attached(bridge, sandbox, sid, since=client.since).until_live()
+    again.write("two\n")
+    assert again.to_end() == DONE
+    assert again.out == b"two\n"
+
+
+@pytest.mark.seconds(90)
+def test_session_of_before_sleep(bridge):
+    """A sandbox that was put aside is started for a client; what ran before is gone, which is no exit."""
+    sandbox = bridge.create(timeout=1)
+    sid = start(bridge, sandbox, "sleep 1000")
+
+    def status():
+        return bridge.get(f"/sandboxes/{sandbox}").json()["status"]
+    eventually(lambda: status() == "stopped", "it to be put aside", 30)
+    try:
+        client = Attached(bridge, sandbox, sid)
+        assert client.to_end()[0] == 4404 and client.exit is None
+        assert status() == "running"
+    except HandshakeRefused as refusal:
+        assert refusal.status == 404
 
 
 @pytest.mark.bridge(driver="external")

@@ -199,12 +199,18 @@ static void writes_do_not_reach_the_host(void **state)
 	(void)state;
 	start_new(&x, "sb-00000001");
 	prints(&x,
-		"sudo -n sh -c 'echo x > /etc/from-sandbox; echo x > /usr/from-sandbox; rm /etc/passwd; "
+		"sudo -n sh -c 'echo x > /etc/from-sandbox; echo x > /usr/from-sandbox; rm /etc/services; "
 		"mount -t tmpfs none /mnt && hostname changed && hostname'",
 		"changed\n");
 	assert_int_equal(access("/etc/from-sandbox", F_OK), -1);
 	assert_int_equal(access("/usr/from-sandbox", F_OK), -1);
-	assert_int_equal(access("/etc/passwd", F_OK), 0);
+	assert_int_equal(access("/etc/services", F_OK), 0);
+	/* Nor do mistakes reach the machine: its settings, its disks. */
+	prints(&x,
+		"sudo -n sh -c 'for f in /proc/sys/kernel/core_pattern /proc/sysrq-trigger "
+		"/sys/kernel/mm/ksm/run; do echo x 2>/dev/null > $f || echo no; done; "
+		"mknod /node b 7 0; cat /node || echo no' 2>/dev/null",
+		"no\nno\nno\nno\n");
 	destroy(&x);
 }
 
@@ -619,6 +625,38 @@ static void a_cgroup_of_its_own(void **state)
 	destroy(&x);
 }
 
+/* A service's cgroup with the service in it could not hand controllers down. */
+static void as_a_service(void **state)
+{
+	char group[BOX_PATH_MAX + 64], found[BOX_PATH_MAX + 64], again[BOX_PATH_MAX + 64], *end;
+	char path[BOX_PATH_MAX + 128];
+	FILE *f;
+
+	(void)state;
+	local_cgroup_find("/x", found, sizeof(found));
+	rmdir(found);
+	snprintf(group, sizeof(group), "%s", found);
+	end = strrchr(group, '/');
+	snprintf(end, sizeof(group) - (size_t)(end - group), "/test-local-%d", getpid());
+	assert_int_equal(mkdir(group, 0755), 0);
+	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
+	f = fopen(path, "we");
+	assert_true(f && fputs("0", f) >= 0 && fclose(f) == 0);
+	local_cgroup_find("/x", found, sizeof(found));
+	assert_int_equal(strncmp(found, group, strlen(group)), 0);
+	assert_int_equal(strncmp(found + strlen(group), "/bridge-", 8), 0);
+	assert_true(file_has("/proc/self/cgroup", "/bridge-main\n"));
+	local_cgroup_find("/x", again, sizeof(again));
+	assert_string_equal(again, found);
+	snprintf(path, sizeof(path), "%s/../cgroup.procs", group);
+	f = fopen(path, "we");
+	assert_true(f && fputs("0", f) >= 0 && fclose(f) == 0);
+	assert_int_equal(rmdir(found), 0);
+	snprintf(path, sizeof(path), "%s/bridge-main", group);
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(rmdir(group), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -643,6 +681,7 @@ int main(void)
 		cmocka_unit_test(an_ordinary_user),
 		cmocka_unit_test_setup_teardown(nobody_reaps_on_the_host, up, down),
 		cmocka_unit_test_setup_teardown(a_cgroup_of_its_own, up, down),
+		cmocka_unit_test(as_a_service),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
