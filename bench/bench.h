@@ -63,7 +63,7 @@ void say(const char *what); /* progress, on stderr */
 
 /* A directory on tmpfs, where there is one; it goes with the files that lie in it. */
 const char *proc_shm(void);
-/* One for what a program keeps; it goes with all that is in it. */
+/* A new one for what a program keeps; it goes with all that is in it. */
 const char *proc_state(void);
 
 /* A program of the dynamic or the static build; NULL when it is not there. */
@@ -107,6 +107,7 @@ void bench_pty(void);
 void bench_file(void);
 void bench_grep(void);
 void bench_http(void);
+void bench_crowd(void);
 void bench_dial(void);
 void bench_idle(void);
 void bench_start(void);

@@ -16,40 +16,22 @@
 #define SAMPLES     20000
 #define HEALTH_NS   400000000ULL
 
-static struct agent agent, bridge, hello;
-static unsigned port, hello_port;
+static struct agent agent, bridge, hello, hello_uv;
+static unsigned port, hello_port, hello_uv_port;
 static struct link l;
 static struct runs runs;
 static struct web web, keys;
 
 /* ---- up and down ---- */
 
-static void start_bridge(void)
-{
-	const char *state = proc_state();
-	const char *binary = program("bridge");
-	const char *const argv[] = {
-		binary, "--port", "0", "--state", state, "--driver", "external", "--no-auth", NULL};
-	char text[256];
-
-	if (!binary)
-		die("bridge is not built");
-	port = server_start(&bridge, argv, "listening on http://127.0.0.1:");
-	web_open(&web, port);
-	snprintf(text, sizeof(text), "{\"id\":\"bench\",\"address\":\"unix:%s\"}", agent.path);
-	web_ask(&web, "POST", "/admin/guests", text);
-	if (web.status != 201)
-		die("the guest is not taken: %s", web.body);
-}
-
-static void start_hello(void)
+static unsigned start_hello(struct agent *a, const char *extra)
 {
 	const char *binary = program("floor_lws");
-	const char *const argv[] = {binary, "--time", "86400", NULL};
+	const char *const argv[] = {binary, "--time", "86400", extra, NULL};
 
 	if (!binary)
 		die("floor_lws is not built");
-	hello_port = server_start(&hello, argv, "port ");
+	return server_start(a, argv, "port ");
 }
 
 /* ---- requests a second ---- */
@@ -93,11 +75,16 @@ static double per_second(unsigned to, const char *end)
 
 static void health_round(void)
 {
-	static const struct line line = {
-		"http", "health on 16 connections", "/s", "bare libwebsockets", RATIO_MIN, 0.7};
-	double floor = per_second(hello_port, "hello");
+	static const struct line line = {"http", "health on 16 connections", "/s",
+					 "bare libwebsockets on libuv", RATIO_MIN, 0.7},
+				 poll_line = {"http", "health on 16 connections", "/s",
+					 "bare libwebsockets on poll", BAR_NONE, 0};
+	double on_poll = per_second(hello_port, "hello");
+	double on_uv = per_second(hello_uv_port, "hello");
+	double mine = per_second(port, "{\"status\":\"ok\"}");
 
-	table_add(&line, per_second(port, "{\"status\":\"ok\"}"), floor);
+	table_add(&line, mine, on_uv);
+	table_add(&poll_line, mine, on_poll);
 }
 
 /* ---- commands ---- */
@@ -240,11 +227,9 @@ static void begin_keys(void)
 		link_must_step(&l);
 	web_ask(&web, "POST", "/sandboxes/bench/pty",
 		"{\"cmd\":\"sh\",\"args\":[\"-c\",\"" ECHO "\"]}");
-	if (web.status != 201 || !strstr(web.body, "\"sessionID\":\""))
+	if (web.status != 201)
 		die("pty: %d %s", web.status, web.body);
-	snprintf(path, sizeof(path), "/sandboxes/bench/pty/%.*s",
-		(int)strcspn(strstr(web.body, "\"sessionID\":\"") + 13, "\""),
-		strstr(web.body, "\"sessionID\":\"") + 13);
+	snprintf(path, sizeof(path), "/sandboxes/bench/pty/%s", web_member(&web, "sessionID"));
 	web_open(&keys, port);
 	web_upgrade(&keys, path);
 	do
@@ -300,8 +285,11 @@ void bench_http(void)
 	agent_start(&agent, program("agentd"), NULL);
 	link_open(&l, agent.path, UINT64_MAX, UINT64_MAX);
 	runs_init(&runs, &l, command, REMOVE_REQUEST);
-	start_bridge();
-	start_hello();
+	port = bridge_start(&bridge);
+	web_open(&web, port);
+	bridge_add(&web, "bench", &agent);
+	hello_port = start_hello(&hello, NULL);
+	hello_uv_port = start_hello(&hello_uv, "--uv");
 	begin_keys();
 	health_round();
 	run_round(BLOCK);
@@ -320,6 +308,7 @@ void bench_http(void)
 	web_close(&web);
 	agent_stop(&bridge);
 	agent_stop(&hello);
+	agent_stop(&hello_uv);
 	link_finish(&l);
 	agent_stop(&agent);
 }

@@ -123,10 +123,14 @@ const char *proc_shm(void)
 
 const char *proc_state(void)
 {
+	static char path[sizeof(state) + 16];
+	static unsigned serial;
+
 	snprintf(state, sizeof(state), "%s/state", dir);
-	if (mkdir(state, 0700) < 0)
-		die("cannot make %s: %s", state, strerror(errno));
-	return state;
+	snprintf(path, sizeof(path), "%s/%u", state, ++serial);
+	if ((mkdir(state, 0700) < 0 && errno != EEXIST) || mkdir(path, 0700) < 0)
+		die("cannot make %s: %s", path, strerror(errno));
+	return path;
 }
 
 void proc_end(void)

@@ -40,6 +40,42 @@ void web_close(struct web *w)
 	close_fd(&w->fd);
 }
 
+unsigned bridge_start(struct agent *bridge)
+{
+	const char *binary = program("bridge");
+	const char *const argv[] = {binary, "--port", "0", "--state", proc_state(), "--driver",
+		"external", "--no-auth", NULL};
+
+	if (!binary)
+		die("bridge is not built");
+	return server_start(bridge, argv, "listening on http://127.0.0.1:");
+}
+
+void bridge_add(struct web *w, const char *name, const struct agent *agent)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "{\"id\":\"%s\",\"address\":\"unix:%s\"}", name, agent->path);
+	web_ask(w, "POST", "/admin/guests", text);
+	if (w->status != 201)
+		die("the guest is not taken: %s", w->body);
+}
+
+const char *web_member(const struct web *w, const char *name)
+{
+	static char value[128];
+	char quoted[64];
+	const char *at;
+
+	snprintf(quoted, sizeof(quoted), "\"%s\":\"", name);
+	at = strstr(w->body, quoted);
+	if (!at)
+		die("no %s in %s", name, w->body);
+	at += strlen(quoted);
+	snprintf(value, sizeof(value), "%.*s", (int)strcspn(at, "\""), at);
+	return value;
+}
+
 /* ---- in ---- */
 
 static void fill(struct web *w)

@@ -17,6 +17,11 @@ struct web {
 	size_t in_at, in_len;
 };
 
+/* A bridge with no sandboxes, which asks for no key; its port. Ended by agent_stop(). */
+unsigned bridge_start(struct agent *bridge);
+/* Registers an agent's socket as a sandbox of that name. */
+void bridge_add(struct web *w, const char *name, const struct agent *agent);
+
 int web_dial(unsigned port);
 void web_open(struct web *w, unsigned port);
 void web_close(struct web *w);
@@ -24,6 +29,9 @@ void web_close(struct web *w);
 void web_ask(struct web *w, const char *method, const char *path, const char *json);
 /* The same with a body of so many bytes, any bytes. */
 void web_send(struct web *w, const char *method, const char *path, uint64_t bytes);
+
+/* A string of the last answer; until the next call. */
+const char *web_member(const struct web *w, const char *name);
 
 /* Makes a WebSocket of the connection. */
 void web_upgrade(struct web *w, const char *path);

@@ -7,11 +7,12 @@
 #include <libwebsockets.h>
 
 static const char usage[] =
-	"usage: floor_lws [--port N] [--cpu C] [--time S]\n"
+	"usage: floor_lws [--port N] [--cpu C] [--time S] [--uv]\n"
 	"Says \"port N\" when it listens on 127.0.0.1, and serves until it is ended.\n"
 	"  --port N  default: any\n"
 	"  --cpu C   pinned to one CPU\n"
-	"  --time S  seconds at most, default 60\n";
+	"  --time S  seconds at most, default 60\n"
+	"  --uv      on a libuv loop, as the bridge has it, and not on poll()\n";
 
 static int answer(struct lws *wsi)
 {
@@ -39,7 +40,8 @@ static int on_event(
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"port", required_argument, NULL, 'p'},
-		{"cpu", required_argument, NULL, 'c'}, {"time", required_argument, NULL, 't'}, {0}};
+		{"cpu", required_argument, NULL, 'c'}, {"time", required_argument, NULL, 't'},
+		{"uv", no_argument, NULL, 'u'}, {0}};
 	static const struct lws_protocols protocols[] = {
 		{.name = "hello", .callback = on_event}, LWS_PROTOCOL_LIST_TERM};
 	struct lws_context_creation_info info = {
@@ -54,6 +56,7 @@ int main(int argc, char **argv)
 		case 'p': info.port = (int)floor_number(optarg, 0, 65535); break;
 		case 'c': cpu = (int)floor_number(optarg, 0, 1023); break;
 		case 't': seconds = (unsigned)floor_number(optarg, 1, 86400); break;
+		case 'u': info.options |= LWS_SERVER_OPTION_LIBUV; break;
 		default: fputs(usage, stderr); return 2;
 		}
 	}

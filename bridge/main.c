@@ -85,7 +85,7 @@ static void on_front_closed(void *owner)
 		on_runs_closed(p);
 		return;
 	}
-	agent_turns_close(p->bridge.turns);
+	agent_turns_close(take_ptr(&p->bridge.turns));
 	patch_runs_close(p->bridge.checkpoints);
 	exec_runs_close(p->bridge.runs, on_runs_closed, p);
 }

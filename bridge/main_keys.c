@@ -41,7 +41,7 @@ static void day(uint64_t ms, char out[20])
 	struct tm tm;
 
 	if (ms == 0)
-		strcpy(out, "never");
+		memcpy(out, "never", sizeof("never"));
 	else
 		strftime(out, 20, "%Y-%m-%d", gmtime_r(&t, &tm));
 }

@@ -48,7 +48,7 @@ int state_open(struct config *c, char *why, size_t why_size)
 	}
 	if (access(real, R_OK | W_OK | X_OK) < 0)
 		return fail(why, why_size, "cannot use the state directory", real);
-	strcpy(c->state, real);
+	memcpy(c->state, real, strlen(real) + 1);
 	c->bridge.state_dir = c->bridge.box.state_dir = c->state;
 	return 0;
 }

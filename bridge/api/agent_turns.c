@@ -117,11 +117,14 @@ static const struct remote_events events = {
 
 void agent_turns_watch(struct agent_turns *t, struct sandbox *s, struct roster_entry *e)
 {
-	struct remote_config config = {
-		.id = e->id, .policy = POLICY_LIVE, .own = OWN_NEVER, .window = WINDOW};
+	struct remote_config config = {.id = e->id,
+		.viewer = "",
+		.policy = POLICY_LIVE,
+		.own = OWN_NEVER,
+		.window = WINDOW};
 	struct watcher *w;
 
-	if (e->kind != ROSTER_AGENT || !e->running || e->turns || !s->has_guest)
+	if (!t || e->kind != ROSTER_AGENT || !e->running || e->turns || !s->has_guest)
 		return;
 	w = xcalloc(1, sizeof(*w));
 	w->turns = t;

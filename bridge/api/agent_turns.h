@@ -16,7 +16,7 @@ void agent_turns_open(struct agent_turns **ret, uv_loop_t *loop);
 /* Before the sandboxes are closed. */
 void agent_turns_close(struct agent_turns *t);
 
-/* Begins to watch it, if it runs and is not being watched. */
+/* Begins to watch it, if it runs and is not being watched. t NULL: the bridge ends. */
 void agent_turns_watch(struct agent_turns *t, struct sandbox *s, struct roster_entry *e);
 /* All agents of a sandbox: when its roster was filled from the agent's list. */
 void agent_turns_listed(struct agent_turns *t, struct sandbox *s);

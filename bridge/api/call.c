@@ -4,6 +4,7 @@
  */
 #include "bridge/api/call.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <time.h>
@@ -14,8 +15,9 @@
 #include "proto/jsonw.h"
 #include "proto/text.h"
 
-#define ERROR_MAX 8192 /* of an error: its JSON; 1024 bytes of text at their longest, and members  \
-			*/
+#define ERROR_MAX                                                                                  \
+	8192 /* of an error: its JSON; 1024 bytes of text at their longest, and members            \
+	      */
 
 const char *const call_kept[CALL_KEPT] = {"accept", "authorization", "content-type",
 	"if-none-match", "range", "last-event-id", "x-api-key", "x-request-id", "x-forwarded-proto",
@@ -128,34 +130,37 @@ void call_set_id(struct call *c)
 		(unsigned long long)n[1]);
 }
 
-static int hex(char c)
+static unsigned hex(char c)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+	return c >= '0' && c <= '9' ? (unsigned)c - '0' : ((unsigned)c | 0x20) - 'a' + 10;
 }
 
-/* Percent signs and plus signs; NULL for a NUL or when memory is short. */
-static char *form_decode(const char *p, size_t len)
+char *call_decode(char *out, const char *p, size_t len, bool plus)
 {
-	char *out = malloc(len + 1), *at = out;
+	for (const char *end = p + len; p < end; p++) {
+		char ch = plus && *p == '+' ? ' ' : *p;
 
-	for (size_t i = 0; out && i < len; i++) {
-		char ch = p[i] == '+' ? ' ' : p[i];
-
-		if (ch == '%' && i + 2 < len && hex(p[i + 1]) >= 0 && hex(p[i + 2]) >= 0) {
-			ch = (char)(hex(p[i + 1]) << 4 | hex(p[i + 2]));
-			i += 2;
+		if (ch == '%' && end - p > 2 && isxdigit((unsigned char)p[1]) &&
+			isxdigit((unsigned char)p[2])) {
+			ch = (char)(hex(p[1]) << 4 | hex(p[2]));
+			p += 2;
 		}
-		if (!ch) {
-			free(out);
+		if (!ch)
 			return NULL;
-		}
-		*at++ = ch;
+		*out++ = ch;
 	}
-	if (out)
-		*at = '\0';
+	*out = '\0';
+	return out + 1;
+}
+
+static char *query_value(const char *p, size_t len)
+{
+	char *out = malloc(len + 1);
+
+	if (out && !call_decode(out, p, len, true)) {
+		free(out);
+		out = NULL;
+	}
 	return out;
 }
 
@@ -167,7 +172,7 @@ char *call_query(const struct call *c, const char *name)
 		size_t len = strcspn(p, "&");
 
 		if (len >= n && !memcmp(p, name, n) && (len == n || p[n] == '='))
-			return len == n ? strdup("") : form_decode(p + n + 1, len - n - 1);
+			return len == n ? strdup("") : query_value(p + n + 1, len - n - 1);
 		p += len + (p[len] != '\0');
 	}
 	return NULL;
@@ -175,14 +180,16 @@ char *call_query(const struct call *c, const char *name)
 
 bool call_query_u64(const struct call *c, const char *name, uint64_t *ret)
 {
-	auto_free char *s = call_query(c, name);
-	char *end;
+	char *s = call_query(c, name), *end;
+	bool good = s && *s >= '0' && *s <= '9';
 
-	if (!s || *s < '0' || *s > '9')
-		return false;
-	errno = 0;
-	*ret = strtoull(s, &end, 10);
-	return !*end && errno == 0;
+	if (good) {
+		errno = 0;
+		*ret = strtoull(s, &end, 10);
+		good = !*end && errno == 0;
+	}
+	free(s);
+	return good;
 }
 
 void call_pause(struct call *c, bool pause)
@@ -265,10 +272,8 @@ __attribute__((format(printf, 4, 0))) static void error_v(
 	jsonw_init(&w, out, sizeof(out));
 	jsonw_open(&w, NULL, '{');
 	jsonw_str(&w, "error", text);
-	if (w.len + strlen(members) + 1 <= sizeof(out)) {
-		memcpy(out + w.len, members, strlen(members));
-		w.len += strlen(members);
-	}
+	if (w.len + strlen(members) + 1 < sizeof(out))
+		w.len += (size_t)snprintf(out + w.len, sizeof(out) - w.len, "%s", members);
 	jsonw_close(&w, '}');
 	call_reply(c, status, NULL, out, w.len);
 }

@@ -26,8 +26,9 @@ struct route;
 struct sandbox;
 struct sandbox_use;
 
-#define CALL_PIECE (64 * 1024) /* the most pull is asked for; the largest WebSocket message sent   \
-				*/
+#define CALL_PIECE                                                                                 \
+	(64 * 1024) /* the most pull is asked for; the largest WebSocket message sent              \
+		     */
 #define CALL_PARAMS_MAX  4
 #define CALL_REQUEST_ID  64
 #define CALL_HEADERS_OUT 2048 /* of an answer, what call_header() adds */
@@ -42,9 +43,10 @@ enum call_state {
 };
 
 /* What pull gives instead of a length. */
-#define CALL_NOTHING 0    /* now; call_ready() when there is */
-#define CALL_DONE    (-1) /* that was all: the body ends, the WebSocket closes as call_close() said \
-			   */
+#define CALL_NOTHING 0 /* now; call_ready() when there is */
+#define CALL_DONE                                                                                  \
+	(-1) /* that was all: the body ends, the WebSocket closes as call_close() said             \
+	      */
 #define CALL_BROKEN                                                                                \
 	(-2) /* the answer cannot be finished: the connection is cut, so that nobody               \
 		takes half for the whole */
@@ -54,8 +56,8 @@ struct call_ops {
 	/* The next piece of the body, or (WebSocket) the next message, at most max bytes; 0 <= n.
 	 * An empty message is sent for CALL_EMPTY. */
 	ssize_t (*pull)(struct call *c, uint8_t *out, size_t max);
-	/* The request's body, for routes with BODY_STREAM. All of it is taken; call_pause() when it
-	 * is too much. */
+	/* The request's body, for routes with R_STREAM. All of it is taken; call_pause() when it is
+	 * too much. After the answer's beginning no more of it comes. */
 	void (*on_body)(struct call *c, const uint8_t *data, size_t len);
 	void (*on_body_end)(struct call *c);
 	/* A slice of a WebSocket message. */

@@ -20,6 +20,10 @@ void call_set_id(struct call *c);
 /* Where params may lie, path_len + 1 bytes; for route_find(). */
 char *call_params_room(struct call *c);
 
+/* Decodes percent signs, and plus signs too, with a NUL behind: at most len + 1 bytes. Returns what
+ * is behind that, or NULL when there is a NUL within. */
+char *call_decode(char *out, const char *p, size_t len, bool plus);
+
 /* How the length of the answer's body is told. */
 enum call_framing {
 	CALL_FRAME_NONE, /* there is no body */

@@ -122,7 +122,7 @@ static int parse_one(struct config *c, const char *word, const char *next, char 
 			return -EINVAL;
 		}
 		if (!o->value)
-			return set(c, o, NULL, why, size) < 0 ? -EINVAL : 1;
+			return set(c, o, "", why, size) < 0 ? -EINVAL : 1;
 		if (!value && !next) {
 			snprintf(why, size, "--%s needs a value", o->name);
 			return -EINVAL;
@@ -184,7 +184,7 @@ static void default_agentd(struct config *c)
 		snprintf(path, sizeof(path), "%s%s", self, places[i]);
 		real = access(path, X_OK) == 0 ? realpath(path, NULL) : NULL;
 		if (real && strlen(real) < sizeof(c->agentd)) {
-			strcpy(c->agentd, real);
+			memcpy(c->agentd, real, strlen(real) + 1);
 			return;
 		}
 	}
@@ -232,7 +232,7 @@ int config_init(struct config *c, char *why, size_t why_size)
 	if (c->agentd[0])
 		c->bridge.box.agentd = c->agentd;
 	if (gethostname(c->worker, sizeof(c->worker) - 1) < 0 || !c->worker[0])
-		strcpy(c->worker, "worker");
+		memcpy(c->worker, "worker", sizeof("worker"));
 	c->bridge.worker = c->worker;
 	return take_environment(c, why, why_size);
 }

@@ -43,17 +43,20 @@ static const struct call_ops ops = {.on_end = on_end};
 /* A number or a name; false: answered. */
 static bool read_signal(struct call *c, int *ret)
 {
+	char name[16];
 	struct jsonr v;
-	auto_free char *name = NULL;
 
 	*ret = SIGKILL;
 	if (!jsonr_member(c->body, "signal", &v) || jsonr_is(v, 'n'))
 		return true;
 	if (jsonr_is(v, '"'))
-		jsonr_str(v, &name);
-	else
-		name = strndup(v.p, min_of(v.len, (size_t)16));
-	*ret = name ? signame_parse(name) : -EINVAL;
+		v = (struct jsonr){v.p + 1, v.len - 2};
+	*ret = -EINVAL;
+	if (v.len < sizeof(name)) {
+		memcpy(name, v.p, v.len);
+		name[v.len] = '\0';
+		*ret = signame_parse(name);
+	}
 	if (*ret <= 0)
 		call_error(c, 400, "signal: the number or the name of a signal is wanted");
 	return *ret > 0;

@@ -10,145 +10,117 @@
 #define PIECE_MIN ((size_t)4096)
 #define PIECE_MAX ((size_t)256 * 1024)
 
-struct piece {
-	struct list node;
+struct exec_output_piece {
+	struct exec_output_piece *next;
 	size_t start, end, size;
 	uint8_t data[];
 };
 
-static struct piece *piece_of(const struct list *node)
-{
-	return container_of(node, struct piece, node);
-}
-
 void exec_output_init(struct exec_output *o)
 {
 	*o = (struct exec_output){0};
-	list_init(&o->pieces);
 }
 
-static void drop(struct exec_output *o, struct piece *p)
+static void drop_first(struct exec_output *o)
 {
+	struct exec_output_piece *p = o->first;
+
+	o->first = p->next;
+	if (!o->first)
+		o->last = NULL;
 	o->len -= p->end - p->start;
 	o->memory -= sizeof(*p) + p->size;
-	list_remove(&p->node);
 	free(p);
 }
 
 void exec_output_fini(struct exec_output *o)
 {
-	if (!o->pieces.next)
-		return;
-	while (!list_empty(&o->pieces))
-		drop(o, piece_of(o->pieces.next));
+	while (o->first)
+		drop_first(o);
 }
 
-/* Room for at least a byte at the end. */
-static struct piece *last_piece(struct exec_output *o, size_t want)
+/* Room for `want` bytes in a new piece at the end. */
+static bool add_piece(struct exec_output *o, size_t want)
 {
-	struct piece *p = list_empty(&o->pieces) ? NULL : piece_of(o->pieces.prev);
-	size_t size;
+	size_t size = max_of(want, min_of(max_of(o->len, PIECE_MIN), PIECE_MAX));
+	struct exec_output_piece *p = malloc(sizeof(*p) + size);
 
-	if (p && p->end < p->size)
-		return p;
-	size = min_of(max_of(max_of(want, o->len), PIECE_MIN), PIECE_MAX);
-	p = malloc(sizeof(*p) + size);
 	if (!p)
-		return NULL;
-	p->start = p->end = 0;
-	p->size = size;
-	list_append(&o->pieces, &p->node);
+		return false;
+	*p = (struct exec_output_piece){.size = size};
+	if (o->last)
+		o->last->next = p;
+	else
+		o->first = p;
+	o->last = p;
 	o->memory += sizeof(*p) + size;
-	return p;
+	return true;
 }
 
-static void take_back(struct exec_output *o, size_t n)
+static void fill(struct exec_output *o, struct exec_output_piece *p, const void *data, size_t len)
 {
-	while (n > 0) {
-		struct piece *p = piece_of(o->pieces.prev);
-		size_t here = min_of(n, p->end - p->start);
-
-		p->end -= here;
-		o->len -= here;
-		n -= here;
-		if (p->end == p->start)
-			drop(o, p);
-	}
+	memcpy(p->data + p->end, data, len);
+	p->end += len;
+	o->len += len;
 }
 
 int exec_output_add(struct exec_output *o, const void *data, size_t len)
 {
-	const uint8_t *from = data;
-	size_t done = 0;
+	struct exec_output_piece *last = o->last;
+	size_t here = last ? min_of(len, last->size - last->end) : 0;
 
-	while (done < len) {
-		struct piece *p = last_piece(o, len - done);
-		size_t n;
-
-		if (!p) {
-			take_back(o, done);
-			return -ENOMEM;
-		}
-		n = min_of(len - done, p->size - p->end);
-		memcpy(p->data + p->end, from + done, n);
-		p->end += n;
-		o->len += n;
-		done += n;
-	}
+	if (here < len && !add_piece(o, len - here))
+		return -ENOMEM;
+	if (here > 0)
+		fill(o, last, data, here);
+	if (here < len)
+		fill(o, o->last, (const uint8_t *)data + here, len - here);
 	return 0;
 }
 
 void exec_output_keep(struct exec_output *o, size_t keep)
 {
 	while (o->len > keep) {
-		struct piece *p = piece_of(o->pieces.next);
+		struct exec_output_piece *p = o->first;
 		size_t n = min_of(o->len - keep, p->end - p->start);
 
 		o->cut = true;
 		p->start += n;
 		o->len -= n;
 		if (p->start == p->end)
-			drop(o, p);
+			drop_first(o);
 	}
 }
 
 /* ---- reading ---- */
 
-/* Up to `max` bytes from where reading is. */
-static size_t look(
-	const struct exec_output *o, const struct exec_output_at *at, uint8_t *out, size_t max)
+static void go_to(struct exec_output_at *at, const struct exec_output_piece *piece)
 {
-	const struct list *node = at->piece;
-	size_t n = 0, i = at->at;
-
-	while (n < max && node != &o->pieces) {
-		const struct piece *p = piece_of(node);
-
-		if (i < p->end) {
-			out[n++] = p->data[i++];
-		} else {
-			node = node->next;
-			i = node == &o->pieces ? 0 : piece_of(node)->start;
-		}
-	}
-	return n;
+	at->piece = piece;
+	at->at = piece ? piece->start : 0;
 }
 
-static void go_to(const struct exec_output *o, struct exec_output_at *at, const struct list *node)
-{
-	at->piece = node;
-	at->at = node == &o->pieces ? 0 : piece_of(node)->start;
-}
-
-static void skip(const struct exec_output *o, struct exec_output_at *at, size_t n)
+static void skip(struct exec_output_at *at, size_t n)
 {
 	at->at += n;
-	while (at->piece != &o->pieces && at->at >= piece_of(at->piece)->end) {
-		size_t over = at->at - piece_of(at->piece)->end;
+	while (at->piece && at->at >= at->piece->end) {
+		size_t over = at->at - at->piece->end;
 
-		go_to(o, at, at->piece->next);
+		go_to(at, at->piece->next);
 		at->at += over;
 	}
+}
+
+/* Up to `max` bytes from where reading is. */
+static size_t look(struct exec_output_at at, uint8_t *out, size_t max)
+{
+	size_t n = 0;
+
+	while (n < max && at.piece) {
+		out[n++] = at.piece->data[at.at];
+		skip(&at, 1);
+	}
+	return n;
 }
 
 /* How many bytes the character at p takes; negative: so many that are none (Unicode, table 3-7). */
@@ -184,17 +156,16 @@ static bool is_plain(uint8_t c)
 	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
 }
 
-static size_t put_plain(
-	const struct exec_output *o, struct exec_output_at *at, char *out, size_t max)
+static size_t put_plain(struct exec_output_at *at, char *out, size_t max)
 {
-	const struct piece *p = piece_of(at->piece);
+	const uint8_t *from = at->piece->data + at->at;
 	size_t n = 0;
 
-	max = min_of(max, p->end - at->at);
-	while (n < max && is_plain(p->data[at->at + n]))
+	max = min_of(max, at->piece->end - at->at);
+	while (n < max && is_plain(from[n]))
 		n++;
-	memcpy(out, p->data + at->at, n);
-	skip(o, at, n);
+	memcpy(out, from, n);
+	skip(at, n);
 	return n;
 }
 
@@ -209,26 +180,28 @@ static size_t put_escaped(uint8_t c, char *out)
 		out[1] = to[known - from];
 		return 2;
 	}
-	memcpy(out + 1, "u00", 3);
+	out[1] = 'u';
+	out[2] = out[3] = '0';
 	out[4] = hex[c >> 4];
 	out[5] = hex[c & 15];
 	return 6;
 }
 
-static size_t put_other(const struct exec_output *o, struct exec_output_at *at, char *out)
+static size_t put_other(struct exec_output_at *at, char *out)
 {
-	uint8_t bytes[4];
-	size_t len = look(o, at, bytes, sizeof(bytes));
+	static const char unknown[3] = {'\xef', '\xbf', '\xbd'};
+	uint8_t bytes[4] = {0};
+	size_t len = look(*at, bytes, sizeof(bytes));
 	int n = character(bytes, len);
 
-	skip(o, at, (size_t)(n < 0 ? -n : n));
+	skip(at, (size_t)(n < 0 ? -n : n));
 	if (n == 1)
 		return put_escaped(bytes[0], out);
 	if (n < 0)
-		memcpy(out, "\xef\xbf\xbd", 3);
+		memcpy(out, unknown, sizeof(unknown));
 	else
 		memcpy(out, bytes, (size_t)n);
-	return n < 0 ? 3 : (size_t)n;
+	return n < 0 ? sizeof(unknown) : (size_t)n;
 }
 
 size_t exec_output_json(
@@ -236,15 +209,14 @@ size_t exec_output_json(
 {
 	size_t n = 0;
 
-	if (!at->piece)
-		go_to(o, at, o->pieces.next);
-	while (at->piece != &o->pieces && max - n >= 6) {
-		size_t plain = put_plain(o, at, out + n, max - n);
-
-		n += plain;
-		if (at->piece != &o->pieces && max - n >= 6 &&
-			(plain == 0 || !is_plain(piece_of(at->piece)->data[at->at])))
-			n += put_other(o, at, out + n);
+	if (!at->begun)
+		go_to(at, o->first);
+	at->begun = true;
+	while (at->piece && max - n >= 6) {
+		if (is_plain(at->piece->data[at->at]))
+			n += put_plain(at, out + n, max - n);
+		else
+			n += put_other(at, out + n);
 	}
 	return n;
 }

@@ -5,19 +5,22 @@
  */
 #pragma once
 
-#include "base/list.h"
+#include "base/base.h"
+
+struct exec_output_piece;
 
 struct exec_output {
-	struct list pieces;
-	size_t len;    /* bytes held */
-	size_t memory; /* that takes */
-	bool cut;      /* older bytes are gone */
+	struct exec_output_piece *first, *last; /* owned */
+	size_t len;                             /* bytes held */
+	size_t memory;                          /* that takes */
+	bool cut;                               /* older bytes are gone */
 };
 
 /* Where reading is. */
 struct exec_output_at {
-	const struct list *piece; /* NULL: at the beginning */
-	size_t at;                /* in it */
+	const struct exec_output_piece *piece; /* NULL: not begun, or at the end */
+	size_t at;                             /* in it */
+	bool begun;
 };
 
 void exec_output_init(struct exec_output *o);

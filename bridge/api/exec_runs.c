@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "bridge/api/exec_fault.h"
+
 #define BUCKETS   1024
 #define TIMED_OUT "\nProcess timed out"
 
@@ -192,8 +194,9 @@ static void on_end(struct remote *remote, const struct msg_end *end)
 	if (end->state == END_TIMED_OUT) {
 		add_text(r, TIMED_OUT);
 	} else if (end->state == END_START_FAILED) {
-		exec_start_why(end, r->start.cmd, r->start.cwd, why, sizeof(why) - 1);
-		add_text(r, strcat(why, "\n"));
+		exec_start_why(end, r->start.cmd, r->start.cwd, why, sizeof(why));
+		add_text(r, why);
+		add_text(r, "\n");
 	} else if (end->state == END_AGENT_LOST) {
 		add_text(r, "the end of the command was not seen\n");
 	}
@@ -224,10 +227,7 @@ static void on_close(struct remote *remote, enum remote_why why, const struct er
 		leave_asleep(r);
 		return;
 	}
-	if (why == REMOTE_REFUSED)
-		fault_from_error(&f, error, r->found ? NULL : "cannot start the command");
-	else
-		fault_set(&f, 502, "the sandbox's agent is lost: %s", error->message);
+	exec_fault_close(&f, r->use.sandbox, why, error);
 	run_hold(r);
 	fail(r, &f);
 	run_release(r);
@@ -273,7 +273,10 @@ static const struct remote_events events = {
 static void on_use(struct sandbox_use *u, const struct fault *fault)
 {
 	struct run *r = u->owner;
-	struct remote_config config = {.id = r->id, .start = r->found ? NULL : &r->start.start};
+	/* By that name the bridge that comes after us takes over our place, for which the session
+	 * would wait. */
+	struct remote_config config = {
+		.id = r->id, .viewer = "run", .start = r->found ? NULL : &r->start.start};
 	struct fault f = {0};
 	int e;
 
@@ -285,10 +288,7 @@ static void on_use(struct sandbox_use *u, const struct fault *fault)
 		e = remote_open(&r->remote, sandbox_guest(u->sandbox), &events, &config);
 		if (e == 0)
 			return;
-		if (e == -E2BIG)
-			fault_set(&f, 400, "command and environment are over 64 KiB");
-		else
-			fault_set(&f, 503, "cannot reach the sandbox's agent: %s", strerror(-e));
+		exec_fault_open(&f, e);
 	}
 	run_hold(r);
 	fail(r, &f);
@@ -381,7 +381,9 @@ void run_told(struct run *r)
 
 bool run_sleeps(const struct run *r)
 {
-	return r->state == RUN_WAITING && sandbox_sleeps(r->use.sandbox);
+	const struct sandbox *s = r->use.sandbox;
+
+	return r->state == RUN_WAITING && (sandbox_sleeps(s) || s->state == SANDBOX_STOPPING);
 }
 
 void run_wait(struct run *r, struct run_wait *w, void (*fn)(struct run_wait *w))

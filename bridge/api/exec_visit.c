@@ -13,6 +13,7 @@
 #include "bridge/api/agent_turns.h"
 #include "bridge/api/bridge.h"
 #include "bridge/api/dispatch.h"
+#include "bridge/api/exec_fault.h"
 #include "bridge/api/exec_list.h"
 #include "bridge/remote.h"
 
@@ -208,13 +209,11 @@ static void on_close(struct remote *r, enum remote_why why, const struct error *
 
 	if (v->over)
 		return;
-	if (why == REMOTE_REFUSED && error->code == E_NOT_FOUND)
-		fault_set(&f, 404, "session not found");
-	else if (why == REMOTE_REFUSED)
-		fault_from_error(&f, error, NULL);
-	else
-		fault_set(&f, 502, "the sandbox's agent is lost: %s",
-			error ? error->message : "it closed");
+	if (why == REMOTE_DONE) {
+		no_reader(v);
+		return;
+	}
+	exec_fault_close(&f, v->sandbox, why, error);
 	fail(v, &f);
 }
 
@@ -270,11 +269,13 @@ static struct visit *begin(struct call *c, struct buf *input, exec_visit_fn fn)
 
 static void open_remote(struct visit *v)
 {
+	bool input = buf_len(&v->input) > 0;
 	struct remote_config config = {
 		.id = v->id,
+		.viewer = input ? NULL : "",
 		.start = v->starts ? &v->start.start : NULL,
 		.since_now = !v->starts,
-		.input = buf_len(&v->input) > 0,
+		.input = input,
 		.own = OWN_NEVER,
 		.policy = POLICY_LIVE,
 		.window = 1,
@@ -283,12 +284,10 @@ static void open_remote(struct visit *v)
 	int r;
 
 	r = remote_open(&v->remote, sandbox_guest(v->sandbox), &events, &config);
-	if (r == -E2BIG)
-		fault_set(&f, 400, "command and environment are over 64 KiB");
-	else if (r < 0)
-		fault_set(&f, 503, "cannot reach the sandbox's agent: %s", strerror(-r));
-	if (r < 0)
+	if (r < 0) {
+		exec_fault_open(&f, r);
 		fail(v, &f);
+	}
 }
 
 void exec_visit_start(struct call *c, struct exec_start *x, enum roster_kind kind,

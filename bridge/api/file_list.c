@@ -15,7 +15,7 @@
 #include "proto/msg.h"
 
 #define LINE_MAX_BYTES (128 * 1024)
-#define PACKED_MAX     (64 * 1024 * 1024)
+#define PACKED_MAX     (32 * 1024 * 1024)
 #define AT_ONCE        (32 * 1024) /* of the answer's text, about */
 
 /* In front of its name and its target, each with a NUL. */

@@ -106,7 +106,7 @@ static void on_end(struct file_lines *l)
 /* ---- the question ---- */
 
 struct question {
-	char *path, *pattern, *type;
+	char *path, *pattern, *type, *glob;
 	char **globs;
 	size_t n_globs;
 	bool hidden, ignore, icase, literal, word, binary;
@@ -118,6 +118,7 @@ static void forget(struct question *q)
 	free(q->path);
 	free(q->pattern);
 	free(q->type);
+	free(q->glob);
 	free(q->globs);
 }
 
@@ -125,22 +126,10 @@ static void forget(struct question *q)
 static bool read_globs(struct call *c, struct question *q)
 {
 	struct jsonr value;
-	char *one = NULL;
 
 	if (jsonr_member(c->body, "glob", &value) && jsonr_is(value, '['))
 		return field_strs(c, "glob", GLOBS_MAX, &q->globs, &q->n_globs);
-	if (!field_str(c, "glob", PATTERN_MAX, &one))
-		return false;
-	if (!one)
-		return true;
-	q->globs = malloc(2 * sizeof(char *) + strlen(one) + 1);
-	if (q->globs) {
-		q->globs[0] = strcpy((char *)(q->globs + 2), one);
-		q->globs[1] = NULL;
-		q->n_globs = 1;
-	}
-	free(one);
-	return q->globs || (call_error(c, 503, "out of memory"), false);
+	return field_str(c, "glob", PATTERN_MAX, &q->glob);
 }
 
 static bool read_common(struct call *c, struct question *q)
@@ -184,6 +173,7 @@ static void put_search(struct jsonw *w, const struct question *q)
 	jsonw_u64(w, "context", (uint64_t)q->context);
 	if (q->per_file)
 		jsonw_u64(w, "max_per_file", (uint64_t)q->per_file);
+	file_member(w, "glob", q->glob);
 	if (q->n_globs == 0)
 		return;
 	jsonw_open(w, "glob", '[');

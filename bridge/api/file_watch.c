@@ -103,8 +103,12 @@ static void put(struct file_lines *l, struct jsonr line)
 
 static uint16_t close_code(const struct file_out *o)
 {
+	enum sandbox_state s = o->call->sandbox->state;
+
 	if (o->state == FILE_OUT_DONE || o->error.code == E_NONE)
 		return CLOSE_ENDED;
+	if (s != SANDBOX_RUNNING && s != SANDBOX_BUSY)
+		return CLOSE_NO_SANDBOX;
 	return o->error.err == ENOENT || o->error.err == ENOTDIR ? CLOSE_NO_PATH : CLOSE_LOST;
 }
 

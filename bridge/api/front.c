@@ -17,8 +17,10 @@
  *  - lws kills a connection whose body pauses for 20 s, so that timeout is put off as long as there
  *    is a call, and patience is our own.
  *
- * An answer is given in HTTP_WRITEABLE, one lws_write() each; the first right away, when the
- * request has no body.
+ * An answer is given in HTTP_WRITEABLE, piece by piece as long as the socket takes them; its
+ * beginning right away, when the request has no body. With it what is left of the request's body
+ * is no longer the handler's: it is read and dropped for a while, so that the client gets to see
+ * the answer.
  */
 #include "bridge/api/front.h"
 
@@ -31,27 +33,25 @@
 #include "bridge/api/front_body.h"
 #include "bridge/api/front_head.h"
 #include "bridge/api/front_listen.h"
+#include "bridge/api/front_loop.h"
 #include "proto/ws.h"
 
 #define TICK_US        (2 * LWS_USEC_PER_SEC) /* how often a call with a body is looked at */
 #define PATIENCE_MS    60000                  /* for the next byte of a body */
 #define PIECES_AT_ONCE 8                      /* of an answer, before others have their turn */
-#define DRAIN_MS       3000 /* reading what a refused client still sends, so that it sees why */
+#define DRAIN_MS       3000   /* reading what a refused client still sends, so that it sees why */
+#define CLOSE_MS       600000 /* for a client to read up to the close of its WebSocket */
 #define OUT_SIZE       max_of(LWS_PRE + ANSWER_PIECE_MAX, HEAD_SCRATCH)
 
 struct front {
-	uv_loop_t *loop;
+	struct front_loop loop;
 	struct bridge *bridge;
 	struct front_config config;
-	struct lws_context *cx; /* becomes NULL when the last of it is gone */
-	struct lws_vhost *vhost;
-	struct lws_protocols protocols[2];
-	lws_retry_bo_t keepalive;
 	struct list conns;
 	size_t n, max;
 	uint16_t port;
 	uv_timer_t timer; /* of the end */
-	bool closing, destroyed;
+	bool closing, gone;
 	void (*fn)(void *owner);
 	void *owner;
 	uint8_t out[OUT_SIZE]; /* in use only inside a callback */
@@ -65,12 +65,14 @@ struct conn {
 	struct head head;  /* of the request */
 	struct body body;
 	struct answer answer;
+	char peer[64];
 	bool busy;    /* inside on_call() or the like: what is wanted is seen to after it */
 	bool over;    /* the connection ends as soon as what lws holds is written */
 	bool stopped; /* rx flow control is on */
 	bool socket;  /* a WebSocket */
 	bool in_message;
 	uint64_t drain_until; /* ms; 0: not draining */
+	uint64_t close_until; /* ms; of a WebSocket that is closing */
 	uint64_t heard_ms;
 };
 
@@ -89,11 +91,9 @@ static void end_call(struct conn *n)
 	body_reset(&n->body);
 }
 
-/* It is a timer of lws', which looks at those only when it is awake. */
 static void kill_conn(struct conn *n)
 {
 	lws_set_timeout(n->wsi, 1, LWS_TO_KILL_ASYNC);
-	lws_cancel_service(n->front->cx);
 }
 
 /* ---- reading ---- */
@@ -232,6 +232,9 @@ static struct call *begin_call(struct conn *n)
 	c->bridge = n->front->bridge;
 	c->front = n->front;
 	c->transport = n;
+	if (!*n->peer)
+		lws_get_peer_simple(n->wsi, n->peer, sizeof(n->peer));
+	memcpy(c->peer, n->peer, sizeof(c->peer));
 	n->answer = (struct answer){0};
 	n->drain_until = 0;
 	n->heard_ms = now_ms();
@@ -313,8 +316,12 @@ static int on_message(struct conn *n, const uint8_t *data, size_t len)
 	return 0;
 }
 
+/* lws waits five seconds for the other side's close; one that reads slowly has yet to read what
+ * was sent, and would lose it if it were told that nobody is here any more. */
 static int close_socket(struct conn *n, uint16_t code, const char *reason)
 {
+	n->close_until = now_ms() + CLOSE_MS;
+	lws_set_timer_usecs(n->wsi, TICK_US);
 	lws_close_reason(
 		n->wsi, (enum lws_close_status)code, (unsigned char *)reason, strlen(reason));
 	end_call(n);
@@ -327,8 +334,8 @@ static int write_message(struct conn *n)
 	struct call *c = n->call;
 	ssize_t r;
 
-	if (!c)
-		return -1;
+	if (!c) /* its close is on the way */
+		return 0;
 	if (n->front->closing)
 		return close_socket(n, WS_CLOSE_RESTART, "the bridge is restarting");
 	r = call_pull(c, out, CALL_PIECE);
@@ -356,6 +363,11 @@ static int on_tick(struct conn *n)
 	struct call *c = n->call;
 	uint64_t now = now_ms();
 
+	if (now < n->close_until) {
+		lws_set_timeout(n->wsi, PENDING_TIMEOUT_CLOSE_ACK, 5);
+		lws_set_timer_usecs(n->wsi, TICK_US);
+		return 0;
+	}
 	if (n->drain_until > 0 && (now >= n->drain_until || n->body.complete))
 		return -1;
 	if (n->stopped && poll(&p, 1, 0) > 0)
@@ -383,7 +395,7 @@ static void on_gone(struct conn *n)
 	list_remove(&n->node);
 	f->n--;
 	free(n);
-	if (f->closing && f->n == 0 && !f->destroyed)
+	if (f->closing && f->n == 0 && f->loop.cx)
 		uv_timer_start(&f->timer, on_grace, 0, 0);
 }
 
@@ -477,89 +489,58 @@ void front_abort(struct call *c)
 
 /* ---- open and close ---- */
 
-static int refuse(struct front *f, int err, char *why, size_t why_size, const char *what)
+/* lws closes all there is at once, but never inside one of its callbacks. */
+static void destroy(struct front *f)
 {
-	snprintf(why, why_size, "%s%s%s", what, err ? ": " : "", err ? strerror(-err) : "");
-	uv_close((uv_handle_t *)&f->timer, NULL);
-	for (int i = 0; i < 1000 && (f->cx || i < 2); i++) {
-		lws_context_destroy(f->cx);
-		uv_run(f->loop, UV_RUN_NOWAIT);
-	}
-	free(f);
-	return err ? err : -EIO;
+	struct lws_context *cx = f->loop.cx;
+
+	if (!cx)
+		return;
+	lws_context_destroy(cx);
+	f->loop.cx = NULL;
 }
 
-static void fill_info(struct front *f, struct lws_context_creation_info *info)
+static void on_refused(void *owner)
 {
-	f->protocols[0] = (struct lws_protocols){.name = "bridge",
+	struct front *f = owner;
+
+	f->gone = true;
+}
+
+static const struct lws_protocols protocols[] = {
+	{.name = "bridge",
 		.callback = on_event,
 		.rx_buffer_size = CALL_PIECE,
-		.tx_packet_size = ANSWER_PIECE_MAX};
-	f->keepalive.secs_since_valid_ping = FRONT_KEEPALIVE_S;
-	/* A client that does not read for minutes is normal; TCP finds out about dead ones. */
-	f->keepalive.secs_since_valid_hangup = UINT16_MAX;
-	*info = (struct lws_context_creation_info){
-		.port = CONTEXT_PORT_NO_LISTEN,
-		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
-			   LWS_SERVER_OPTION_UV_NO_SIGSEGV_SIGFPE_SPIN |
-			   LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND,
-		.foreign_loops = (void **)&f->loop,
-		.pcontext = &f->cx,
-		.user = f,
-		.protocols = f->protocols,
-		.pt_serv_buf_size = BODY_READ_MAX + LWS_PRE,
-		.max_http_header_data = FRONT_HEAD_MAX,
-		.max_http_header_pool2 = (unsigned)f->max,
-		.fd_limit_per_thread = (unsigned)f->max + 64,
-		.timeout_secs = 20,
-		.timeout_secs_ah_idle = FRONT_HEAD_MS / 1000,
-		.keepalive_timeout = FRONT_IDLE_MS / 1000,
-		.ka_time = 60,
-		.ka_probes = 3,
-		.ka_interval = 20,
-		.retry_and_idle_policy = &f->keepalive,
-		.vhost_name = "bridge",
-		.gid = (gid_t)-1,
-		.uid = (uid_t)-1,
-	};
-	if (f->config.cert) {
-		info->options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
-		info->alpn = "http/1.1";
-	}
-}
+		.tx_packet_size = ANSWER_PIECE_MAX},
+	LWS_PROTOCOL_LIST_TERM,
+};
 
 int front_open(struct front **ret, uv_loop_t *loop, struct bridge *bridge,
 	const struct front_config *config, char *why, size_t why_size)
 {
 	struct front *f = xcalloc(1, sizeof(*f));
-	struct lws_context_creation_info info;
-	char what[128];
-	int r;
+	int r = front_loop_open(&f->loop, loop);
 
-	f->loop = loop;
+	if (r < 0) {
+		snprintf(why, why_size, "epoll: %s", strerror(-r));
+		free(f);
+		return r;
+	}
 	f->bridge = bridge;
 	f->config = *config;
 	f->max = listen_max(config);
 	list_init(&f->conns);
+	r = listen_open(&f->loop, config, protocols, f, f->max, &f->port, why, why_size);
+	if (r < 0) {
+		destroy(f);
+		front_loop_close(&f->loop, on_refused, f);
+		while (!f->gone)
+			uv_run(loop, UV_RUN_NOWAIT);
+		free(f);
+		return r;
+	}
 	uv_timer_init(loop, &f->timer);
-	r = listen_try(config, what, sizeof(what));
-	if (r < 0)
-		return refuse(f, r, why, why_size, what);
-	lws_set_log_level(0, NULL);
-	fill_info(f, &info);
-	f->cx = lws_create_context(&info);
-	if (!f->cx)
-		return refuse(f, 0, why, why_size,
-			"libwebsockets does not start; it must be one with libuv built in");
-	info.port = config->port;
-	info.iface = strcmp(config->host, "0.0.0.0") != 0 ? config->host : NULL;
-	info.ssl_cert_filepath = config->cert;
-	info.ssl_private_key_filepath = config->cert_key;
-	f->vhost = lws_create_vhost(f->cx, &info);
-	if (!f->vhost)
-		return refuse(f, 0, why, why_size,
-			config->cert ? "the certificate or its key cannot be used" : what);
-	f->port = (uint16_t)lws_get_vhost_listen_port(f->vhost);
+	f->timer.data = f;
 	*ret = f;
 	return 0;
 }
@@ -574,27 +555,27 @@ size_t front_connections(const struct front *f)
 	return f->n;
 }
 
-static void on_timer_closed(uv_handle_t *h)
+static void on_loop_closed(void *owner)
 {
-	struct front *f = h->data;
+	struct front *f = owner;
 	void (*fn)(void *owner) = f->fn;
-	void *owner = f->owner;
 
+	owner = f->owner;
 	free(f);
 	fn(owner);
 }
 
-/* lws closes its handles in its own time, and wants to be asked again when they are. */
+static void on_timer_closed(uv_handle_t *h)
+{
+	struct front *f = h->data;
+
+	front_loop_close(&f->loop, on_loop_closed, f);
+}
+
 static void on_grace(uv_timer_t *t)
 {
-	struct front *f = t->data;
-
-	f->destroyed = true;
-	lws_context_destroy(f->cx);
-	if (f->cx)
-		uv_timer_start(t, on_grace, 1, 0);
-	else
-		uv_close((uv_handle_t *)t, on_timer_closed);
+	destroy(t->data);
+	uv_close((uv_handle_t *)t, on_timer_closed);
 }
 
 void front_close(struct front *f, uint64_t grace_ms, void (*fn)(void *owner), void *owner)
@@ -603,7 +584,6 @@ void front_close(struct front *f, uint64_t grace_ms, void (*fn)(void *owner), vo
 	f->closing = true;
 	f->fn = fn;
 	f->owner = owner;
-	f->timer.data = f;
 	list_for_each (n, &f->conns, struct conn, node) {
 		if (n->socket)
 			lws_callback_on_writable(n->wsi);

@@ -1,7 +1,5 @@
 #include "bridge/api/front_answer.h"
 
-#include <stdio.h>
-
 #define CHUNK_HEAD 8 /* "010000\r\n": always that long, so that the data's place is known */
 
 static bool is_all(const struct answer *a, const struct call *c)
@@ -12,16 +10,30 @@ static bool is_all(const struct answer *a, const struct call *c)
 
 static size_t end_of(const struct answer *a, uint8_t *out)
 {
+	static const uint8_t end[] = {'0', '\r', '\n', '\r', '\n'};
+
 	if (a->framing != CALL_FRAME_CHUNKED)
 		return 0;
-	memcpy(out, "0\r\n\r\n", 5);
-	return 5;
+	memcpy(out, end, sizeof(end));
+	return sizeof(end);
+}
+
+static void put_line_end(uint8_t *out)
+{
+	out[0] = '\r';
+	out[1] = '\n';
+}
+
+static void put_chunk_head(uint8_t *out, size_t len)
+{
+	for (int i = CHUNK_HEAD - 3; i >= 0; i--, len >>= 4)
+		out[i] = (uint8_t) "0123456789abcdef"[len & 15];
+	put_line_end(out + CHUNK_HEAD - 2);
 }
 
 static ssize_t piece(struct answer *a, struct call *c, uint8_t *out, bool *ret_done)
 {
 	size_t at = a->framing == CALL_FRAME_CHUNKED ? CHUNK_HEAD : 0;
-	char head[CHUNK_HEAD + 1];
 	ssize_t r;
 
 	if (is_all(a, c)) {
@@ -45,9 +57,8 @@ static ssize_t piece(struct answer *a, struct call *c, uint8_t *out, bool *ret_d
 	}
 	if (at == 0)
 		return r;
-	snprintf(head, sizeof(head), "%06zx\r\n", (size_t)r);
-	memcpy(out, head, CHUNK_HEAD);
-	memcpy(out + at + r, "\r\n", 2);
+	put_chunk_head(out, (size_t)r);
+	put_line_end(out + at + r);
 	return r + CHUNK_HEAD + 2;
 }
 

@@ -15,9 +15,10 @@ void body_reset(struct body *b)
 	buf_fini(&b->held);
 }
 
+/* A call that is paused may wait for its handler, who will want it all. */
 static bool wanted(const struct call *c)
 {
-	return c && !call_answered(c) && c->ops && c->ops->on_body;
+	return c && !call_answered(c) && c->ops && (c->paused || c->ops->on_body);
 }
 
 static int give(struct body *b, struct call *c, const uint8_t *data, size_t len)
@@ -76,7 +77,8 @@ void body_deliver(struct body *b, struct call *c)
 
 		/* It may pause, or end it all: what it gets is its own. */
 		b->held = BUF_NULL(HELD_MAX);
-		c->ops->on_body(c, buf_head(&held), buf_len(&held));
+		if (c->ops->on_body)
+			c->ops->on_body(c, buf_head(&held), buf_len(&held));
 		buf_fini(&held);
 	}
 	if (!b->complete || b->told || c->paused || call_answered(c))

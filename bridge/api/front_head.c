@@ -128,7 +128,6 @@ struct call *head_call(struct lws *wsi, char *scratch)
 	c->method = methods[method];
 	c->head = method == LWSHUMETH_HEAD;
 	c->encrypted = lws_is_ssl(wsi);
-	lws_get_peer_simple(wsi, c->peer, sizeof(c->peer));
 	call_set_id(c);
 	return c;
 }

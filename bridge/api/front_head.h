@@ -23,6 +23,6 @@ struct head {
 /* NULL when out of memory. scratch: HEAD_SCRATCH bytes. */
 struct call *head_call(struct lws *wsi, char *scratch);
 /* NULL, or why it is refused, with *ret_status; then the connection ends with the answer. */
-const char *head_read(struct lws *wsi, struct call *c, struct head *ret, int *ret_status);
+const char *head_read(struct lws *wsi, struct call *c, struct head *h, int *ret_status);
 /* The same of an upgrade to a WebSocket that lws would carry out. */
-const char *head_read_upgrade(struct lws *wsi, struct call *c, struct head *ret, int *ret_status);
+const char *head_read_upgrade(struct lws *wsi, struct call *c, struct head *h, int *ret_status);

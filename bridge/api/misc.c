@@ -136,10 +136,10 @@ static void on_metrics(struct call *c)
 static void on_openapi(struct call *c)
 {
 	size_t len;
-	char *text = openapi_text(&len);
+	const char *text = openapi_text(&len);
 
 	if (text)
-		call_reply_take(c, 200, NULL, text, len);
+		call_reply(c, 200, NULL, text, len);
 	else
 		call_error(c, 500, "out of memory");
 }

@@ -5,6 +5,7 @@
 #include "proto/jsonr.h"
 
 #define HEAD_FILE "head.json"
+#define PATHS_MAX 512
 
 extern const struct embedded embedded_openapi[];
 
@@ -27,35 +28,48 @@ static void put_member(struct text *t, struct jsonr name, struct jsonr value)
 	text_raw(t, quoted, value.p, value.len);
 }
 
-/* Did a file before this one have that path? Then it stands there, with what this one has of it. */
-static bool is_earlier(const struct embedded *file, const char *path)
+/* A path as one file has it; several may have methods of it. */
+struct path {
+	struct jsonr name, methods;
+};
+
+static size_t collect(struct path paths[PATHS_MAX])
 {
-	for (const struct embedded *e = embedded_openapi; e != file; e++) {
-		struct jsonr paths, v;
+	size_t n = 0;
 
-		if (jsonr_member(parse(e), "paths", &paths) && jsonr_member(paths, path, &v))
-			return true;
-	}
-	return false;
-}
-
-/* One path with the methods that all files have of it. */
-static void put_path(struct text *t, const struct embedded *file, struct jsonr name)
-{
-	char path[256];
-
-	ASSERT(name.len < sizeof(path));
-	memcpy(path, name.p, name.len);
-	path[name.len] = '\0';
-	if (is_earlier(file, path))
-		return;
-	text_open(t, path, '{');
-	for (const struct embedded *e = file; e->name; e++) {
-		struct jsonr paths, methods, method, v;
+	for (const struct embedded *e = embedded_openapi; e->name; e++) {
+		struct jsonr all;
 		struct jsonr_walk w;
 
-		if (!jsonr_member(parse(e), "paths", &paths) ||
-			!jsonr_member(paths, path, &methods) || !jsonr_begin(&w, methods))
+		if (!jsonr_member(parse(e), "paths", &all) || !jsonr_begin(&w, all))
+			continue;
+		while (jsonr_next(&w, &paths[n].name, &paths[n].methods))
+			ASSERT(++n < PATHS_MAX);
+	}
+	return n;
+}
+
+static bool is_same(const struct path *a, const struct path *b)
+{
+	return a->name.len == b->name.len && memcmp(a->name.p, b->name.p, a->name.len) == 0;
+}
+
+/* The methods that all files have of it, where it comes first. */
+static void put_path(struct text *t, struct path *paths, size_t n, size_t at)
+{
+	struct jsonr method, v;
+	struct jsonr_walk w;
+	char name[256];
+
+	for (size_t i = 0; i < at; i++)
+		if (is_same(&paths[i], &paths[at]))
+			return;
+	ASSERT(paths[at].name.len < sizeof(name));
+	memcpy(name, paths[at].name.p, paths[at].name.len);
+	name[paths[at].name.len] = '\0';
+	text_open(t, name, '{');
+	for (size_t i = at; i < n; i++) {
+		if (!is_same(&paths[i], &paths[at]) || !jsonr_begin(&w, paths[i].methods))
 			continue;
 		while (jsonr_next(&w, &method, &v))
 			put_member(t, method, v);
@@ -65,17 +79,14 @@ static void put_path(struct text *t, const struct embedded *file, struct jsonr n
 
 static void put_paths(struct text *t)
 {
-	text_open(t, "paths", '{');
-	for (const struct embedded *e = embedded_openapi; e->name; e++) {
-		struct jsonr paths, name, v;
-		struct jsonr_walk w;
+	struct path *paths = xcalloc(PATHS_MAX, sizeof(*paths));
+	size_t n = collect(paths);
 
-		if (!jsonr_member(parse(e), "paths", &paths) || !jsonr_begin(&w, paths))
-			continue;
-		while (jsonr_next(&w, &name, &v))
-			put_path(t, e, name);
-	}
+	text_open(t, "paths", '{');
+	for (size_t i = 0; i < n; i++)
+		put_path(t, paths, n, i);
 	text_close(t, '}');
+	free(paths);
 }
 
 static void put_components(struct text *t, struct jsonr head)
@@ -97,7 +108,7 @@ static void put_components(struct text *t, struct jsonr head)
 	text_close(t, '}');
 }
 
-char *openapi_text(size_t *ret_len)
+static char *join(size_t *ret_len)
 {
 	static const char *const copied[] = {"openapi", "info", "servers", "security"};
 	const struct embedded *file = embedded_openapi;
@@ -119,5 +130,17 @@ char *openapi_text(size_t *ret_len)
 	text_close(&t, '}');
 	text = text_take(&t, ret_len);
 	text_fini(&t);
+	return text;
+}
+
+/* Joining takes long enough to be felt by others: once is enough. */
+const char *openapi_text(size_t *ret_len)
+{
+	static char *text;
+	static size_t len;
+
+	if (!text)
+		text = join(&len);
+	*ret_len = len;
 	return text;
 }

@@ -6,5 +6,5 @@
 
 #include "base/base.h"
 
-/* For free(); NULL: out of memory. */
-char *openapi_text(size_t *ret_len);
+/* Made when it is first asked for, and kept. NULL: out of memory. */
+const char *openapi_text(size_t *ret_len);

@@ -59,45 +59,21 @@ static long match(const char *pattern, const char *path)
 	return *path == '\0' || (*path == '/' && !path[1]) ? weight : -1;
 }
 
-static int hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* False when it stands for a NUL. */
-static bool decode(struct part part, char **at)
-{
-	for (size_t i = 0; i < part.len; i++) {
-		char ch = part.p[i];
-
-		if (ch == '%' && i + 2 < part.len && hex(part.p[i + 1]) >= 0 &&
-			hex(part.p[i + 2]) >= 0) {
-			ch = (char)(hex(part.p[i + 1]) << 4 | hex(part.p[i + 2]));
-			i += 2;
-		}
-		if (!ch)
-			return false;
-		*(*at)++ = ch;
-	}
-	*(*at)++ = '\0';
-	return true;
-}
-
-static bool take_params(struct call *c, const char *pattern, const struct part *path)
+static bool take_params(struct call *c, const char *pattern)
 {
 	char *at = call_params_room(c);
-	struct part parts[PARTS_MAX];
+	struct part parts[PARTS_MAX] = {0}, path[PARTS_MAX] = {0};
 	int n = split(pattern, parts), k = 0;
 
+	if (split(c->path, path) != n)
+		return false;
 	for (int i = 0; i < n; i++) {
 		if (*parts[i].p != ':')
 			continue;
 		ASSERT(k < CALL_PARAMS_MAX);
 		c->params[k++] = at;
-		if (!decode(path[i], &at))
+		at = call_decode(at, path[i].p, path[i].len, false);
+		if (!at)
 			return false;
 	}
 	return true;
@@ -106,7 +82,6 @@ static bool take_params(struct call *c, const char *pattern, const struct part *
 int route_find(struct call *c)
 {
 	const struct route *best = NULL;
-	struct part path[PARTS_MAX];
 	long best_weight = -1;
 	bool other = false; /* of another method */
 
@@ -126,7 +101,7 @@ int route_find(struct call *c)
 	}
 	if (!best)
 		return other ? 405 : 404;
-	if (split(c->path, path) < 0 || !take_params(c, best->pattern, path))
+	if (!take_params(c, best->pattern))
 		return 404;
 	c->route = best;
 	return 0;

@@ -19,7 +19,9 @@
 #define LIFE_DEFAULT_S 3600
 #define LIFE_MAX_S     86400
 #define SIGNATURE_LEN  64
-#define URL_MAX        512 /* of the part before the path */
+#define URL_MAX        512 /* of the bridge */
+#define ROUTE_MAX      128 /* from there to the path */
+#define TAIL_MAX       160 /* from there to the end */
 
 /* False: out of memory. */
 static bool sign(const struct call *c, const char *path, const char *op, uint64_t expires,
@@ -103,12 +105,11 @@ bool signed_check(struct call *c)
 /* ---- making ---- */
 
 /* Blanks as %20: that is one in forms and elsewhere. */
-static char *form_encode(const char *s)
+static char *put_encoded(char *at, const char *s)
 {
 	static const char digits[] = "0123456789ABCDEF";
-	char *out = malloc(3 * strlen(s) + 1), *at = out;
 
-	for (; out && *s; s++) {
+	for (; *s; s++) {
 		uint8_t ch = (uint8_t)*s;
 
 		if ((ch >= '0' && ch <= '9') || (ch >= 'A' && ch <= 'Z') ||
@@ -120,9 +121,27 @@ static char *form_encode(const char *s)
 		*at++ = digits[ch >> 4];
 		*at++ = digits[ch & 15];
 	}
-	if (out)
-		*at = '\0';
-	return out;
+	return at;
+}
+
+/* For free(); NULL: out of memory. */
+static char *url_of(const struct call *c, const char *path, const char *op, uint64_t expires)
+{
+	char base[URL_MAX], signature[SIGNATURE_LEN + 1], *at;
+	size_t size = URL_MAX + ROUTE_MAX + 3 * strlen(path) + TAIL_MAX;
+	char *url = malloc(size);
+
+	if (!url || !sign(c, path, op, expires, signature)) {
+		free(url);
+		return NULL;
+	}
+	bridge_url(c, base, sizeof(base));
+	at = url + snprintf(url, URL_MAX + ROUTE_MAX, "%s/sandboxes/%s/files/%s?path=", base,
+			   c->sandbox->id, op);
+	at = put_encoded(at, path);
+	snprintf(at, size - (size_t)(at - url), "&expires=%" PRIu64 "&signature=%s", expires,
+		signature);
+	return url;
 }
 
 static void answer(struct call *c, const char *url, uint64_t expires)
@@ -144,8 +163,7 @@ static void answer(struct call *c, const char *url, uint64_t expires)
 
 static void make(struct call *c, const char *op)
 {
-	char base[URL_MAX], signature[SIGNATURE_LEN + 1];
-	auto_free char *path = NULL, *encoded = NULL, *url = NULL;
+	auto_free char *path = NULL, *url = NULL;
 	int64_t life = 0;
 	uint64_t expires;
 
@@ -156,16 +174,11 @@ static void make(struct call *c, const char *op)
 		return;
 	expires = now_s() +
 		  (life <= 0 ? LIFE_DEFAULT_S : (uint64_t)min_of(life, (int64_t)LIFE_MAX_S));
-	bridge_url(c, base, sizeof(base));
-	encoded = form_encode(path);
-	if (!encoded || !sign(c, path, op, expires, signature) ||
-		asprintf(&url, "%s/sandboxes/%s/files/%s?path=%s&expires=%" PRIu64 "&signature=%s",
-			base, c->sandbox->id, op, encoded, expires, signature) < 0) {
-		url = NULL;
+	url = url_of(c, path, op, expires);
+	if (url)
+		answer(c, url, expires);
+	else
 		call_error(c, 503, "out of memory");
-		return;
-	}
-	answer(c, url, expires);
 }
 
 static void make_download(struct call *c)

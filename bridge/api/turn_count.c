@@ -37,11 +37,9 @@ static void on_error(struct turn_count *t, struct jsonr line)
 
 	if (!jsonr_member(line, "code", &code))
 		return;
-	if (jsonr_is_str(code, "too_many"))
-		turn_over(t);
-	else if (jsonr_is_str(code, "bad_input") && t->unanswered > 0)
+	if (jsonr_is_str(code, "bad_input") && t->unanswered > 0)
 		t->unanswered--;
-	else if (jsonr_is_str(code, "bad_input"))
+	else if (jsonr_is_str(code, "bad_input") || jsonr_is_str(code, "too_many"))
 		turn_over(t);
 }
 

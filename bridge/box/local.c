@@ -126,6 +126,7 @@ static void run_make(struct local *l)
 		return;
 	}
 	local_cgroup_make(&l->host, l->dir, l->id, &l->spec, l->cgroup, sizeof(l->cgroup));
+	l->error = local_write(l->dir, "nest", "1\n");
 }
 
 static bool is_made(const struct local *l)
@@ -147,9 +148,9 @@ static void run_adopt(struct local *l)
 	int lock = local_lock(l->dir, 25000); /* its maker may still be at work */
 
 	close_fd(&lock);
-	local_load_pids(l->dir, &l->pids);
 	l->left = BOX_LEFT_RUNNING;
-	if (is_made(l) && lives(&l->pids.inner) && lives(&l->pids.agent))
+	if (local_load_pids(l->dir, &l->pids) && is_made(l) && lives(&l->pids.inner) &&
+		lives(&l->pids.agent))
 		return;
 	l->error = local_end(l->dir, 0);
 	l->left = is_made(l) ? BOX_LEFT_STOPPED : BOX_LEFT_NOTHING;
@@ -396,7 +397,8 @@ static int local_open(struct boxes *bs, char *why, size_t why_size)
 		free(h);
 		return r;
 	}
-	local_cgroup_find(h->cgroup, sizeof(h->cgroup));
+	if (h->root)
+		local_cgroup_find(c->state_dir, h->cgroup, sizeof(h->cgroup));
 	bs->state = h;
 	return 0;
 }
@@ -405,6 +407,8 @@ static void local_close(struct boxes *bs)
 {
 	struct local_host *h = bs->state;
 
+	if (h->cgroup[0])
+		rmdir(h->cgroup); /* unless a box goes on */
 	close_fd(&h->boxes_fd);
 	free(h);
 	bs->state = NULL;

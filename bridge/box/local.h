@@ -2,12 +2,12 @@
  * local.h - the parts of the driver `local`. A box is a directory and two processes:
  *
  *	upper/ work/ root/	the overlay; root/ is where it is mounted, in a private mount
- *				namespace only, so on the host it always looks empty
+ *				namespace only, so on the host nothing is ever mounted
  *	home/ roothome/ tmp/ workspace/
  *				bound over those of the root
  *	link/agent.sock		where agentd listens; bound to /run/agentd/link
  *	log			stdout and stderr of agentd
- *	spec, made, pids, cgroup, lock
+ *	spec, made, nest, pids, cgroup, lock
  *				what we remember, each written before it is acted on (local_file.c)
  *
  * bwrap makes the namespaces and is PID 1 in them; agentd joins from outside, because bwrap sets
@@ -34,11 +34,27 @@ struct local_spec {
 };
 
 struct local_pids {
-	struct proc_id inner; /* PID 1 of the namespace */
+	struct proc_id outer; /* bwrap on the host; it ends after the next */
+	struct proc_id inner; /* bwrap as PID 1 of the namespace */
 	struct proc_id agent;
 };
 
+/*
+ * The directories that are overlaid. Usually one, "": the whole root. An ordinary user may not
+ * overlay a directory with other mounts in it, as the host's / always has: then those below / that
+ * are of use, each by itself, on a root that is otherwise empty.
+ */
+#define LOCAL_LAYERS_MAX 32
+#define LOCAL_LAYER_NAME 32
+
+struct local_layers {
+	char names[LOCAL_LAYERS_MAX][LOCAL_LAYER_NAME];
+	size_t n;
+};
+
 /* ---- local_disk.c: in a thread ---- */
+
+void local_layers_find(const struct local_host *h, struct local_layers *ret);
 
 /* Everything of the box's directory that the processes need. 0, or -errno with why. */
 int local_disk_make(
@@ -51,7 +67,7 @@ int local_disk_remove(const char *dir);
 int local_write(const char *dir, const char *name, const char *text);      /* whole or not at all */
 int local_read(const char *dir, const char *name, char *ret, size_t size); /* "" if missing */
 int local_save_pids(const char *dir, const struct local_pids *p);
-void local_load_pids(const char *dir, struct local_pids *ret); /* zeros: none known */
+bool local_load_pids(const char *dir, struct local_pids *ret); /* false: not known, zeros */
 int local_save_spec(const char *dir, const struct local_spec *s);
 void local_load_spec(const char *dir, struct local_spec *ret);
 /* The lock that the nest's maker holds: a descriptor, or -errno; waits up to timeout_ms. */
@@ -59,13 +75,29 @@ int local_lock(const char *dir, int timeout_ms);
 
 /* ---- local_cgroup.c ---- */
 
-/* Finds where our boxes' cgroups may be; "" when nowhere. */
-void local_cgroup_find(char *ret, size_t size);
+/* Makes the cgroup that those of our boxes are in; "" when there can be none. */
+void local_cgroup_find(const char *state_dir, char *ret, size_t size);
 /* Makes the cgroup of a box and sets limits where that is possible; path "" when there is none. */
 void local_cgroup_make(const struct local_host *h, const char *dir, const char *id,
 	const struct local_spec *spec, char *ret_path, size_t size);
 /* Kills what is in it and removes it, after a bridge that was killed too. */
 void local_cgroup_end(const char *dir);
+
+/* ---- local_args.c ---- */
+
+#define LOCAL_ARGS_MAX 96
+#define LOCAL_RUN      "/run/agentd" /* in the sandbox: the agent's program and its socket */
+
+struct local_args {
+	const char
+		*list[LOCAL_ARGS_MAX]; /* NULL-terminated; some are in texts, the others borrowed */
+	size_t n;
+	char texts[8][BOX_PATH_MAX + 64];
+	size_t n_texts;
+};
+
+void local_args_fill(struct local_args *a, const struct local_host *h, const char *dir,
+	const char *id, const char *cgroup);
 
 /* ---- local_nest.c ---- */
 

@@ -10,11 +10,13 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define GROUP "bridge-boxes"
+#define LEAF       "/bridge-main" /* where we ourselves are, in a cgroup that was ours alone */
+#define HASH_START 0xcbf29ce484222325ULL /* FNV-1a */
+#define HASH_PRIME 0x100000001b3ULL
 
 static int write_at(const char *dir, const char *name, const char *text)
 {
-	char path[BOX_PATH_MAX + 128];
+	char path[2 * BOX_PATH_MAX + 128];
 	auto_close int fd = -1;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
@@ -61,16 +63,65 @@ static bool mount_point(char *ret, size_t size)
 	return found;
 }
 
-void local_cgroup_find(char *ret, size_t size)
+/* Two bridges may have boxes of the same name; their state directories differ. */
+static unsigned long long hash(const char *s)
 {
-	char own[BOX_PATH_MAX], mount[BOX_PATH_MAX];
+	unsigned long long h = HASH_START;
+
+	for (; *s; s++)
+		h = (h ^ (unsigned char)*s) * HASH_PRIME;
+	return h;
+}
+
+/* Nobody but us is in it. */
+static bool alone_in(const char *group)
+{
+	char path[2 * BOX_PATH_MAX + 32];
+	int first = 0, second = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	if (fscanf(f, "%d %d", &first, &second) != 1)
+		first = 0;
+	fclose(f);
+	return first == getpid();
+}
+
+/*
+ * A service's cgroup is its own, but one with processes in it cannot hand controllers down. So we
+ * go one below, where the next call finds us too.
+ */
+static void make_room(char *group)
+{
+	char leaf[2 * BOX_PATH_MAX + 32];
+	size_t len = strlen(group), leaf_len = strlen(LEAF);
+
+	if (len > leaf_len && strcmp(group + len - leaf_len, LEAF) == 0) {
+		group[len - leaf_len] = '\0';
+		return;
+	}
+	if (!alone_in(group))
+		return;
+	snprintf(leaf, sizeof(leaf), "%s" LEAF, group);
+	if (mkdir(leaf, 0755) == 0 || errno == EEXIST)
+		write_at(leaf, "cgroup.procs", "0");
+}
+
+void local_cgroup_find(const char *state_dir, char *ret, size_t size)
+{
+	char own[BOX_PATH_MAX], mount[BOX_PATH_MAX], group[2 * BOX_PATH_MAX];
 	int n;
 
 	ret[0] = '\0';
 	if (!own_path(own, sizeof(own)) || !mount_point(mount, sizeof(mount)))
 		return;
-	n = snprintf(ret, size, "%s%s/" GROUP, mount, strcmp(own, "/") == 0 ? "" : own);
-	/* Two levels are made to see whether it works: some refuse the second. */
+	snprintf(group, sizeof(group), "%s%s", mount, strcmp(own, "/") == 0 ? "" : own);
+	if (strcmp(own, "/") != 0)
+		make_room(group);
+	n = snprintf(ret, size, "%s/bridge-%016llx", group, hash(state_dir));
 	if (n < 0 || (size_t)n >= size || (mkdir(ret, 0755) < 0 && errno != EEXIST) ||
 		access(ret, W_OK) < 0)
 		ret[0] = '\0';

@@ -42,6 +42,21 @@ static int kill_proc(const struct proc_id *id)
 	return proc_wait(fd, KILL_MS);
 }
 
+static int kill_known(const struct local_pids *p)
+{
+	/* Held before anything dies: one that is about to end cannot be opened any more. */
+	auto_close int outer = proc_open(&p->outer);
+	int r = kill_proc(&p->inner);
+
+	if (r == 0)
+		r = kill_proc(&p->agent);
+	if (r == 0 && outer >= 0) {
+		proc_signal(outer, SIGKILL);
+		r = proc_wait(outer, KILL_MS);
+	}
+	return r;
+}
+
 static int kill_strays(const char *dir)
 {
 	char arg[BOX_PATH_MAX + 16];
@@ -64,6 +79,14 @@ static int kill_strays(const char *dir)
 	return r;
 }
 
+/* Has a nest been begun since the last end? */
+static bool began(const char *dir)
+{
+	char text[8];
+
+	return local_read(dir, "nest", text, sizeof(text)) < 0 || text[0];
+}
+
 static void end_in_order(const struct proc_id *agent, int grace_ms)
 {
 	auto_close int fd = proc_open(agent);
@@ -74,29 +97,28 @@ static void end_in_order(const struct proc_id *agent, int grace_ms)
 
 int local_end(const char *dir, int grace_ms)
 {
-	char path[BOX_PATH_MAX + 16];
+	/* "nest" goes last: as long as it is there it is looked for strays. */
+	static const char *const names[] = {"pids", ("link/" LOCAL_SOCKET), "nest"};
+	char path[BOX_PATH_MAX + 32];
 	struct local_pids pids;
 	auto_close int lock = local_lock(dir, LOCK_MS);
+	bool known;
 	int r;
 
 	if (lock == -ENOENT)
 		return 0;
 	if (lock < 0)
 		return lock;
-	local_load_pids(dir, &pids);
+	known = local_load_pids(dir, &pids);
 	if (grace_ms > 0)
 		end_in_order(&pids.agent, grace_ms);
-	r = kill_proc(&pids.inner);
-	if (r == 0)
-		r = kill_strays(dir);
-	if (r == 0)
-		r = kill_proc(&pids.agent);
+	r = known ? kill_known(&pids) : began(dir) ? kill_strays(dir) : 0;
 	if (r < 0)
 		return r;
 	local_cgroup_end(dir);
-	snprintf(path, sizeof(path), "%s/pids", dir);
-	unlink(path);
-	snprintf(path, sizeof(path), "%s/link/" LOCAL_SOCKET, dir);
-	unlink(path);
+	for (size_t i = 0; i < array_size(names); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		unlink(path);
+	}
 	return 0;
 }

@@ -41,22 +41,26 @@ int local_read(const char *dir, const char *name, char *ret, size_t size)
 
 int local_save_pids(const char *dir, const struct local_pids *p)
 {
-	char text[128];
+	char text[192];
 
-	snprintf(text, sizeof(text), "%d %" PRIu64 " %d %" PRIu64 "\n", (int)p->inner.pid,
-		p->inner.start, (int)p->agent.pid, p->agent.start);
+	snprintf(text, sizeof(text), "%d %" PRIu64 " %d %" PRIu64 " %d %" PRIu64 "\n",
+		(int)p->outer.pid, p->outer.start, (int)p->inner.pid, p->inner.start,
+		(int)p->agent.pid, p->agent.start);
 	return local_write(dir, "pids", text);
 }
 
-void local_load_pids(const char *dir, struct local_pids *ret)
+bool local_load_pids(const char *dir, struct local_pids *ret)
 {
-	char text[128];
+	char text[192];
 
 	*ret = (struct local_pids){0};
-	if (local_read(dir, "pids", text, sizeof(text)) < 0 ||
-		sscanf(text, "%d %" SCNu64 " %d %" SCNu64, &ret->inner.pid, &ret->inner.start,
-			&ret->agent.pid, &ret->agent.start) != 4)
-		*ret = (struct local_pids){0};
+	if (local_read(dir, "pids", text, sizeof(text)) == 0 &&
+		sscanf(text, "%d %" SCNu64 " %d %" SCNu64 " %d %" SCNu64, &ret->outer.pid,
+			&ret->outer.start, &ret->inner.pid, &ret->inner.start, &ret->agent.pid,
+			&ret->agent.start) == 6)
+		return true;
+	*ret = (struct local_pids){0};
+	return false;
 }
 
 int local_save_spec(const char *dir, const struct local_spec *s)

@@ -2,7 +2,7 @@
  * The maker is a child of ours that becomes nothing: between fork and exec (program.h,
  * before_exec) it
  *
- *	enters the box's cgroup
+ *	forks into the box's cgroup
  *	unshares mounts (an ordinary user: with a user namespace), mounts the overlay there
  *	starts bwrap on it, and waits until the namespaces stand: bwrap says which process is PID 1
  *	in them, and a shell in them says that it runs
@@ -14,32 +14,34 @@
 #include "bridge/box/local.h"
 
 #include <fcntl.h>
+#include <linux/mount.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "bridge/box/program.h"
 
-#define NEST_MS  20000
-#define ARGS_MAX 96
-#define RUN_DIR  "/run/agentd"
-#define HIGH_FD  20 /* above all that dup2() gives away */
+#define NEST_MS   20000
+#define ARGS_MAX  96
+#define LOCAL_RUN "/run/agentd"
+#define HIGH_FD   20 /* above all that dup2() gives away */
 
 struct local_nest {
 	struct program *program;
 	local_nest_fn fn;
 	void *owner;
 	char dir[BOX_PATH_MAX], cgroup[BOX_PATH_MAX + 64];
-	char overlay[2 * BOX_PATH_MAX + 128];
-	char texts[8][BOX_PATH_MAX + 64];
-	size_t n_texts;
-	const char *args[ARGS_MAX]; /* of bwrap */
-	size_t n_args;
+	char lower[2 * BOX_PATH_MAX]; /* as overlayfs wants it */
+	struct local_layers layers;
+	struct local_args args; /* of bwrap */
 	bool root;
 	uid_t uid;
 	gid_t gid;
@@ -52,7 +54,7 @@ static const char *const environment[] = {
 /* ---- in the maker ---- */
 
 /* For people, through the captured stderr. Returns -1. */
-static int say(const char *fmt, ...)
+static int __attribute__((format(printf, 1, 2))) say(const char *fmt, ...)
 {
 	char line[256];
 	va_list ap;
@@ -79,20 +81,28 @@ static int write_file(const char *path, const char *text)
 	return r;
 }
 
-/* The namespace's root is the box's cgroup, and what runs there is one below: a cgroup with
- * processes of its own could not hand controllers down. */
-static void enter_cgroup(const struct local_nest *n)
+/*
+ * A fork that is born in a cgroup: to move there afterwards costs milliseconds, as the kernel
+ * waits for every CPU. fd -1: an ordinary one. We have one thread only.
+ */
+static pid_t fork_into(int fd)
 {
-	char path[sizeof(n->cgroup) + 32];
+	struct clone_args args = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD};
+	pid_t pid = -1;
 
-	if (!n->cgroup[0])
-		return;
-	snprintf(path, sizeof(path), "%s/cgroup.procs", n->cgroup);
-	if (write_file(path, "0") < 0)
-		return;
-	unshare(CLONE_NEWCGROUP);
-	snprintf(path, sizeof(path), "%s/init/cgroup.procs", n->cgroup);
-	write_file(path, "0");
+	if (fd >= 0) {
+		args.cgroup = (uint64_t)fd;
+		pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	}
+	return pid >= 0 ? pid : fork();
+}
+
+static int open_cgroup(const struct local_nest *n, const char *sub)
+{
+	char path[sizeof(n->cgroup) + 16];
+
+	snprintf(path, sizeof(path), "%s%s", n->cgroup, sub);
+	return n->cgroup[0] ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 }
 
 static int own_namespaces(const struct local_nest *n)
@@ -115,14 +125,49 @@ static int own_namespaces(const struct local_nest *n)
 	return 0;
 }
 
+static int mount_overlay(const struct local_nest *n, const char *name)
+{
+	char options[sizeof(n->lower) + 256], at[LOCAL_LAYER_NAME + 8];
+
+	snprintf(at, sizeof(at), "root/%s", name);
+	snprintf(options, sizeof(options), "lowerdir=%s%s,upperdir=upper/%s,workdir=work/%s%s",
+		n->lower, name, name, name, n->root ? "" : ",userxattr");
+	return mount("overlay", at, "overlay", 0, options) < 0 ? -errno : 0;
+}
+
+/* With everything that is mounted in it, for reading only. */
+static int mount_plain(const char *name)
+{
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID};
+	char from[LOCAL_LAYER_NAME + 2], at[LOCAL_LAYER_NAME + 8];
+
+	snprintf(from, sizeof(from), "/%s", name);
+	snprintf(at, sizeof(at), "root/%s", name);
+	if (mount(from, at, NULL, MS_BIND | MS_REC, NULL) < 0)
+		return -errno;
+	if (syscall(SYS_mount_setattr, AT_FDCWD, at, AT_RECURSIVE, &attr, sizeof(attr)) == 0)
+		return 0;
+	umount2(at, MNT_DETACH); /* better none than one that can be written to */
+	return -ENOSYS;
+}
+
+/* /etc has our changes, so it must be an overlay; the others need not. */
 static int mount_root(const struct local_nest *n)
 {
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return say("mounts cannot be made private: %s", strerror(errno));
 	if (chdir(n->dir) < 0)
 		return say("%s: %s", n->dir, strerror(errno));
-	if (mount("overlay", "root", "overlay", 0, n->overlay) < 0)
-		return say("overlayfs cannot be mounted here: %s", strerror(errno));
+	for (size_t i = 0; i < n->layers.n; i++) {
+		const char *name = n->layers.names[i];
+		int r = mount_overlay(n, name);
+
+		if (r < 0 && (!name[0] || strcmp(name, "etc") == 0))
+			return say("overlayfs cannot be mounted here (on %s%s, for %s): %s",
+				n->lower, name, n->dir, strerror(-r));
+		if (r < 0)
+			mount_plain(name);
+	}
 	return chdir("/") < 0 ? -1 : 0;
 }
 
@@ -145,7 +190,7 @@ static _Noreturn void become_bwrap(const struct local_nest *n, int said, const i
 	if (dup2(hold[0], 0) < 0 || dup2(said, 1) < 0 || dup2(said, 3) < 0 || dup2(hold[1], 9) < 0)
 		_exit(126);
 	/* Searched in our PATH, but nothing of our environment is for those inside to see. */
-	execvpe(n->args[0], (char *const *)n->args, (char *const *)environment);
+	execvpe(n->args.list[0], (char *const *)n->args.list, (char *const *)environment);
 	if (errno == ENOENT)
 		say("bubblewrap (bwrap) is not installed");
 	else
@@ -171,14 +216,15 @@ static pid_t read_inner(int fd)
 	return pid ? atoi(pid + 12) : -1;
 }
 
-static pid_t start_bwrap(const struct local_nest *n)
+/* ret: bwrap outside, which waits for the one inside, and that one, PID 1 there. */
+static int start_bwrap(const struct local_nest *n, int cgroup, pid_t *ret_outer, pid_t *ret_inner)
 {
 	int said[2], hold[2];
 	pid_t pid, inner;
 
 	if (high_pipe(said) < 0 || high_pipe(hold) < 0)
 		return say("no pipe: %s", strerror(errno));
-	pid = fork();
+	pid = fork_into(cgroup);
 	if (pid == 0)
 		become_bwrap(n, said[1], hold);
 	close(said[1]);
@@ -188,7 +234,9 @@ static pid_t start_bwrap(const struct local_nest *n)
 	close(said[0]);
 	if (inner <= 0 && pid > 0)
 		waitpid(pid, NULL, 0); /* so that what it said is there */
-	return inner;
+	*ret_outer = pid;
+	*ret_inner = inner;
+	return inner > 0 ? 0 : -1;
 }
 
 static int join(const struct local_nest *n, pid_t inner)
@@ -199,163 +247,152 @@ static int join(const struct local_nest *n, pid_t inner)
 	if (fd < 0 || setns(fd, flags | (n->root ? 0 : CLONE_NEWUSER)) < 0)
 		return say("the namespaces cannot be joined: %s", strerror(errno));
 	/* bwrap mounts everything nosuid; here nothing runs under it. */
-	if (n->root && mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RELATIME, NULL) < 0)
+	if (n->root &&
+		mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_NODEV | MS_RELATIME, NULL) < 0)
 		return say("the root cannot be remounted: %s", strerror(errno));
 	return chdir("/") < 0 ? -1 : 0;
 }
 
-/* Returns in agentd's process only; the maker ends. */
-static int start_agent(const struct local_nest *n, pid_t inner)
+/* The process id of who sent the one byte, as we know it, whatever it is in its namespace. */
+static pid_t read_sender(int fd)
 {
-	int started[2], status;
-	char text[64], byte;
-	pid_t pid;
+	char byte, control[CMSG_SPACE(sizeof(struct ucred))];
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr m = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control)};
+	struct ucred cred;
+	struct cmsghdr *c;
 
-	if (pipe2(started, O_CLOEXEC) < 0)
-		return say("no pipe: %s", strerror(errno));
-	pid = fork();
+	if (recvmsg(fd, &m, 0) != 1 || !(c = CMSG_FIRSTHDR(&m)) || c->cmsg_type != SCM_CREDENTIALS)
+		return -1;
+	memcpy(&cred, CMSG_DATA(c), sizeof(cred));
+	return cred.pid;
+}
+
+/*
+ * Returns in agentd's process only. Its parent, in the namespace too, is gone by then, so PID 1
+ * there has it: it is reaped whoever reaps on the host, and the namespace cannot end before all in
+ * it are reaped.
+ */
+static void fork_agent(const struct local_nest *n, int said)
+{
+	pid_t pid = fork();
+
+	if (pid != 0)
+		_exit(pid < 0 ? 1 : 0);
+	if (write(said, "", 1) != 1 || setsid() < 0 || dup2(n->log, 1) < 0 || dup2(n->log, 2) < 0)
+		_exit(1);
+}
+
+/* Whoever dials too early has to come again, which takes longer than to wait for it here. */
+static int wait_listening(int agent_fd)
+{
+	struct sockaddr_un sa = {
+		.sun_family = AF_UNIX, .sun_path = LOCAL_RUN "/link/" LOCAL_SOCKET};
+
+	for (;;) {
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		int r = connect(fd, (struct sockaddr *)&sa, sizeof(sa));
+
+		close(fd);
+		if (r == 0)
+			return 0;
+		if (proc_wait(agent_fd, 1) == 0)
+			return say("agentd ended at once");
+	}
+}
+
+/* The same; the maker ends. */
+static int start_agent(const struct local_nest *n, pid_t outer, pid_t inner, int cgroup)
+{
+	int said[2], on = 1, fd;
+	char text[64], byte;
+	pid_t pid, agent;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, said) < 0 ||
+		setsockopt(said[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
+		return say("no socket: %s", strerror(errno));
+	pid = fork_into(cgroup);
 	if (pid < 0)
 		return say("agentd cannot be started: %s", strerror(errno));
 	if (pid == 0) {
-		close(n->lock); /* program.c marked it; but exec may be far */
-		return setsid() < 0 || dup2(n->log, 1) < 0 || dup2(n->log, 2) < 0 ? -errno : 0;
+		close(n->lock); /* exec would do it, but may be far */
+		fork_agent(n, said[1]);
+		return 0;
 	}
-	close(started[1]);
-	if (read(started[0], &byte, 1) != 0 || waitpid(pid, &status, WNOHANG) != 0) {
-		say("agentd cannot be executed there");
-		_exit(1);
-	}
-	snprintf(text, sizeof(text), "%d %d\n", (int)inner, (int)pid);
+	close(said[1]);
+	agent = read_sender(said[0]);
+	waitpid(pid, NULL, 0);
+	fd = agent > 0 ? (int)syscall(SYS_pidfd_open, agent, 0) : -1;
+	/* Exec closes the socket, and so does its end. */
+	if (fd < 0 || read(said[0], &byte, 1) != 0 || proc_wait(fd, 0) == 0)
+		return say("agentd cannot be executed there");
+	if (wait_listening(fd) < 0)
+		return -1;
+	snprintf(text, sizeof(text), "%d %d %d\n", (int)outer, (int)inner, (int)agent);
 	_exit(write(1, text, strlen(text)) < 0 ? 1 : 0);
 }
 
+/* Waits for the one who does it in the box's cgroup. */
+static void go_into_cgroup(const struct local_nest *n)
+{
+	int status, fd = open_cgroup(n, "");
+	pid_t pid;
+
+	if (fd < 0)
+		return;
+	pid = fork_into(fd);
+	close(fd);
+	if (pid <= 0)
+		return;
+	close(n->lock);
+	waitpid(pid, &status, 0);
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+}
+
+/* The root of the cgroup namespace is the box's; what runs is one below, because a cgroup with
+ * processes of its own could not hand controllers down. */
 static int make(void *ctx)
 {
 	const struct local_nest *n = ctx;
-	pid_t inner;
+	pid_t outer = -1, inner = -1;
+	int cgroup;
 
-	alarm(NEST_MS / 1000); /* when there is no bridge any more to end us */
 	umask(022);
-	enter_cgroup(n);
+	go_into_cgroup(n);
+	alarm(NEST_MS / 1000); /* when there is no bridge any more to end us */
 	if (own_namespaces(n) < 0 || mount_root(n) < 0)
 		_exit(1);
-	inner = start_bwrap(n);
-	if (inner <= 0)
+	if (n->cgroup[0])
+		unshare(CLONE_NEWCGROUP);
+	cgroup = open_cgroup(n, "/init");
+	if (start_bwrap(n, cgroup, &outer, &inner) < 0)
 		_exit(1);
-	if (join(n, inner) < 0 || start_agent(n, inner) < 0) {
+	if (join(n, inner) < 0 || start_agent(n, outer, inner, cgroup) < 0) {
 		kill(inner, SIGKILL);
 		_exit(1);
 	}
 	return 0;
 }
 
-/* ---- what it is told ---- */
-
-static void add(struct local_nest *n, const char *arg)
-{
-	ASSERT(n->n_args < ARGS_MAX - 1);
-	n->args[n->n_args++] = arg;
-}
-
-static void add3(struct local_nest *n, const char *option, const char *from, const char *to)
-{
-	add(n, option);
-	add(n, from);
-	add(n, to);
-}
-
-static const char *text(struct local_nest *n, const char *name)
-{
-	ASSERT(n->n_texts < array_size(n->texts));
-	snprintf(n->texts[n->n_texts], sizeof(n->texts[0]), "%s/%s", n->dir, name);
-	return n->texts[n->n_texts++];
-}
-
-static bool is_below(const char *path, const char *dir)
-{
-	size_t len = strlen(dir);
-
-	return strncmp(path, dir, len) == 0 && (path[len] == '/' || path[len] == '\0');
-}
-
-/* The state directory, where it would be seen through the root: those below what is replaced
- * anyway are not. */
-static bool state_shows(const struct box_config *c)
-{
-	static const char *const replaced[] = {"/home", "/root", "/tmp", "/run", "/dev", "/proc"};
-
-	for (size_t i = 0; i < array_size(replaced); i++) {
-		if (is_below(c->state_dir, replaced[i]))
-			return false;
-	}
-	return !c->root;
-}
-
-static void fill_args(struct local_nest *n, const struct local_host *h, const char *id)
-{
-	const struct box_config *c = h->config;
-
-	add(n, "bwrap");
-	add3(n, "--bind", text(n, "root"), "/");
-	add(n, "--unshare-pid");
-	add(n, "--unshare-ipc");
-	add(n, "--unshare-uts");
-	if (!n->root) {
-		add(n, "--unshare-user");
-		add(n, "--uid");
-		add(n, "1000");
-		add(n, "--gid");
-		add(n, "1000");
-	}
-	add(n, "--hostname");
-	add(n, id);
-	add(n, "--proc");
-	add(n, "/proc");
-	add(n, "--dev");
-	add(n, "/dev");
-	add3(n, "--ro-bind-try", "/sys", "/sys");
-	if (n->cgroup[0])
-		add3(n, "--bind", n->cgroup, "/sys/fs/cgroup");
-	add(n, "--tmpfs");
-	add(n, "/run");
-	add3(n, "--bind", text(n, "tmp"), "/tmp");
-	add3(n, "--bind", text(n, "home"), "/home");
-	add3(n, "--bind", text(n, "roothome"), "/root");
-	add3(n, "--bind", text(n, "workspace"), "/workspace");
-	if (state_shows(c)) {
-		add(n, "--tmpfs");
-		add(n, c->state_dir);
-	}
-	add3(n, "--ro-bind", c->agentd, RUN_DIR "/agentd");
-	add3(n, "--bind", text(n, "link"), RUN_DIR "/link");
-	add(n, "--chdir");
-	add(n, "/");
-	add(n, "--info-fd");
-	add(n, "3");
-	add(n, "--");
-	add(n, "/bin/sh");
-	add(n, "-c");
-	add(n, "echo up; read forever");
-	n->args[n->n_args] = NULL;
-}
+/* ---- its start ---- */
 
 /* Commas and colons separate there. */
-static int fill_overlay(struct local_nest *n, const struct local_host *h)
+static int fill_lower(struct local_nest *n, const struct local_host *h)
 {
 	const char *root = h->config->root ? h->config->root : "/";
-	char lower[2 * BOX_PATH_MAX];
 	size_t len = 0;
 
 	for (; *root; root++) {
-		if (len > sizeof(lower) - 3)
+		if (len > sizeof(n->lower) - 3)
 			return -ENAMETOOLONG;
 		if (strchr(",:\\", *root))
-			lower[len++] = '\\';
-		lower[len++] = *root;
+			n->lower[len++] = '\\';
+		n->lower[len++] = *root;
 	}
-	lower[len] = '\0';
-	snprintf(n->overlay, sizeof(n->overlay), "lowerdir=%s,upperdir=upper,workdir=work%s", lower,
-		h->root ? "" : ",userxattr");
+	n->lower[len] = '\0';
 	return 0;
 }
 
@@ -363,9 +400,10 @@ static int fill_overlay(struct local_nest *n, const struct local_host *h)
 
 static int take_pids(const struct program_result *r, struct local_pids *ret)
 {
-	int inner, agent;
+	int outer, inner, agent;
 
-	if (sscanf(r->out, "%d %d", &inner, &agent) != 2 || proc_id_of(inner, &ret->inner) < 0)
+	if (sscanf(r->out, "%d %d %d", &outer, &inner, &agent) != 3 ||
+		proc_id_of(outer, &ret->outer) < 0 || proc_id_of(inner, &ret->inner) < 0)
 		return -ESRCH;
 	return proc_id_of(agent, &ret->agent);
 }
@@ -392,11 +430,11 @@ static void on_made(void *owner, const struct program_result *r)
 int local_nest_start(struct local_nest **ret, uv_loop_t *loop, const struct local_host *h,
 	const char *dir, const char *id, const char *cgroup, local_nest_fn fn, void *owner)
 {
-	static const char *const agentd[] = {RUN_DIR "/agentd", "--listen",
-		"unix:" RUN_DIR "/link/" LOCAL_SOCKET, "--default-user", "sandbox", "--cgroup",
+	static const char *const agentd[] = {LOCAL_RUN "/agentd", "--listen",
+		"unix:" LOCAL_RUN "/link/" LOCAL_SOCKET, "--default-user", "sandbox", "--cgroup",
 		"/sys/fs/cgroup/sandbox", NULL};
-	static const char *const agentd_plain[] = {RUN_DIR "/agentd", "--listen",
-		"unix:" RUN_DIR "/link/" LOCAL_SOCKET, "--default-user", "sandbox", "--cgroup",
+	static const char *const agentd_plain[] = {LOCAL_RUN "/agentd", "--listen",
+		"unix:" LOCAL_RUN "/link/" LOCAL_SOCKET, "--default-user", "sandbox", "--cgroup",
 		"none", NULL};
 	struct local_nest *n = xcalloc(1, sizeof(*n));
 	struct program_spec spec = {
@@ -413,9 +451,10 @@ int local_nest_start(struct local_nest **ret, uv_loop_t *loop, const struct loca
 		.log = -1};
 	snprintf(n->dir, sizeof(n->dir), "%s", dir);
 	snprintf(n->cgroup, sizeof(n->cgroup), "%s", cgroup);
-	fill_args(n, h, id);
+	local_args_fill(&n->args, h, dir, id, cgroup);
 	spec.argv = cgroup[0] ? agentd : agentd_plain;
-	r = fill_overlay(n, h);
+	local_layers_find(h, &n->layers);
+	r = fill_lower(n, h);
 	if (r == 0)
 		r = n->lock = local_lock(dir, 0);
 	if (r >= 0) {

@@ -161,7 +161,7 @@ static void on_key(void *ctx, const struct store_key *row)
 	if (k->n == KEYS_MAX || strlen(row->id) >= sizeof(key->id) ||
 		!from_hex(row->hash, key->hash, HASH_LEN))
 		return;
-	strcpy(key->id, row->id);
+	memcpy(key->id, row->id, strlen(row->id) + 1);
 	key->used_ms = row->used_ms;
 	k->n++;
 }
@@ -214,7 +214,7 @@ static void make_key(char ret[KEY_LEN + 1])
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 	size_t n = strlen(KEY_PREFIX);
 
-	strcpy(ret, KEY_PREFIX);
+	memcpy(ret, KEY_PREFIX, n);
 	while (n < KEY_LEN) {
 		uint8_t byte;
 
@@ -242,7 +242,7 @@ int keys_add(struct keys *k, const char *name, char ret[KEY_LEN + 1], char ret_i
 	hash_of(ret, KEY_LEN, hash);
 	to_hex(hash, HASH_LEN, hex);
 	random_bytes(id, sizeof(id));
-	memcpy(ret_id, "key-", 4);
+	memcpy(ret_id, "key-", sizeof("key-"));
 	to_hex(id, sizeof(id), ret_id + 4);
 	snprintf(hint, sizeof(hint), "%.*s", HINT_LEN, ret);
 	r = store_put_key(k->store, &(struct store_key){
@@ -301,10 +301,10 @@ void token_make(const struct keys *k, const char *sandbox, char ret[TOKEN_MAX])
 	size_t n = strlen(TOKEN_HEAD);
 	int len = snprintf(claims, sizeof(claims),
 		"{\"iss\":\"" TOKEN_ISSUER "\",\"sandbox_id\":\"%s\",\"iat\":%llu,\"exp\":%llu}",
-		sandbox, (unsigned long long)now, (unsigned long long)(now + TOKEN_LIFE_S));
+		sandbox, (unsigned long long)now, (unsigned long long)now + TOKEN_LIFE_S);
 
 	ASSERT(len > 0 && (size_t)len < sizeof(claims));
-	strcpy(ret, TOKEN_HEAD);
+	memcpy(ret, TOKEN_HEAD, n + 1);
 	n += to_base64((const uint8_t *)claims, (size_t)len, ret + n);
 	mac(k->token_secret, ret, n, sum);
 	ret[n++] = '.';

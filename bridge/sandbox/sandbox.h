@@ -117,9 +117,10 @@ struct sandbox {
 	bool linked; /* and the agent was told and asked everything */
 	bool lost;   /* link or box: lost_why */
 	char lost_why[160];
-	char instance[40];     /* the life of the agent that the roster is of */
-	int64_t asked;         /* the request under way; 0: none */
-	bool linking, resting; /* what `wait` is for */
+	char instance[40]; /* the life of the agent that the roster is of */
+	int64_t asked;     /* the request under way; 0: none */
+	bool freezing;
+	bool linking, resting, preparing; /* what `wait` is for */
 	void (*link_fn)(struct sandbox *s, const char *why);
 	bool resume_due, identity_due, env_due, limits_due, listing;
 	enum box_left left;           /* by an exclusive operation */

@@ -287,11 +287,6 @@ void ask_prepare(struct sandbox *s, bool freeze)
 	char json[256];
 	struct jsonw w;
 
-	if (!guest_is_up(&s->guest)) {
-		life_wait_over(s, "there is no link to its agent");
-		return;
-	}
-	ask_cancel(s);
 	begin(&w, json, sizeof(json), "sys.prepare");
 	jsonw_bool(&w, "sync", true);
 	if (freeze) {

@@ -60,18 +60,15 @@ void down_kill(struct sandbox *s)
 {
 	struct fault gone;
 
-	if (s->state == SANDBOX_KILLED) {
-		life_finish(s);
-	} else if (s->foreign) {
+	if (s->foreign && s->state != SANDBOX_KILLED)
 		life_fail(s, 409, "%s", s->note);
+	if (s->failed || s->state == SANDBOX_KILLED || !sandbox_set_state(s, SANDBOX_KILLING)) {
 		life_finish(s);
-	} else if (!sandbox_set_state(s, SANDBOX_KILLING)) {
-		life_finish(s);
-	} else {
-		sandbox_fault_gone(s, &gone);
-		use_fail(s, &gone);
-		link_close(s, "the sandbox was ended", kill_closed);
+		return;
 	}
+	sandbox_fault_gone(s, &gone);
+	use_fail(s, &gone);
+	link_close(s, "the sandbox was ended", kill_closed);
 }
 
 /* ---- idling ---- */
@@ -98,16 +95,21 @@ static void begin_hibernating(struct sandbox *s);
 /* A guest that somebody else keeps has no idle timer of ours. */
 void down_idle(struct sandbox *s)
 {
-	if (!use_idled_out(s) || sandbox_can(s, BOX_KEEPS_AGENT))
-		life_finish(s);
-	else if (sandbox_can(s, BOX_CAN_HIBERNATE))
-		begin_hibernating(s);
-	else if (sandbox_can(s, BOX_CAN_RESTART) && sandbox_set_state(s, SANDBOX_STOPPING))
-		link_close(s, "the sandbox was stopped: nobody used it", stop_closed);
-	else if (!s->failed)
-		down_kill(s);
-	else
-		life_finish(s);
+	if (use_idled_out(s) && !sandbox_can(s, BOX_KEEPS_AGENT)) {
+		if (sandbox_can(s, BOX_CAN_HIBERNATE)) {
+			begin_hibernating(s);
+			return;
+		}
+		if (!sandbox_can(s, BOX_CAN_RESTART)) {
+			down_kill(s);
+			return;
+		}
+		if (sandbox_set_state(s, SANDBOX_STOPPING)) {
+			link_close(s, "the sandbox was stopped: nobody used it", stop_closed);
+			return;
+		}
+	}
+	life_finish(s);
 }
 
 /* ---- hibernate ---- */

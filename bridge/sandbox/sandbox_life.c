@@ -31,19 +31,19 @@ void life_want(struct sandbox *s, enum sandbox_goal goal, struct sandbox_op *op)
 	life_queue(s, &(struct sandbox_want){.goal = goal, .op = op, .timeout_s = -1});
 }
 
+static void drop_want(struct sandbox_want *w)
+{
+	if (w && w->op)
+		sandbox_forget(w->op);
+	free(w);
+}
+
 void life_drop_wants(struct sandbox *s)
 {
-	struct sandbox_want *w = take_ptr(&s->want);
-
-	while (w || !list_empty(&s->ops)) {
-		if (!w) {
-			w = list_first(&s->ops, struct sandbox_want, node);
-			list_remove(&w->node);
-		}
-		if (w->op)
-			sandbox_forget(w->op);
-		free(w);
-		w = NULL;
+	drop_want(take_ptr(&s->want));
+	list_for_each_safe (w, &s->ops, struct sandbox_want, node) {
+		list_remove(&w->node);
+		drop_want(w);
 	}
 }
 

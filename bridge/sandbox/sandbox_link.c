@@ -82,6 +82,10 @@ void link_asked(struct sandbox *s, const char *why)
 	s->linked = true;
 	if (s->all->config.on_listed)
 		s->all->config.on_listed(s->all->config.owner, s);
+	if (s->preparing) {
+		ask_prepare(s, s->freezing);
+		return;
+	}
 	if (s->linking) {
 		s->linking = false;
 		life_wait_over(s, NULL);
@@ -141,7 +145,7 @@ void link_close(struct sandbox *s, const char *why, void (*fn)(struct sandbox *s
 {
 	uv_timer_stop(&s->patience);
 	s->wait = NULL;
-	s->linked = s->linking = s->resting = s->lost = false;
+	s->linked = s->linking = s->resting = s->preparing = s->lost = false;
 	s->closed = fn;
 	if (!s->has_guest) {
 		if (fn)
@@ -157,15 +161,21 @@ void link_close(struct sandbox *s, const char *why, void (*fn)(struct sandbox *s
 
 static void on_prepare_over(struct sandbox *s, const char *why)
 {
+	s->preparing = false;
 	ask_cancel(s);
+	if (why && guest_is_up(&s->guest) && !s->linked)
+		ask_next(s); /* it came in between the first steps of a renewed link */
 	s->link_fn(s, why);
 }
 
 void link_prepare(struct sandbox *s, bool freeze, void (*fn)(struct sandbox *s, const char *why))
 {
 	s->link_fn = fn;
+	s->preparing = true;
+	s->freezing = freeze;
 	life_wait(s, on_prepare_over, s->all->prepare_ms);
-	ask_prepare(s, freeze);
+	if (s->linked) /* else it is being renewed */
+		ask_prepare(s, freeze);
 }
 
 void link_rest(struct sandbox *s, void (*fn)(struct sandbox *s, const char *why))

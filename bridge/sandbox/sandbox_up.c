@@ -163,22 +163,20 @@ static void reboot_closed(struct sandbox *s)
 
 void up_reboot(struct sandbox *s)
 {
-	if (!life_must_be_there(s))
-		life_finish(s);
-	else if (!sandbox_can(s, BOX_CAN_RESTART)) {
+	if (life_must_be_there(s) && !sandbox_can(s, BOX_CAN_RESTART))
 		life_fail(s, 501, "the driver %s cannot restart sandboxes", s->box.driver->name);
-		life_finish(s);
-	} else if (s->state == SANDBOX_STOPPED) {
+	if (!s->failed && s->state == SANDBOX_STOPPED) {
 		up_begin(s);
-	} else if (s->state != SANDBOX_RUNNING) {
-		life_fail(s, 400, "sandbox is not running");
-		life_finish(s);
-	} else if (sandbox_set_state(s, SANDBOX_STARTING)) {
-		s->rising = true;
-		link_close(s, "the sandbox is being restarted", reboot_closed);
-	} else {
-		life_finish(s);
+		return;
 	}
+	if (!s->failed && s->state != SANDBOX_RUNNING)
+		life_fail(s, 400, "sandbox is not running");
+	if (s->failed || !sandbox_set_state(s, SANDBOX_STARTING)) {
+		life_finish(s);
+		return;
+	}
+	s->rising = true;
+	link_close(s, "the sandbox is being restarted", reboot_closed);
 }
 
 void sandbox_create(struct sandboxes *ss, const struct sandbox_spec *spec, struct sandbox_op *op)

@@ -154,21 +154,32 @@ void use_fail(struct sandbox *s, const struct fault *fault)
 
 /* ---- bringing it up ---- */
 
+/* Of one that is stopped, or will be. */
+static bool can_start(const struct sandbox *s)
+{
+	return sandbox_can(s, BOX_CAN_RESTART | BOX_KEEPS_AGENT);
+}
+
 bool use_can_rouse(const struct sandbox *s)
 {
-	return s->state == SANDBOX_HIBERNATED ||
-	       (s->state == SANDBOX_STOPPED && sandbox_can(s, BOX_CAN_RESTART | BOX_KEEPS_AGENT));
+	return s->state == SANDBOX_HIBERNATED || (s->state == SANDBOX_STOPPED && can_start(s));
+}
+
+/* It goes down, and will come up again when somebody wants that. */
+static bool is_going_down(const struct sandbox *s)
+{
+	return s->state == SANDBOX_HIBERNATING || (s->state == SANDBOX_STOPPING && can_start(s));
 }
 
 bool sandbox_sleeps(const struct sandbox *s)
 {
-	return s->state == SANDBOX_HIBERNATED || s->state == SANDBOX_HIBERNATING ||
-	       s->state == SANDBOX_WAKING || s->state == SANDBOX_STARTING || use_can_rouse(s);
+	return s->state == SANDBOX_WAKING || s->state == SANDBOX_STARTING || is_going_down(s) ||
+	       use_can_rouse(s);
 }
 
 void sandbox_rouse(struct sandbox *s)
 {
-	if (s->state == SANDBOX_HIBERNATING || (use_can_rouse(s) && !s->busy)) {
+	if (is_going_down(s) || (use_can_rouse(s) && !s->busy)) {
 		list_for_each (w, &s->ops, struct sandbox_want, node) {
 			if (w->goal == GOAL_WAKE)
 				return;

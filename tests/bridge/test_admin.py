@@ -90,7 +90,7 @@ def test_guests_file(start_bridge, start_agent, tmp_path):
     def names():
         return sorted(g["id"] for g in bridge.get("/admin/guests").json() if g["status"] == "running")
     eventually(lambda: names() == ["one", "two"], "the guests")
-    eventually(lambda: "guest not registered id=nobody" in bridge.log(), "the third to fail")
+    eventually(lambda: "guest not registered id=nobody" in bridge.log(), "the third to fail", 30)
     assert bridge.run("two", "echo hello")["stdout"] == "hello\n"
     def ids():
         return {g["sandboxID"] for g in bridge.get("/admin/guests").json() if g["status"] == "running"}

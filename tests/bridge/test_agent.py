@@ -147,8 +147,9 @@ def test_statuses(box):
             assert box.post(f"/agent/{name}/{route}", body).status == 404, (name, route)
     assert box.sessions()[command]["running"]
     assert box.post(f"/exec/{session}/kill").status == 204, "an agent session is a session"
-    reply = eventually(lambda: box.post(f"/agent/{session}/prompt", {"text": "x"}), "an answer")
-    assert reply.status in (404, 409), reply
+    eventually(lambda: not box.sessions()[session]["running"], "its end")
+    for route, body in (("prompt", {"text": "x"}), ("interrupt", {})):
+        assert box.post(f"/agent/{session}/{route}", body).status == 409
 
 
 def test_large_prompt(box):
@@ -188,6 +189,20 @@ def test_turns_are_counted(box):
     eventually(lambda: pending(box, session) == 0, "no turn to do")
 
 
+def test_eight_clients(box):
+    """What watches the turns takes no client's place at the agent."""
+    session = start(box)["sessionID"]
+    talks = [Talk(box, session) for _ in range(8)]
+    for i, talk in enumerate(talks):
+        talk.send(type="prompt", text=f"say {i}")
+        talk.wait("turn_complete", i + 1)
+    talks[0].socket.close()
+    assert box.post(f"/agent/{session}/prompt", {"text": "say x"}).status == 204
+    talks[1].wait("turn_complete", 9)
+    for talk in talks[1:]:
+        talk.socket.cut()
+
+
 def test_turns_of_the_program(box):
     """A turn that nobody asked for counts while it runs, and not afterwards."""
     session = start(box, prompt="then more")["sessionID"]
@@ -223,6 +238,7 @@ def test_turn_found_after_a_restart(box, bridge):
     eventually(lambda: pending(box, session) == 0, "the turn to be over")
     entry, = box.get("/agent").json()
     assert entry["claudeSessionID"].startswith("stand-in-")
+    assert box.sessions()[session]["command"] == "claude-agent-wrapper"
 
 
 @pytest.mark.bridge(driver="local")

@@ -516,6 +516,26 @@ def test_a_download_that_breaks_off(guest, top):
     assert guest.get(top / "f").status == 200
 
 
+def test_more_than_the_agent_does_at_once(guest, top):
+    """Over 192 transfers that stand still: the next is told to come again, the others end well."""
+    (top / "f").write_bytes(noise(16 * MIB))
+    socks, refused = [], 0
+    for _ in range(200):
+        sock = guest.open("GET", guest.url("", top / "f"), {"Connection": "close"})
+        head, rest = read_head(sock)
+        if b" 503 " in head.split(b"\r\n")[0]:
+            assert b"retry-after" in head.lower()
+            refused += 1
+            sock.close()
+        else:
+            socks.append((sock, rest))
+    assert refused == 8
+    assert drain(*socks[0])[1] == 16 * MIB
+    assert guest.get(top / "f").status == 200
+    for sock, _ in socks:
+        reset(sock)
+
+
 def test_a_file_that_shrinks(guest, top):
     """What was announced cannot be given: the connection is cut, so that nobody takes half for the whole."""
     (top / "f").write_bytes(noise(64 * MIB))
@@ -551,6 +571,18 @@ def test_the_agent_dies_while_it_writes(guest, agent, top):
     head, _ = read_head(sock)
     assert head.split()[1] == b"502"
     sock.close()
+
+
+def test_the_bridge_is_killed_while_it_writes(guest, top):
+    """An upload through it leaves nothing; afterwards all goes on."""
+    (top / "f").write_bytes(b"old")
+    sock = guest.open("PUT", guest.url("", top / "new/f"), {"Content-Length": 8 * MIB}, noise(MIB))
+    eventually((top / "new").exists, "the upload to have begun")
+    guest.bridge.kill()
+    sock.close()
+    eventually(lambda: os.listdir(top) == ["f"], "the directory to be gone")
+    guest.bridge.start()
+    assert guest.get(top / "f").body == b"old"
 
 
 @pytest.mark.seconds(120)

@@ -215,6 +215,13 @@ def test_watch_by_websocket_that_fails(guest, top):
     assert getattr(refused.value, "code", 4404) == 4404
 
 
+def test_watch_by_websocket_ends_with_its_sandbox(guest, top):
+    ws = watch_socket(guest, top)
+    ws.recv()
+    assert guest.bridge.delete(f"/sandboxes/{guest.name}").status == 204
+    assert ws.expect_close()[0] == 4410
+
+
 @pytest.mark.seconds(60)
 def test_watch_keeps_alive(guest, top):
     """A comment every 15 s, so that nobody in between takes it for dead."""

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from host import HandshakeRefused, eventually, read_head, read_reply
+from host import PING, HandshakeRefused, Timeout, eventually, read_head, read_reply
 
 pytestmark = pytest.mark.bridge(driver="external")
 
@@ -292,3 +292,27 @@ def test_access_log(bridge):
     assert "hidden" not in bridge.log() and bridge.key not in bridge.log()
     bridge.get("/a%0d%0ab\"c")
     assert '\r' not in bridge.log()
+
+
+@pytest.mark.seconds(100)
+def test_pings(bridge, agent):
+    """WebSockets are pinged when nothing came for 30 s, and one that does not answer, as it does not read, is kept."""
+    sandbox = bridge.adopt(agent)
+    session = bridge.post(f"/sandboxes/{sandbox}/exec", {"cmd": "sleep", "args": ["300"]}).json()["sessionID"]
+    deaf = bridge.websocket(f"/sandboxes/{sandbox}/exec/{session}", deaf=True)
+    good = bridge.websocket(f"/sandboxes/{sandbox}/exec/{session}")
+    deadline = time.monotonic() + 70
+    while time.monotonic() < deadline:
+        for ws in (deaf, good):
+            try:
+                ws.recv(1)
+            except Timeout:
+                pass
+    assert len(deaf.pings) >= 1 and len(good.pings) >= 2
+    deaf.send(b"", PING)
+    deaf.send(b"", PING)
+    while not deaf.pongs:
+        with pytest.raises(Timeout):
+            deaf.recv(1)
+    for ws in (deaf, good):
+        ws.cut()

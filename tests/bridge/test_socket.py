@@ -9,7 +9,7 @@ import time
 import pytest
 
 from harness import Relay, eventually
-from host import Closed
+from host import Closed, HandshakeRefused
 from sockets import DONE, ERR, EXIT, LIVE, OUT, Attached, refused, start
 from wire import PING, PONG
 
@@ -377,7 +377,8 @@ def test_stalling_reader_loses_nothing(bridge, sandbox):
     size = 100 << 20
     wanted = random_file(bridge, sandbox, size)
     before = bridge.memory_kib()
-    client = Attached(bridge, sandbox, start(bridge, sandbox, "cat /tmp/random; echo done >&2"), keep=False)
+    client = Attached(bridge, sandbox, start(bridge, sandbox, "read x; cat /tmp/random; echo done >&2"), keep=False)
+    client.write("\n")  # without a client from the beginning only the scrollback is kept
     stops, peak = 0, 0
     while client.streams[OUT].n < size:
         client.next()
@@ -415,7 +416,8 @@ def test_no_gap_between_replay_and_live(bridge, sandbox):
 
 def test_pong_overtakes_blocked_output(bridge, sandbox):
     """A client that read nothing for a while finds its pong behind what was on the way already, not behind everything."""
-    client = Attached(bridge, sandbox, start(bridge, sandbox, "head -c 60000000 /dev/zero"), keep=False).until_live()
+    client = Attached(bridge, sandbox, start(bridge, sandbox, "read x; head -c 60000000 /dev/zero"), keep=False).until_live()
+    client.write("\n")
     client.next()
     client.ws.send(b"now", PING)
     while not client.ws.pongs:
@@ -467,14 +469,16 @@ def test_bridge_killed_again_and_again(bridge):
     sandbox = bridge.create()
     size = 40 << 20
     wanted = random_file(bridge, sandbox, size)
-    sid = start(bridge, sandbox, "cat /tmp/random")
+    sid = start(bridge, sandbox, "read x; cat /tmp/random")
     got, since = hashlib.sha256(), 0
     rng = random.Random(50)
     code = None
     for round_ in range(51):
         client = Attached(bridge, sandbox, sid, keep=False, since=f"{since},0")
         client.streams[OUT].hash = got
-        stop = client.streams[OUT].n + rng.randrange(size // 60)
+        if round_ == 0:
+            client.write("\n")
+        stop = 1 + rng.randrange(size // 60)
         try:
             while round_ == 50 or client.streams[OUT].n < stop:
                 client.next()
@@ -493,6 +497,38 @@ def test_bridge_killed_again_and_again(bridge):
     assert code == DONE and not client.notes
     assert since + client.streams[OUT].n == size
     assert got.hexdigest() == wanted
+
+
+def test_restart_in_order(bridge, sandbox):
+    """SIGTERM: sockets close with 1012 and not with an end, the command goes on, and its client after it."""
+    client = Attached(bridge, sandbox, sid := start(bridge, sandbox, "read x; echo $x; read y; echo $y")).until_live()
+    client.write("one\n")
+    client.until(b"one\n")
+    bridge.terminate()
+    assert client.to_end()[0] == 1012 and client.exit is None
+    assert bridge.wait_end() == 0
+    bridge.start()
+    again = Attached(bridge, sandbox, sid, since=client.since).until_live()
+    again.write("two\n")
+    assert again.to_end() == DONE
+    assert again.out == b"two\n"
+
+
+@pytest.mark.seconds(90)
+def test_session_of_before_sleep(bridge):
+    """A sandbox that was put aside is started for a client; what ran before is gone, which is no exit."""
+    sandbox = bridge.create(timeout=1)
+    sid = start(bridge, sandbox, "sleep 1000")
+
+    def status():
+        return bridge.get(f"/sandboxes/{sandbox}").json()["status"]
+    eventually(lambda: status() == "stopped", "it to be put aside", 30)
+    try:
+        client = Attached(bridge, sandbox, sid)
+        assert client.to_end()[0] == 4404 and client.exit is None
+        assert status() == "running"
+    except HandshakeRefused as refusal:
+        assert refusal.status == 404
 
 
 @pytest.mark.bridge(driver="external")

@@ -137,7 +137,7 @@ static ssize_t pull_flood(struct call *c, uint8_t *out, size_t max)
 	(void)c;
 	(void)max;
 	if (seen.left == 0)
-		return CALL_NOTHING;
+		return seen.closing ? CALL_DONE : CALL_NOTHING;
 	seen.left--;
 	memset(out, 'f', 1000);
 	return 1000;

@@ -125,10 +125,11 @@ static void rig_on_child(uv_signal_t *h, int sig)
 {
 	(void)h, (void)sig;
 	list_for_each_safe (f, &rig.list, struct rig_box, node) {
-		if (!f->pid || waitpid(f->pid, NULL, WNOHANG) != f->pid)
+		/* An end within an operation is told after it. */
+		if (!f->pid || f->name || waitpid(f->pid, NULL, WNOHANG) != f->pid)
 			continue;
 		f->pid = 0;
-		if (f->box && !f->name && f->box->on_gone)
+		if (f->box && f->box->on_gone)
 			f->box->on_gone(f->box, "the agent died");
 	}
 }
@@ -202,6 +203,7 @@ static void rig_answer(uv_timer_t *t)
 	if (!f->box)
 		b->state = NULL;
 	box_answer(b, &r);
+	rig_on_child(NULL, 0);
 }
 
 static void rig_begin(

@@ -38,7 +38,7 @@ static int up(void **state)
 {
 	struct bed *b = calloc(1, sizeof(*b));
 
-	strcpy(b->dir, "/tmp/store-test-XXXXXX");
+	snprintf(b->dir, sizeof(b->dir), "/tmp/store-test-XXXXXX");
 	assert_non_null(mkdtemp(b->dir));
 	snprintf(b->path, sizeof(b->path), "%s/bridge.db", b->dir);
 	reopen(b);
@@ -157,11 +157,19 @@ static void test_sandbox_whole(void **state)
 	assert_int_equal(n, 1);
 }
 
+static void note(struct bed *b, const char *line)
+{
+	size_t len = strlen(b->seen);
+
+	snprintf(b->seen + len, sizeof(b->seen) - len, "%s", line);
+}
+
 static void note_sandbox(void *ctx, const struct store_sandbox *r)
 {
 	struct bed *b = ctx;
 
-	strcat(strcat(b->seen, r->id), " ");
+	note(b, r->id);
+	note(b, " ");
 }
 
 /* By age, and members that are not given are empty, not NULL. */
@@ -188,7 +196,7 @@ static void note_key(void *ctx, const struct store_key *r)
 
 	snprintf(line, sizeof(line), "%s/%s/%s/%s/%llu/%llu ", r->id, r->name, r->hash, r->hint,
 		(unsigned long long)r->created_ms, (unsigned long long)r->used_ms);
-	strcat(b->seen, line);
+	note(b, line);
 }
 
 static void test_keys(void **state)
@@ -215,7 +223,7 @@ static void note_checkpoint(void *ctx, const struct store_checkpoint *r)
 	snprintf(line, sizeof(line), "%s/%s/%s/%s/%s/%s/%s/%llu/%llu ", r->id, r->sandbox, r->name,
 		r->kind, r->state, r->error, r->config, (unsigned long long)r->created_ms,
 		(unsigned long long)r->bytes);
-	strcat(b->seen, line);
+	note(b, line);
 }
 
 static void test_checkpoints(void **state)
@@ -240,7 +248,7 @@ static void note_patch(void *ctx, const struct store_patch *r)
 
 	snprintf(line, sizeof(line), "%s/%s/%s/%s/%llu/%llu ", r->id, r->checkpoint, r->script,
 		r->description, (unsigned long long)r->sequence, (unsigned long long)r->created_ms);
-	strcat(b->seen, line);
+	note(b, line);
 }
 
 /* In their sequence within a checkpoint, whatever their age. */

@@ -113,12 +113,12 @@ static void test_limits(void **state)
 
 	(void)state;
 	memset(text, 'a', size);
-	memcpy(text, "1;", 2);
+	text[0] = '1', text[1] = ';';
 	assert_int_equal(decode(text, size, 100, out, &n, &used, &done), -EPROTO);
-	memcpy(text, "0\r\n", 3);
+	text[0] = '0', text[1] = '\r', text[2] = '\n';
 	assert_int_equal(decode(text, size, 100, out, &n, &used, &done), -EPROTO);
 	for (size_t i = 3; i + 3 <= size; i += 3)
-		memcpy(text + i, "a\r\n", 3);
+		text[i + 1] = '\r', text[i + 2] = '\n';
 	assert_int_equal(decode(text, size, 100, out, &n, &used, &done), -EPROTO);
 	free(text);
 }

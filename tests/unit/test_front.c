@@ -107,7 +107,8 @@ static void test_chunked_in(void **state)
 		int n = sprintf(data, "%zx;x=y\r\n", sizes[i]);
 
 		fill(data + n, at, sizes[i]);
-		memcpy(data + n + sizes[i], "\r\n", 2);
+		data[(size_t)n + sizes[i]] = '\r';
+		data[(size_t)n + sizes[i] + 1] = '\n';
 		client_send(&cl, data, (size_t)n + sizes[i] + 2);
 		at += sizes[i];
 	}

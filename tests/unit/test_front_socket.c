@@ -196,6 +196,35 @@ static void test_socket_paused(void **state)
 	assert_int_equal(seen.ends, 1);
 }
 
+/* Who reads slowly, and talks meanwhile, still gets all that was sent before the close. */
+static void test_late_reader(void **state)
+{
+	enum { MESSAGES = 2000, EACH = 1004 };
+	struct client cl;
+	char head[4096];
+	int small = 32768;
+
+	(void)state;
+	client_open(&cl);
+	setsockopt(cl.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	seen.closing = true;
+	upgrade(&cl, "/flood?n=2000");
+	assert_int_equal(take_answer(&cl, head, NULL), 101);
+	cl.read = false;
+	WAIT(&cl, seen.ends == 1 || cl.len > 0);
+	for (uint64_t until = now_ms() + 8000; now_ms() < until; usleep(1000))
+		turn();
+	send_frame(&cl, WS_PING, true, "?", 1);
+	for (uint64_t until = now_ms() + 100; now_ms() < until;)
+		turn();
+	WAIT(&cl, cl.len >= MESSAGES * EACH + 4);
+	assert_int_equal(seen.ends, 1);
+	assert_memory_equal(cl.in + MESSAGES * EACH, "\x88\x02\x03\xe8", 4);
+	send_frame(&cl, WS_CLOSE, true, "\x03\xe8", 2);
+	WAIT(&cl, cl.eof);
+	client_close(&cl);
+}
+
 static void test_restart(void **state)
 {
 	struct client cl;
@@ -226,6 +255,7 @@ int main(void)
 		FRONT_TEST(test_close_code),
 		FRONT_TEST(test_socket_slow_reader),
 		FRONT_TEST(test_socket_paused),
+		FRONT_TEST(test_late_reader),
 		FRONT_TEST(test_restart),
 	};
 

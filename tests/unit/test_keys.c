@@ -43,7 +43,7 @@ static int up(void **state)
 {
 	struct bed *b = calloc(1, sizeof(*b));
 
-	strcpy(b->dir, "/tmp/keys-test-XXXXXX");
+	snprintf(b->dir, sizeof(b->dir), "/tmp/keys-test-XXXXXX");
 	assert_non_null(mkdtemp(b->dir));
 	snprintf(b->path, sizeof(b->path), "%s/bridge.db", b->dir);
 	open_all(b);
@@ -82,7 +82,7 @@ static void test_key(void **state)
 	assert_memory_equal(key, "osb_", 4);
 	assert_true(check(b, key));
 	for (size_t i = 0; i < KEY_LEN; i++) {
-		strcpy(bent, key);
+		snprintf(bent, sizeof(bent), "%s", key);
 		bent[i] ^= 1;
 		assert_false(check(b, bent));
 	}
@@ -191,8 +191,9 @@ static void forge(const uint8_t key[32], const char *head, const char *claims, c
 	size_t n;
 
 	encode(head, (int)strlen(head), out);
-	strcat(out, ".");
-	encode(claims, (int)strlen(claims), out + strlen(out));
+	n = strlen(out);
+	out[n] = '.';
+	encode(claims, (int)strlen(claims), out + n + 1);
 	n = strlen(out);
 	HMAC(EVP_sha256(), key, 32, (const unsigned char *)out, n, sum, &len);
 	out[n] = '.';
@@ -217,7 +218,7 @@ static void test_token(void **state)
 	assert_int_equal(verdict(b, token, "sb-12345678"), TOKEN_GOOD);
 	assert_int_equal(verdict(b, token, "sb-12345679"), TOKEN_OTHER);
 	for (size_t i = 0; i < strlen(token); i++) {
-		strcpy(bent, token);
+		snprintf(bent, sizeof(bent), "%s", token);
 		bent[i] = bent[i] == 'A' ? 'B' : 'A';
 		assert_int_equal(verdict(b, bent, "sb-12345678"), TOKEN_BAD);
 		bent[i] = '\0';

@@ -90,7 +90,7 @@ static bool has_cgroup(const char *id)
 {
 	char dir[BOX_PATH_MAX + 64], path[BOX_PATH_MAX + 128];
 
-	local_cgroup_find(dir, sizeof(dir));
+	local_cgroup_find(state_dir, dir, sizeof(dir));
 	snprintf(path, sizeof(path), "%s/%s", dir, id);
 	return dir[0] && access(path, F_OK) == 0;
 }
@@ -199,12 +199,18 @@ static void writes_do_not_reach_the_host(void **state)
 	(void)state;
 	start_new(&x, "sb-00000001");
 	prints(&x,
-		"sudo -n sh -c 'echo x > /etc/from-sandbox; echo x > /usr/from-sandbox; rm /etc/passwd; "
+		"sudo -n sh -c 'echo x > /etc/from-sandbox; echo x > /usr/from-sandbox; rm /etc/services; "
 		"mount -t tmpfs none /mnt && hostname changed && hostname'",
 		"changed\n");
 	assert_int_equal(access("/etc/from-sandbox", F_OK), -1);
 	assert_int_equal(access("/usr/from-sandbox", F_OK), -1);
-	assert_int_equal(access("/etc/passwd", F_OK), 0);
+	assert_int_equal(access("/etc/services", F_OK), 0);
+	/* Nor do mistakes reach the machine: its settings, its disks. */
+	prints(&x,
+		"sudo -n sh -c 'for f in /proc/sys/kernel/core_pattern /proc/sysrq-trigger "
+		"/sys/kernel/mm/ksm/run; do echo x 2>/dev/null > $f || echo no; done; "
+		"mknod /node b 7 0; cat /node || echo no' 2>/dev/null",
+		"no\nno\nno\nno\n");
 	destroy(&x);
 }
 
@@ -445,15 +451,18 @@ static void half_a_box_is_cleaned(void **state)
 
 static void without_bubblewrap(void **state)
 {
-	const char *path = getenv("PATH");
+	const char *old = getenv("PATH");
+	char *path = strdup(old ? old : "");
 	struct box_spec spec = {.template = "base"};
 	struct rig_box x;
 
 	(void)state;
+	assert_non_null(path);
 	rig_box_init(&rig, &x, "sb-00000001");
 	setenv("PATH", "/nowhere", 1);
 	rig_do(&x, box_start(&x.box, &spec, on_rig_answer));
 	setenv("PATH", path, 1);
+	free(path);
 	assert_false(x.r.ok);
 	assert_int_equal(x.r.fault.status, 500);
 	assert_string_equal(
@@ -539,9 +548,30 @@ static void another_root(void **state)
 	assert_int_equal(local_disk_remove(root), 0);
 }
 
-/* In a process of its own, as somebody without any rights. */
+/* What is not a system call of root: no cgroup, one user in the namespace, overlays by directory.
+ */
+static void as_an_ordinary_user(void **state)
+{
+	struct rig_box x;
+
+	(void)state;
+	rig_up_in(&rig, &box_driver_local, state_dir);
+	start_new(&x, "sb-00000001");
+	prints(&x,
+		"id -un; hostname; pwd; echo x > ~/f; echo x > /workspace/f; echo x > /tmp/f; "
+		"echo y > /etc/made; cat ~/f /etc/made; ls -A /root /tmp; ls /run",
+		"sandbox\nsb-00000001\n/home/sandbox\nx\ny\n/root:\n\n/tmp:\nf\nagentd\n");
+	assert_int_equal(access("/etc/made", F_OK), -1);
+	stop(&x);
+	restart(&x);
+	prints(&x, "cat ~/f /etc/made; stat -c %U ~/f", "x\ny\nsandbox\n");
+	destroy(&x);
+	rig_down(&rig);
+}
+
 static void an_ordinary_user(void **state)
 {
+	const struct CMUnitTest tests[] = {cmocka_unit_test(as_an_ordinary_user)};
 	pid_t pid;
 	int status;
 
@@ -550,27 +580,34 @@ static void an_ordinary_user(void **state)
 	assert_int_equal(chown(state_dir, 65534, 65534), 0);
 	pid = fork();
 	if (pid == 0) {
-		struct rig_box x;
-
-		assert_int_equal(setgroups(0, NULL), 0);
-		assert_int_equal(setresgid(65534, 65534, 65534), 0);
-		assert_int_equal(setresuid(65534, 65534, 65534), 0);
+		if (setgroups(0, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 ||
+			setresuid(65534, 65534, 65534) < 0)
+			_exit(99);
 		prctl(PR_SET_DUMPABLE, 1);
-		rig_up_in(&rig, &box_driver_local, state_dir);
-		start_new(&x, "sb-00000001");
-		prints(&x,
-			"id -un; hostname; pwd; echo x > ~/f; echo x > /workspace/f; echo x > /tmp/f; cat ~/f; echo x > /etc/made && cat /etc/made; touch /usr/f 2>/dev/null || echo no",
-			"sandbox\nsb-00000001\n/home/sandbox\nx\nx\nno\n");
-		stop(&x);
-		restart(&x);
-		prints(&x, "cat ~/f; stat -c %U ~/f", "x\nsandbox\n");
-		destroy(&x);
-		rig_down(&rig);
-		_exit(0);
+		_exit(cmocka_run_group_tests(tests, NULL, NULL));
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	remove_state_dir();
+}
+
+/* In a container PID 1 may be anything. A namespace ends only when all in it are reaped, so agentd
+ * must not be the child of somebody on the host. */
+static void nobody_reaps_on_the_host(void **state)
+{
+	uint64_t began;
+	struct rig_box x;
+
+	(void)state;
+	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+	start_new(&x, "sb-00000001");
+	prints(&x, "(setsid sleep 1000 >/dev/null 2>&1 &)", "");
+	began = now_ms();
+	destroy(&x);
+	assert_true(now_ms() - began < 1500);
+	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
+	while (waitpid(-1, NULL, 0) > 0)
+		;
 }
 
 /* Where nothing limits us nothing is limited, and a box starts all the same. */
@@ -589,6 +626,38 @@ static void a_cgroup_of_its_own(void **state)
 		"cat /sys/fs/cgroup/memory.max 2>/dev/null | grep -v '^268435456$'",
 		"0::/sandbox/s0\n/sys/fs/cgroup/init\n/sys/fs/cgroup/sandbox\n");
 	destroy(&x);
+}
+
+/* A service's cgroup with the service in it could not hand controllers down. */
+static void as_a_service(void **state)
+{
+	char group[BOX_PATH_MAX + 64], found[BOX_PATH_MAX + 64], again[BOX_PATH_MAX + 64], *end;
+	char path[BOX_PATH_MAX + 128];
+	FILE *f;
+
+	(void)state;
+	local_cgroup_find("/x", found, sizeof(found));
+	rmdir(found);
+	snprintf(group, sizeof(group), "%s", found);
+	end = strrchr(group, '/');
+	snprintf(end, sizeof(group) - (size_t)(end - group), "/test-local-%d", getpid());
+	assert_int_equal(mkdir(group, 0755), 0);
+	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
+	f = fopen(path, "we");
+	assert_true(f && fputs("0", f) >= 0 && fclose(f) == 0);
+	local_cgroup_find("/x", found, sizeof(found));
+	assert_int_equal(strncmp(found, group, strlen(group)), 0);
+	assert_int_equal(strncmp(found + strlen(group), "/bridge-", 8), 0);
+	assert_true(file_has("/proc/self/cgroup", "/bridge-main\n"));
+	local_cgroup_find("/x", again, sizeof(again));
+	assert_string_equal(again, found);
+	snprintf(path, sizeof(path), "%s/../cgroup.procs", group);
+	f = fopen(path, "we");
+	assert_true(f && fputs("0", f) >= 0 && fclose(f) == 0);
+	assert_int_equal(rmdir(found), 0);
+	snprintf(path, sizeof(path), "%s/bridge-main", group);
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(rmdir(group), 0);
 }
 
 int main(void)
@@ -613,7 +682,9 @@ int main(void)
 		cmocka_unit_test(a_long_state_directory),
 		cmocka_unit_test(another_root),
 		cmocka_unit_test(an_ordinary_user),
+		cmocka_unit_test_setup_teardown(nobody_reaps_on_the_host, up, down),
 		cmocka_unit_test_setup_teardown(a_cgroup_of_its_own, up, down),
+		cmocka_unit_test(as_a_service),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

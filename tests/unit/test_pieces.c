@@ -197,9 +197,11 @@ static size_t put_char(uint8_t *p)
 	static const char *const some[] = {
 		"a", "\n", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
 	const char *s = some[any(array_size(some))];
+	size_t n = 0;
 
-	memcpy(p, s, strlen(s));
-	return strlen(s);
+	for (; s[n]; n++)
+		p[n] = (uint8_t)s[n];
+	return n;
 }
 
 /* However the text was read and however large messages may be: every message is UTF-8, and together

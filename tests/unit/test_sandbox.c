@@ -7,6 +7,7 @@
 #include "bridge/sandbox/sandbox_internal.h"
 
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 #include "tests/unit/sandbox_rig.h"
 
@@ -220,6 +221,36 @@ static void test_timeouts(void **state)
 	assert_int_equal(s->state, SANDBOX_RUNNING);
 }
 
+/* ---- whoever looks at the link ---- */
+
+struct watch {
+	struct guest_user user;
+	unsigned ups, downs, lost;
+	bool same;
+};
+
+static void watch_up(struct guest_user *u, bool same)
+{
+	struct watch *w = container_of(u, struct watch, user);
+
+	w->ups++;
+	w->same = same;
+}
+
+static void watch_down(struct guest_user *u)
+{
+	container_of(u, struct watch, user)->downs++;
+}
+
+static void watch_lost(struct guest_user *u)
+{
+	container_of(u, struct watch, user)->lost++;
+	guest_remove_user(u);
+}
+
+static const struct guest_user_ops watch_ops = {
+	.on_up = watch_up, .on_down = watch_down, .on_lost = watch_lost};
+
 /* ---- hibernate, wake ---- */
 
 static void test_hibernate_and_wake(void **state)
@@ -322,6 +353,34 @@ static void test_prepare_hangs(void **state)
 	sandbox_unuse(&u.use);
 }
 
+/* A link that breaks is renewed, and what ran is the same. What comes meanwhile waits. */
+static void test_link_breaks(void **state)
+{
+	struct sandbox *s = rig_create(0);
+	struct watch w = {0};
+	struct rig_use u = {0};
+	struct rig_op o;
+
+	(void)state;
+	guest_add_user(sandbox_guest(s), &w.user, &watch_ops);
+	roster_add(&s->roster, "x000000000001", ROSTER_EXEC, "true", NULL);
+	shutdown(sandbox_guest(s)->fd, SHUT_RDWR);
+	RIG_UNTIL(w.downs == 1);
+	rig_use(s, &u);
+	assert_int_equal(u.n, 0);
+	RIG_UNTIL(u.n == 1);
+	assert_int_equal(u.fault.status, 0);
+	assert_true(w.same);
+	assert_true(roster_find(&s->roster, "x000000000001")->running);
+	sandbox_unuse(&u.use);
+	shutdown(sandbox_guest(s)->fd, SHUT_RDWR);
+	RIG_UNTIL(w.downs == 2);
+	sandbox_hibernate(s, rig_op(&o));
+	RIG_WELL(&o);
+	assert_int_equal(w.lost, 1);
+	assert_string_equal(rig.log, "start hibernate");
+}
+
 static void test_wake_fails(void **state)
 {
 	struct sandbox *s = rig_create(0);
@@ -390,34 +449,6 @@ static void test_cannot(void **state)
 }
 
 /* ---- what goes wrong by itself ---- */
-
-struct watch {
-	struct guest_user user;
-	unsigned ups, downs, lost;
-	bool same;
-};
-
-static void watch_up(struct guest_user *u, bool same)
-{
-	struct watch *w = container_of(u, struct watch, user);
-
-	w->ups++;
-	w->same = same;
-}
-
-static void watch_down(struct guest_user *u)
-{
-	container_of(u, struct watch, user)->downs++;
-}
-
-static void watch_lost(struct guest_user *u)
-{
-	container_of(u, struct watch, user)->lost++;
-	guest_remove_user(u);
-}
-
-static const struct guest_user_ops watch_ops = {
-	.on_up = watch_up, .on_down = watch_down, .on_lost = watch_lost};
 
 static void test_box_goes(void **state)
 {
@@ -669,6 +700,7 @@ int main(void)
 		TEST(test_hibernate_waits),
 		TEST(test_hibernate_fails),
 		TEST(test_prepare_hangs),
+		TEST(test_link_breaks),
 		TEST(test_wake_fails),
 		TEST(test_kill_during_hibernate),
 		TEST(test_cannot),

@@ -57,45 +57,53 @@ function drawHead() {
 	$("facts").textContent = [s.alias && s.sandboxID, s.template || s.templateID, since].filter(Boolean).join(" · ");
 	$("hibernate").hidden = !canHibernate || s.status !== "running";
 	$("wake").hidden = s.status !== "hibernated" && s.status !== "stopped";
+	$("asleep-text").textContent = s.status === "error" ? `It cannot run: ${s.note || "the reason is not known"}.`
+		: s.status === "stopped" ? "It is stopped. Its files are kept; what ran in it has ended."
+			: s.status === "hibernated" ? "It sleeps, and goes on where it was when it is woken." : `It is ${s.status}.`;
 }
 
+// A killed one stays in the list for a while, as one that is stopped and has an end.
+const isKilled = (s) => s.status === "stopped" && s.endAt;
+
 async function refresh() {
-	sandboxes = await get("/sandboxes");
-	if (current && !found()) {
-		// A list has those that are alive; this one may sleep.
-		const one = await get("/sandboxes/" + current).catch(() => null);
-		if (one && one.status !== "stopped")
-			sandboxes.push(one);
-	}
+	sandboxes = (await get("/sandboxes?status=all")).filter((s) => !isKilled(s));
 	$("forget").hidden = !key.get();
 	drawList();
 	drawHead();
 	if (current && !found())
 		location.hash = "";
+	else if (isShown !== isUp())
+		show();
 }
 
 // ---- what is shown ----
 
+let isShown = false;
+const isUp = () => found()?.status === "running";
+
+// A sandbox that sleeps is not woken by being looked at.
 function show() {
 	const [id, name] = location.hash.slice(1).split("/");
-	const was = found() && current;
+	const before = current;
 	current = id || null;
 	view = views[name] ? name : "terminal";
 	drawList();
 	drawHead();
+	isShown = isUp();
+	$("tabs").hidden = !isShown;
+	$("asleep").hidden = isShown;
 	for (const v of Object.keys(views)) {
 		const on = v === view;
 		$("tab-" + v).setAttribute("aria-selected", on);
 		$("tab-" + v).tabIndex = on ? 0 : -1;
-		$(v).hidden = !on;
+		$(v).hidden = !on || !isShown;
 	}
-	const s = found();
-	if (was !== current || !s) {
+	if (before !== current || !isShown) {
 		for (const v of Object.values(views))
 			v.leave();
 	}
-	if (s)
-		trying(() => views[view].enter(s.sandboxID))();
+	if (isShown)
+		trying(() => views[view].enter(current))();
 }
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
@@ -152,7 +160,6 @@ $("kill").onclick = trying(async () => {
 });
 
 $("hibernate").onclick = trying(async () => {
-	terminal.leave();
 	await post(`/sandboxes/${current}/hibernate`);
 	await refresh();
 });
@@ -160,7 +167,6 @@ $("hibernate").onclick = trying(async () => {
 $("wake").onclick = trying(async () => {
 	await post(`/sandboxes/${current}/wake`, {});
 	await refresh();
-	show();
 });
 
 $("forget").onclick = () => {

@@ -149,12 +149,16 @@ $("editor").onkeydown = (event) => {
 		trying(save)();
 	}
 };
-$("editor").oncancel = (event) => {
+// Whoever has not saved is asked to close a second time.
+function closeEditor(event) {
 	if ($("editor-state").textContent === "Not saved.") {
 		event.preventDefault();
-		$("editor-state").textContent = "Not saved. Close to leave it so.";
+		$("editor-state").textContent = "Not saved. Close again to drop the changes.";
 	}
-};
+}
+
+$("editor-close").onclick = closeEditor;
+$("editor").oncancel = closeEditor;
 
 export async function enter(id) {
 	if (sandbox !== id)

@@ -1,0 +1,317 @@
+#include "bridge/api/front_loop.h"
+
+#include <libwebsockets.h>
+#include <poll.h>
+#include <sys/epoll.h>
+
+#define EVENTS 128 /* taken at once */
+
+enum { IN = EPOLLIN, OUT = EPOLLOUT, ADDED = 0x80 };
+
+_Static_assert((EPOLLIN | EPOLLOUT) < ADDED, "the bits of a watch");
+
+struct lws_side { /* lws keeps one for us */
+	struct front_loop *loop;
+};
+
+/* ---- what is wanted of a descriptor ---- */
+
+static struct watch *watch_of(struct front_loop *l, int fd)
+{
+	size_t n = max_of(l->n_watches, (size_t)64);
+	struct watch *grown;
+
+	if ((size_t)fd < l->n_watches)
+		return &l->watches[fd];
+	while (n <= (size_t)fd)
+		n *= 2;
+	grown = realloc(l->watches, n * sizeof(*grown));
+	ASSERT(grown);
+	memset(grown + l->n_watches, 0, (n - l->n_watches) * sizeof(*grown));
+	l->watches = grown;
+	l->n_watches = n;
+	return &l->watches[fd];
+}
+
+static void queue(struct front_loop *l, int fd, struct watch *w)
+{
+	if (w->queued)
+		return;
+	if (l->n_changed == l->size) {
+		l->size = max_of(2 * l->size, (size_t)64);
+		l->changed = realloc(l->changed, l->size * sizeof(*l->changed));
+		ASSERT(l->changed);
+	}
+	w->queued = true;
+	l->changed[l->n_changed++] = fd;
+}
+
+static void apply(struct front_loop *l, int fd, struct watch *w)
+{
+	struct epoll_event e = {
+		.events = w->wanted, .data.u64 = (uint64_t)w->life << 32 | (unsigned)fd};
+	bool added = w->applied & ADDED;
+
+	if ((w->applied & (IN | OUT)) == w->wanted)
+		return;
+	if (!w->wanted) {
+		epoll_ctl(l->epoll, EPOLL_CTL_DEL, fd, NULL);
+		w->applied = 0;
+		return;
+	}
+	if (epoll_ctl(l->epoll, added ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &e) == 0)
+		w->applied = (uint8_t)(w->wanted | ADDED);
+}
+
+static void service(struct front_loop *l, int fd, short revents)
+{
+	struct lws_pollfd p = {.fd = fd, .events = POLLIN | POLLOUT, .revents = revents};
+
+	if (l->cx)
+		lws_service_fd(l->cx, &p);
+}
+
+/* Those that want to write are asked all at once, and mostly can: then epoll need not know. The
+ * others' wishes are told to it. */
+static void apply_changes(struct front_loop *l)
+{
+	struct pollfd out[EVENTS];
+	size_t n = l->n_changed, n_out = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int fd = l->changed[i];
+		struct watch *w = watch_of(l, fd);
+
+		w->queued = false;
+		if (w->known && w->wanted & OUT && !(w->applied & OUT) && n_out < EVENTS)
+			out[n_out++] = (struct pollfd){.fd = fd, .events = POLLOUT};
+		else if (w->known)
+			apply(l, fd, w);
+	}
+	l->n_changed = 0;
+	if (n_out == 0 || poll(out, n_out, 0) < 0)
+		return;
+	for (size_t i = 0; i < n_out; i++) {
+		struct watch *w = watch_of(l, out[i].fd);
+		uint32_t life = w->life;
+
+		if (!w->known)
+			continue;
+		if (out[i].revents)
+			service(l, out[i].fd, POLLOUT);
+		w = watch_of(l, out[i].fd);
+		if (!w->known || w->life != life)
+			continue;
+		if (out[i].revents && w->wanted & OUT)
+			queue(l, out[i].fd, w); /* and again, when the others had their turn */
+		else
+			apply(l, out[i].fd, w);
+	}
+}
+
+/* ---- the loop ---- */
+
+static void on_idle(uv_idle_t *h)
+{
+	(void)h; /* that it is there keeps the loop from blocking */
+}
+
+static void on_timer(uv_timer_t *h)
+{
+	struct front_loop *l = h->data;
+
+	l->due = 0; /* on_prepare() comes after every timer */
+}
+
+static void set_timer(struct front_loop *l, int ms)
+{
+	uint64_t due = uv_now(l->loop) + (uint64_t)ms;
+
+	if (l->due == due)
+		return;
+	l->due = due;
+	uv_timer_start(&l->timer, on_timer, (uint64_t)ms, 0);
+}
+
+static void on_prepare(uv_prepare_t *h)
+{
+	struct front_loop *l = h->data;
+	int ms;
+
+	if (!l->cx)
+		return;
+	ms = lws_service_adjust_timeout(l->cx, 3600 * 1000, 0);
+	if (ms == 0)
+		_lws_plat_service_forced_tsi(l->cx, 0);
+	apply_changes(l);
+	if (ms == 0 || l->n_changed > 0)
+		uv_idle_start(&l->idle, on_idle);
+	else
+		uv_idle_stop(&l->idle);
+	set_timer(l, max_of(ms, 1));
+}
+
+static void on_poll(uv_poll_t *h, int status, int events)
+{
+	struct front_loop *l = h->data;
+	struct epoll_event e[EVENTS];
+	int n = epoll_wait(l->epoll, e, EVENTS, 0);
+
+	(void)status;
+	(void)events;
+	for (int i = 0; i < n; i++) {
+		int fd = (int)(uint32_t)e[i].data.u64;
+		struct watch *w = watch_of(l, fd);
+		short revents = (short)(e[i].events & w->wanted);
+
+		if (!w->known || w->life != (uint32_t)(e[i].data.u64 >> 32))
+			continue;                        /* closed by one before it */
+		if (e[i].events & (EPOLLHUP | EPOLLERR)) /* reading or writing will tell */
+			revents = w->wanted;
+		if (revents)
+			service(l, fd, revents);
+	}
+}
+
+/* ---- what lws calls ---- */
+
+static struct front_loop *loop_of(struct lws *wsi)
+{
+	struct lws_side *side = lws_evlib_wsi_to_evlib_pt(wsi);
+
+	return side->loop;
+}
+
+static int on_init(struct lws_context *cx, void *loop, int tsi)
+{
+	struct lws_side *side = lws_evlib_tsi_to_evlib_pt(cx, tsi);
+
+	side->loop = loop;
+	return 0;
+}
+
+static int on_socket(struct lws *wsi)
+{
+	struct front_loop *l = wsi ? loop_of(wsi) : NULL;
+	int fd = wsi ? lws_get_socket_fd(wsi) : -1;
+	struct watch *w;
+
+	if (!l || fd < 0)
+		return 0;
+	w = watch_of(l, fd);
+	if (w->known)
+		return 0;
+	w->known = true;
+	w->life++;
+	w->wanted = IN;
+	queue(l, fd, w);
+	return 0;
+}
+
+static void on_io(struct lws *wsi, unsigned flags)
+{
+	struct front_loop *l = loop_of(wsi);
+	int fd = lws_get_socket_fd(wsi), bits = 0;
+	struct watch *w;
+
+	if (!l || fd < 0)
+		return;
+	w = watch_of(l, fd);
+	if (!w->known)
+		return;
+	if (flags & LWS_EV_READ)
+		bits |= IN;
+	if (flags & LWS_EV_WRITE)
+		bits |= OUT;
+	w->wanted = (uint8_t)(flags & LWS_EV_START ? w->wanted | bits : w->wanted & ~bits);
+	if (w->wanted != (w->applied & (IN | OUT)))
+		queue(l, fd, w);
+}
+
+static int on_close(struct lws *wsi)
+{
+	struct front_loop *l = loop_of(wsi);
+	int fd = lws_get_socket_fd(wsi);
+	struct watch *w;
+
+	if (!l || fd < 0)
+		return 0;
+	w = watch_of(l, fd);
+	w->wanted = 0;
+	apply(l, fd, w);
+	w->known = false;
+	return 0;
+}
+
+static const struct lws_event_loop_ops ops = {
+	.name = "bridge",
+	.init_pt = on_init,
+	.init_vhost_listen_wsi = on_socket,
+	.sock_accept = on_socket,
+	.io = on_io,
+	.wsi_logical_close = on_close,
+	.evlib_size_pt = sizeof(struct lws_side),
+};
+
+static const lws_plugin_evlib_t evlib = {
+	.hdr = {"bridge", "lws_evlib_plugin", LWS_BUILD_HASH, LWS_PLUGIN_API_MAGIC},
+	.ops = &ops,
+};
+
+void front_loop_use(struct front_loop *l, struct lws_context_creation_info *info)
+{
+	l->self = l;
+	info->event_lib_custom = &evlib;
+	info->foreign_loops = &l->self;
+}
+
+/* ---- open and close ---- */
+
+int front_loop_open(struct front_loop *l, uv_loop_t *loop)
+{
+	uv_handle_t *handles[] = {(uv_handle_t *)&l->prepare, (uv_handle_t *)&l->idle,
+		(uv_handle_t *)&l->timer, (uv_handle_t *)&l->poll};
+	int r;
+
+	*l = (struct front_loop){.loop = loop};
+	l->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (l->epoll < 0)
+		return -errno;
+	r = uv_poll_init(loop, &l->poll, l->epoll);
+	if (r < 0) {
+		close_fd(&l->epoll);
+		return r;
+	}
+	uv_prepare_init(loop, &l->prepare);
+	uv_idle_init(loop, &l->idle);
+	uv_timer_init(loop, &l->timer);
+	for (size_t i = 0; i < array_size(handles); i++)
+		handles[i]->data = l;
+	l->open = array_size(handles);
+	uv_prepare_start(&l->prepare, on_prepare);
+	uv_poll_start(&l->poll, UV_READABLE, on_poll);
+	return 0;
+}
+
+static void on_closed(uv_handle_t *h)
+{
+	struct front_loop *l = h->data;
+
+	if (--l->open > 0)
+		return;
+	free(l->watches);
+	free(l->changed);
+	l->fn(l->owner);
+}
+
+void front_loop_close(struct front_loop *l, void (*fn)(void *owner), void *owner)
+{
+	l->cx = NULL;
+	l->fn = fn;
+	l->owner = owner;
+	uv_close((uv_handle_t *)&l->poll, on_closed);
+	uv_close((uv_handle_t *)&l->prepare, on_closed);
+	uv_close((uv_handle_t *)&l->idle, on_closed);
+	uv_close((uv_handle_t *)&l->timer, on_closed);
+	close_fd(&l->epoll);
+}
