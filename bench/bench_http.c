@@ -245,7 +245,7 @@ static void keys_round(size_t n)
 		"http", "one key, above agentd itself", "us", NULL, VALUE_MAX, 150};
 
 	measure(OWN_KEY, WEB_KEY, n);
-	table_add(&line_uv, p50(WEB_KEY), p50(OWN_KEY));
+	table_add(&line, p50(WEB_KEY), p50(OWN_KEY));
 	table_add(&above, p50(WEB_KEY) - p50(OWN_KEY), 0);
 }
 
