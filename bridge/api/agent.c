@@ -11,7 +11,6 @@
 #include "bridge/api/text.h"
 
 #define LINES_MAX (2 * 64 * MIB) /* of what one request makes: it is no longer than its body */
-#define COMMAND   "claude-agent-wrapper"
 
 /* ---- lines ---- */
 
@@ -170,7 +169,7 @@ static void handle_start(struct call *c)
 	if (!check_settings(c) || !exec_start_read(c, &x, 0))
 		return;
 	x.start.agent = x.start.with_stdin = true;
-	x.cmd = strdup(COMMAND);
+	x.cmd = strdup(EXEC_AGENT_COMMAND);
 	if (!x.cmd || put_configure(c, &lines) < 0 || put_prompt(c, &lines, "prompt", &any) < 0) {
 		exec_start_fini(&x);
 		no_memory(c, &lines);

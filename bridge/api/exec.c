@@ -21,10 +21,12 @@ static void put_end(struct text *t, const struct roster_entry *e)
 
 static void put_session(struct text *t, const struct sandbox *s, const struct roster_entry *e)
 {
+	const char *command = e->kind == ROSTER_AGENT ? EXEC_AGENT_COMMAND : e->cmd;
+
 	text_open(t, NULL, '{');
 	text_str(t, "sessionID", e->id);
 	text_str(t, "sandboxID", s->id);
-	text_bytes(t, "command", e->cmd, strlen(e->cmd));
+	text_bytes(t, "command", command, strlen(command));
 	text_open(t, "args", '[');
 	for (size_t i = 0; i < e->n_args; i++)
 		text_bytes(t, NULL, e->args[i], strlen(e->args[i]));

@@ -15,6 +15,7 @@
 #include "proto/msg.h"
 
 #define EXEC_TIMEOUT_MAX_S (366 * 24 * 3600)
+#define EXEC_AGENT_COMMAND "claude-agent-wrapper" /* what agent sessions are called */
 
 struct exec_start {
 	struct msg_start start; /* what it points to is below */

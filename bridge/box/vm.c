@@ -62,6 +62,19 @@ void vm_disconnect(struct vm *vm)
 		qmp_close(&vm->qmp, on_qmp_closed);
 }
 
+/* What the step waits for, but for a worker, is not heard any more. */
+static void abandon(struct vm *vm)
+{
+	if (vm->program)
+		program_forget(vm->program);
+	if (vm->agent)
+		vm_agent_cancel(vm->agent);
+	if (vm->qmp.open && qmp_busy(&vm->qmp))
+		vm_disconnect(vm);
+	vm->program = NULL;
+	vm->agent = NULL;
+}
+
 void vm_release(struct vm *vm, bool kill)
 {
 	ASSERT(!vm->released);
@@ -69,10 +82,7 @@ void vm_release(struct vm *vm, bool kill)
 	vm->finish = NULL;
 	uv_close((uv_handle_t *)&vm->deadline, on_timer_closed);
 	uv_close((uv_handle_t *)&vm->tick, on_timer_closed);
-	if (vm->program)
-		program_forget(vm->program);
-	if (vm->agent)
-		vm_agent_cancel(vm->agent);
+	abandon(vm);
 	vm_disconnect(vm);
 	for (int i = 0; i < VM_ROLES; i++) {
 		if (kill)
@@ -154,11 +164,6 @@ static void on_deadline(uv_timer_t *t)
 {
 	struct vm *vm = t->data;
 
-	/* What it might still say is not heard. */
-	if (vm->program) {
-		program_forget(vm->program);
-		vm->program = NULL;
-	}
 	vm_fail(vm, 504, "gave up on %s after %u s", vm->step->what, (vm->step->ms + 999) / 1000);
 }
 
@@ -232,8 +237,7 @@ void vm_fail(struct vm *vm, int status, const char *fmt, ...)
 	if (vm->moved) /* it failed already, and a worker is waited for */
 		return;
 	vm->held = vm->job_runs;
-	if (vm->qmp.open && qmp_busy(&vm->qmp))
-		vm_disconnect(vm);
+	abandon(vm);
 	uv_timer_stop(&vm->tick);
 	uv_timer_stop(&vm->deadline);
 	vm->lost |= vm->failed;

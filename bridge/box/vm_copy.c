@@ -181,6 +181,8 @@ static int copy_into(int from, int to, uint64_t *ret_sum)
 {
 	struct stat st;
 
+	if (ret_sum)
+		*ret_sum = 0;
 	if (fstat(from, &st) < 0)
 		return -errno;
 	if (ioctl(to, FICLONE, from) == 0)
@@ -198,8 +200,6 @@ int vm_copy(const char *from, const char *to, uid_t uid, mode_t mode, uint64_t *
 
 	if (in < 0)
 		return -errno;
-	if (ret_sum)
-		*ret_sum = 0;
 	out = create(to, uid, mode);
 	if (out < 0)
 		return out;

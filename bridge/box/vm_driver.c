@@ -602,15 +602,23 @@ static void go_on_again(struct vm *vm)
 	vm_run(vm, vm_recover_steps, NULL, after_undo);
 }
 
+static void after_last_save(struct vm *vm)
+{
+	answer(vm->owner);
+}
+
+/* It may be saved although something was killed meanwhile. */
 static void after_save(struct vm *vm)
 {
 	struct machine *m = vm->owner;
 
 	m->result.bytes = vm->bytes;
-	if (vm->files.life == VM_ASLEEP)
-		answer(m);
-	else
+	if (vm->files.life != VM_ASLEEP)
 		go_on_again(vm);
+	else if (vm->failed)
+		vm_run(vm, vm_end_steps, NULL, after_last_save);
+	else
+		answer(m);
 }
 
 static void hibernate(struct machine *m)

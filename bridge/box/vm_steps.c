@@ -624,6 +624,7 @@ static void step_try_to_sync(struct vm *vm)
 /* ---- lists ---- */
 
 const struct vm_step vm_boot_steps[] = {
+	{vm_step_end, "the end of what ran before", 10000},
 	{step_blank, "a new memory", 0},
 	{step_vsock, "the vsock device", 0},
 	{step_await_vsock, "the vsock device", 5000},
@@ -636,6 +637,7 @@ const struct vm_step vm_boot_steps[] = {
 };
 
 const struct vm_step vm_wake_steps[] = {
+	{vm_step_end, "the end of what ran before", 10000},
 	{step_begin_check, "the check of what was saved", 0},
 	{step_vsock, "the vsock device", 0},
 	{step_await_vsock, "the vsock device", 5000},

@@ -110,7 +110,7 @@ class Browser:
 
     def wait_text(self, css, wanted, timeout=15.0):
         def found():
-            text = self.run("(document.querySelector(arguments[0])?.innerText ?? '')", css)
+            text = self.run("(e => e?.checkVisibility() ? e.innerText : '')(document.querySelector(arguments[0]))", css)
             return wanted in text and text
         return eventually(found, f"{wanted!r} in {css}", timeout)
 

@@ -238,6 +238,7 @@ def test_turn_found_after_a_restart(box, bridge):
     eventually(lambda: pending(box, session) == 0, "the turn to be over")
     entry, = box.get("/agent").json()
     assert entry["claudeSessionID"].startswith("stand-in-")
+    assert box.sessions()[session]["command"] == "claude-agent-wrapper"
 
 
 @pytest.mark.bridge(driver="local")

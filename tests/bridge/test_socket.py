@@ -377,7 +377,8 @@ def test_stalling_reader_loses_nothing(bridge, sandbox):
     size = 100 << 20
     wanted = random_file(bridge, sandbox, size)
     before = bridge.memory_kib()
-    client = Attached(bridge, sandbox, start(bridge, sandbox, "cat /tmp/random; echo done >&2"), keep=False)
+    client = Attached(bridge, sandbox, start(bridge, sandbox, "read x; cat /tmp/random; echo done >&2"), keep=False)
+    client.write("\n")  # without a client from the beginning only the scrollback is kept
     stops, peak = 0, 0
     while client.streams[OUT].n < size:
         client.next()
@@ -388,6 +389,23 @@ def test_stalling_reader_loses_nothing(bridge, sandbox):
     assert client.to_end() == DONE
     assert client.streams[OUT].hash.hexdigest() == wanted and client.streams[OUT].n == size
     assert peak - before < 20 * 1024, f"{peak - before} KiB more"
+
+
+def test_stopped_reader_stalls_no_other_session(bridge, sandbox):
+    """One client stops reading in the middle of much output; others on the same link do not notice."""
+    stopped = Attached(bridge, sandbox, start(bridge, sandbox, "read x; head -c 50000000 /dev/zero"), keep=False).until_live()
+    stopped.write("\n")
+    stopped.next()
+    other = Attached(bridge, sandbox, start(bridge, sandbox, "read x; head -c 50000000 /dev/zero"), keep=False)
+    other.write("\n")
+    assert other.to_end() == DONE and other.streams[OUT].n == 50_000_000
+    echo = Attached(bridge, sandbox, start(bridge, sandbox, "cat")).until_live()
+    for n in range(50):
+        echo.write(f"{n}\n")
+        assert echo.next(2) == (OUT, b"%d\n" % n)
+    echo.end_input()
+    assert echo.to_end() == stopped.to_end() == DONE
+    assert stopped.streams[OUT].n == 50_000_000
 
 
 def test_no_gap_between_replay_and_live(bridge, sandbox):
@@ -415,7 +433,8 @@ def test_no_gap_between_replay_and_live(bridge, sandbox):
 
 def test_pong_overtakes_blocked_output(bridge, sandbox):
     """A client that read nothing for a while finds its pong behind what was on the way already, not behind everything."""
-    client = Attached(bridge, sandbox, start(bridge, sandbox, "head -c 60000000 /dev/zero"), keep=False).until_live()
+    client = Attached(bridge, sandbox, start(bridge, sandbox, "read x; head -c 60000000 /dev/zero"), keep=False).until_live()
+    client.write("\n")
     client.next()
     client.ws.send(b"now", PING)
     while not client.ws.pongs:
@@ -467,14 +486,16 @@ def test_bridge_killed_again_and_again(bridge):
     sandbox = bridge.create()
     size = 40 << 20
     wanted = random_file(bridge, sandbox, size)
-    sid = start(bridge, sandbox, "cat /tmp/random")
+    sid = start(bridge, sandbox, "read x; cat /tmp/random")
     got, since = hashlib.sha256(), 0
     rng = random.Random(50)
     code = None
     for round_ in range(51):
         client = Attached(bridge, sandbox, sid, keep=False, since=f"{since},0")
         client.streams[OUT].hash = got
-        stop = client.streams[OUT].n + rng.randrange(size // 60)
+        if round_ == 0:
+            client.write("\n")
+        stop = 1 + rng.randrange(size // 60)
         try:
             while round_ == 50 or client.streams[OUT].n < stop:
                 client.next()

@@ -236,7 +236,7 @@ def test_qemu_killed(bridge):
 
 def test_anything_killed(bridge):
     """Random kills of every process in the middle of operations: each sandbox is before or after, its files are there."""
-    chance = random.Random(6)
+    chance = random.Random(int(os.environ.get("SEED", "6")))
     sandboxes = [create(bridge) for _ in range(2)]
     for sandbox in sandboxes:
         sh(bridge, sandbox, "echo kept >/root/file; sync")
