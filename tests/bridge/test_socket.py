@@ -391,6 +391,23 @@ def test_stalling_reader_loses_nothing(bridge, sandbox):
     assert peak - before < 20 * 1024, f"{peak - before} KiB more"
 
 
+def test_stopped_reader_stalls_no_other_session(bridge, sandbox):
+    """One client stops reading in the middle of much output; others on the same link do not notice."""
+    stopped = Attached(bridge, sandbox, start(bridge, sandbox, "read x; head -c 50000000 /dev/zero"), keep=False).until_live()
+    stopped.write("\n")
+    stopped.next()
+    other = Attached(bridge, sandbox, start(bridge, sandbox, "read x; head -c 50000000 /dev/zero"), keep=False)
+    other.write("\n")
+    assert other.to_end() == DONE and other.streams[OUT].n == 50_000_000
+    echo = Attached(bridge, sandbox, start(bridge, sandbox, "cat")).until_live()
+    for n in range(50):
+        echo.write(f"{n}\n")
+        assert echo.next(2) == (OUT, b"%d\n" % n)
+    echo.end_input()
+    assert echo.to_end() == stopped.to_end() == DONE
+    assert stopped.streams[OUT].n == 50_000_000
+
+
 def test_no_gap_between_replay_and_live(bridge, sandbox):
     """A2: clients that attach while output pours get every byte from where they began."""
     script = "i=0; while [ $i -lt 60 ]; do seq $((i * 2000)) $((i * 2000 + 1999)); i=$((i + 1)); sleep 0.02; done"
