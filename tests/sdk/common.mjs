@@ -9,7 +9,7 @@ const home = process.env.SDK_DIR + "/node_modules/@opencomputer/sdk/";
 const entry = JSON.parse(fs.readFileSync(home + "package.json")).exports["."];
 export const sdk = await import(pathToFileURL(home + (entry.node?.import ?? entry.import ?? entry.default)));
 export const { Sandbox } = sdk;
-export { assert, test };
+export { after, assert, test };
 
 export const text = (chunks) => Buffer.concat(chunks.map((chunk) => Buffer.from(chunk))).toString();
 

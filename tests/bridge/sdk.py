@@ -1,0 +1,24 @@
+"""Runs a file of tests/sdk against a bridge."""
+import os
+import re
+import subprocess
+
+from harness import ROOT
+from messages_api import MessagesApi
+
+FILES = sorted(path.name for path in (ROOT / "tests/sdk").glob("*.test.mjs"))
+NODE = ROOT / "build/sdk/node_modules/node/bin/node"
+CLAUDE = ROOT / "build/claude/node_modules/.bin/claude"
+
+
+def run_file(bridge, name, host, timeout=270):
+    """host: this machine's address as a sandbox sees it."""
+    with MessagesApi() as api:
+        url = api.url.replace("127.0.0.1", host)
+        run = subprocess.run(
+            [NODE, "--test", "--test-reporter=tap", ROOT / "tests/sdk" / name], capture_output=True, text=True, timeout=timeout,
+            env={"PATH": os.environ["PATH"], "SDK_DIR": str(ROOT / "build/sdk"), "OPENCOMPUTER_API_URL": bridge.url,
+                 "OPENCOMPUTER_API_KEY": bridge.key, "MESSAGES_URL": url, "CLAUDE": str(CLAUDE)})
+    counts = {word: int(count) for word, count in re.findall(r"^# (pass|fail|cancelled|skipped|todo) (\d+)$", run.stdout, re.M)}
+    assert run.returncode == 0, run.stdout[-12000:] + run.stderr[-4000:]
+    assert counts["pass"] > 0 and not any(count for word, count in counts.items() if word != "pass"), counts

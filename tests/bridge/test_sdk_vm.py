@@ -1,0 +1,20 @@
+"""The official SDK on sandboxes that are machines: all that it does with others, and what only machines can do.
+
+Needs the image "base": packaging/image/build --flavour base.
+
+ctest: timeout=1200 serial
+"""
+import pytest
+
+from harness import ROOT
+from sdk import FILES, run_file
+
+GATEWAY = "10.0.2.2"  # the host, in QEMU's user-mode network
+
+
+@pytest.mark.seconds(900)
+@pytest.mark.bridge(driver="vm", image_dir=ROOT / "build/image")
+@pytest.mark.parametrize("name", FILES)
+def test_sdk(bridge, name):
+    """Every test of the file passes, and none is skipped."""
+    run_file(bridge, name, GATEWAY, 880)
