@@ -272,7 +272,7 @@ static void after_work(uv_work_t *w, int status)
 	g->fault = (struct fault){0};
 	g->note[0] = '\0';
 	if (g->result == -ENOENT)
-		fault_set(&g->fault, 400, "there is no image \"%s\" here", g->template);
+		fault_set(&g->fault, 404, "template not found: %s", g->template);
 	else if (g->result < 0)
 		fault_set(&g->fault, g->result == -ENOSPC ? 507 : 500, "the image \"%s\": %s",
 			g->template, strerror(-g->result));
