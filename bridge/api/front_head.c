@@ -33,13 +33,13 @@ static const int kept_tokens[CALL_KEPT] = {WSI_TOKEN_HTTP_ACCEPT, WSI_TOKEN_HTTP
 /* One that lws has no number for; it wants the colon. */
 static int copy_custom(struct lws *wsi, char *out, int size, const char *name)
 {
-	size_t len = strlen(name);
+	int n = (int)strlen(name) + 1;
 	char text[32];
 
-	ASSERT(len + 1 < sizeof(text));
-	memcpy(text, name, len);
-	text[len] = ':';
-	return lws_hdr_custom_copy(wsi, out, size, text, (int)len + 1);
+	ASSERT(n < (int)sizeof(text));
+	memcpy(text, name, (size_t)n);
+	text[n - 1] = ':';
+	return lws_hdr_custom_copy(wsi, out, size, text, n);
 }
 
 static int keep_headers(struct lws *wsi, struct call *c)

@@ -59,6 +59,7 @@ struct vm {
 	bool unplugged;   /* the vsock device is away */
 	bool replug;      /* and is coming back */
 	bool replacing;   /* its process is meant to end */
+	bool unsaved;     /* vm.json names a layer more than there is: an empty one */
 	bool saved_bad;   /* the saved state cannot be used, or was used up */
 	bool sum_checked; /* of memory that was just copied */
 	/* The list of steps. */

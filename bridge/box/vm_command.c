@@ -76,7 +76,7 @@ static void add_disk(struct vm_command *c, const char *layer)
 		"file.discard=unmap",
 		format_of(layer), node, layer);
 	add(c, "-device");
-	add(c, "virtio-blk-pci,drive=%s", node);
+	add(c, "virtio-blk-pci,drive=%s,werror=enospc,rerror=report", node);
 }
 
 void vm_command_qemu(struct vm_command *c, const struct vm_files *f, const char *ram,

@@ -102,12 +102,10 @@ static int pass_block(struct pass *p, off_t at)
 
 static int pass_file(int from, int to, uint64_t *ret_sum, uint64_t *ret_bytes)
 {
-	auto_free uint8_t *block = malloc(BLOCK);
+	uint8_t block[BLOCK];
 	struct pass p = {from, to, 0, 0, block};
 	off_t at = 0, hole;
 
-	if (!block)
-		return -ENOMEM;
 	while ((at = next_data(from, at)) >= 0) {
 		hole = lseek(from, at, SEEK_HOLE);
 		/* The block may begin in a hole. */

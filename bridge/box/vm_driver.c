@@ -54,19 +54,19 @@ static int read_counter(const char *path, uint32_t *ret)
 
 static int write_counter(const struct vm_host *h, const char *path, uint32_t v)
 {
-	char new[BOX_PATH_MAX + 8];
+	char fresh[BOX_PATH_MAX + 8];
 	FILE *f;
 	int r = 0;
 
-	snprintf(new, sizeof(new), "%s.new", path);
-	f = fopen(new, "we");
+	snprintf(fresh, sizeof(fresh), "%s.new", path);
+	f = fopen(fresh, "we");
 	if (!f)
 		return -errno;
 	if (fprintf(f, "%u\n", v) < 0 || fflush(f) != 0 || fsync(fileno(f)) < 0)
 		r = -errno;
 	if (fclose(f) != 0 && r == 0)
 		r = -errno;
-	if (r == 0 && rename(new, path) < 0)
+	if (r == 0 && rename(fresh, path) < 0)
 		r = -errno;
 	return r < 0 ? r : vm_files_settle(h->images);
 }

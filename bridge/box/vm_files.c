@@ -38,7 +38,7 @@ static int get_name(struct jsonr v, bool may_be_empty, char ret[VM_NAME_MAX])
 
 	if (jsonr_str(v, &s) < 0 || (!is_name(s) && !(may_be_empty && *s == '\0')))
 		return -EBADMSG;
-	strcpy(ret, s);
+	snprintf(ret, VM_NAME_MAX, "%s", s);
 	return 0;
 }
 
@@ -127,20 +127,17 @@ static int join(char *out, const char *dir, const char *name)
 
 int vm_files_load(const char *dir, struct vm_files *ret)
 {
-	char path[PATH_MAX];
-	auto_free char *text = malloc(JSON_MAX);
+	char path[PATH_MAX], text[JSON_MAX];
 	auto_close int fd = -1;
 	ssize_t n;
 
 	*ret = (struct vm_files){0};
-	if (!text)
-		return -ENOMEM;
 	if (join(path, dir, VM_JSON) < 0)
 		return -ENAMETOOLONG;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
-	n = read(fd, text, JSON_MAX);
+	n = read(fd, text, sizeof(text));
 	if (n < 0)
 		return -errno;
 	return parse(text, (size_t)n, ret);

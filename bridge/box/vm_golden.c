@@ -380,8 +380,8 @@ int goldens_open(struct vm_host *h)
 
 void goldens_close(struct vm_host *h)
 {
-	while (!list_empty(&h->goldens->list))
-		golden_free(list_first(&h->goldens->list, struct golden, node));
+	list_for_each_safe (g, &h->goldens->list, struct golden, node)
+		golden_free(g);
 	free(h->goldens);
 	h->goldens = NULL;
 }

@@ -109,7 +109,7 @@ int vm_image_take(
 	static atomic_uint number;
 	struct part parts[PARTS];
 	char dir[PATH_MAX], making[PATH_MAX];
-	uint64_t identity;
+	uint64_t identity = 0;
 	int r;
 
 	list_parts(template, parts);

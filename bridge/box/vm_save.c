@@ -81,7 +81,7 @@ static int job_asleep(struct vm *vm)
 {
 	struct vm_files f = vm->files;
 	char ram[BOX_PATH_MAX], device[BOX_PATH_MAX];
-	struct stat st;
+	struct stat st = {0};
 	int r = vm_path(vm, f.saved.ram, ram, sizeof(ram));
 
 	snprintf(f.saved.device, sizeof(f.saved.device), "%s", vm->name);

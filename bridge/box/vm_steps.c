@@ -14,6 +14,7 @@
 #include "bridge/box/vm_copy.h"
 
 #define SETTLE_MS     100
+#define STARVED_MS    2000
 #define SYNC_MS       5000
 #define FIRST_SYNC_MS 60000 /* of an agent that is just starting */
 
@@ -23,8 +24,10 @@ int vm_save_files(struct vm *vm, const struct vm_files *f)
 {
 	int r = vm_files_save(vm->dir, f);
 
-	if (r == 0)
+	if (r == 0) {
 		vm->files = *f;
+		vm->unsaved = false;
+	}
 	return r;
 }
 
@@ -48,7 +51,8 @@ static int job_stopped(struct vm *vm)
 
 static int job_sweep(struct vm *vm)
 {
-	vm_files_sweep(vm->dir, &vm->files);
+	if (!vm->unsaved)
+		vm_files_sweep(vm->dir, &vm->files);
 	return 0;
 }
 
@@ -304,12 +308,34 @@ static void step_await_dropped(struct vm *vm)
 		vm_next(vm);
 }
 
+static void on_tried_again(void *owner, struct jsonr value, const char *error)
+{
+	(void)owner, (void)value, (void)error; /* it stands still again, which is told */
+}
+
+static void try_again(uv_timer_t *t)
+{
+	struct vm *vm = t->data;
+
+	if (vm_is_idle(vm))
+		qmp_ask(&vm->qmp, "cont", NULL, -1, on_tried_again, vm);
+}
+
+static bool is_event(struct jsonr name, const char *word)
+{
+	return name.len == strlen(word) && memcmp(name.p, word, name.len) == 0;
+}
+
 void vm_on_event(struct vm *vm, struct jsonr name, struct jsonr data)
 {
 	struct jsonr device;
 
-	if (name.len != 14 || memcmp(name.p, "DEVICE_DELETED", 14) != 0 ||
-		!jsonr_member(data, "device", &device) || !jsonr_is_str(device, VM_VSOCK_ID))
+	/* The host's disk is full, and QEMU lets the machine stand still rather than lose a write.
+	 * (Whatever is begun with it meanwhile makes it go on, too.) */
+	if (is_event(name, "BLOCK_IO_ERROR") && vm_is_idle(vm))
+		uv_timer_start(&vm->tick, try_again, STARVED_MS, 0);
+	if (!is_event(name, "DEVICE_DELETED") || !jsonr_member(data, "device", &device) ||
+		!jsonr_is_str(device, VM_VSOCK_ID))
 		return;
 	vm->unplugged = true;
 	if (vm_is_idle(vm)) /* it let go of it when nobody wanted that any more */
@@ -566,9 +592,24 @@ static void on_blocks(void *owner, struct jsonr value, const char *error)
 
 	vm_command_node(f->layers[f->n_layers - 1], text);
 	snprintf(node, sizeof(node), "\"%s\"", text);
-	if (!error && !memmem(value.p, value.len, node, strlen(node)) && f->n_layers > 1)
+	if (!error && !memmem(value.p, value.len, node, strlen(node)) && f->n_layers > 1) {
 		f->n_layers--;
+		vm->unsaved = true;
+	}
 	vm_next(vm);
+}
+
+/* A disk that is full is no reason to end the machine: that layer does no harm. */
+static int job_popped(struct vm *vm)
+{
+	if (vm->unsaved)
+		vm_save_files(vm, &vm->files);
+	return 0;
+}
+
+static void step_popped(struct vm *vm)
+{
+	vm_job(vm, job_popped);
 }
 
 static void step_blocks(struct vm *vm)
@@ -669,7 +710,7 @@ const struct vm_step vm_recover_steps[] = {
 	{vm_step_driver, "the guest's driver", 30000},
 	{vm_step_settle, "the guest's driver", 0},
 	{step_blocks, "QEMU's disks", 10000},
-	{step_running, "writing vm.json", 0},
+	{step_popped, "writing vm.json", 0},
 	{vm_step_sweep, "tidying up", 0},
 	{0},
 };

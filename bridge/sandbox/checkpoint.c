@@ -68,8 +68,8 @@ static void patch_free(struct patch *p)
 
 static void checkpoint_free(struct checkpoint *cp)
 {
-	while (!list_empty(&cp->patches))
-		patch_free(list_first(&cp->patches, struct patch, node));
+	list_for_each_safe (p, &cp->patches, struct patch, node)
+		patch_free(p);
 	list_remove(&cp->node);
 	free(cp->sandbox);
 	free(cp->name);
@@ -170,9 +170,7 @@ static void on_dropped(struct box *b, const struct box_result *r)
 static void begin_drop(struct checkpoint *cp)
 {
 	cp->state = CHECKPOINT_GOING;
-	while (!list_empty(&cp->patches)) {
-		struct patch *p = list_first(&cp->patches, struct patch, node);
-
+	list_for_each_safe (p, &cp->patches, struct patch, node) {
 		store_drop_patch(cp->all->store, p->id);
 		patch_free(p);
 	}
@@ -463,9 +461,7 @@ void checkpoints_close(struct checkpoints *cs)
 {
 	if (!cs)
 		return;
-	while (!list_empty(&cs->list)) {
-		struct checkpoint *cp = list_first(&cs->list, struct checkpoint, node);
-
+	list_for_each_safe (cp, &cs->list, struct checkpoint, node) {
 		if (cp->box.fn)
 			box_leave(&cp->box);
 		checkpoint_free(cp);

@@ -327,6 +327,16 @@ def test_many_clients(bridge, sandbox):
         assert client.to_end() == DONE
 
 
+def test_too_many_clients(bridge, sandbox):
+    """The agent's 64 viewers of a session are the limit: the next is told to come later."""
+    sid = start(bridge, sandbox, "read x")
+    clients = [Attached(bridge, sandbox, sid).until_live() for _ in range(64)]
+    assert Attached(bridge, sandbox, sid).to_end()[0] == 1013
+    clients[0].end_input()
+    for client in clients:
+        assert client.to_end() == DONE
+
+
 def test_leaving_ends_nothing(bridge, sandbox):
     """B13, B16: a client that goes, in order or not, leaves the command running and everything for the next."""
     sid = start(bridge, sandbox, "while read x; do echo $x; done; exit 2")

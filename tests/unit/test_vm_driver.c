@@ -31,7 +31,7 @@ struct rig {
 	uv_loop_t loop;
 	struct boxes boxes;
 	struct box_config config;
-	char dir[64], images[256];
+	char dir[64], whole[48], images[256];
 	struct box open[BOXES];
 	unsigned n_open, answers;
 	struct box_result result[BOXES]; /* of the boxes' last operations */
@@ -641,6 +641,85 @@ static void test_hangs(void **state)
 	destroy(b);
 }
 
+/* ---- a full disk ---- */
+
+static int setup_small(void **state)
+{
+	char command[200];
+
+	snprintf(rig.whole, sizeof(rig.whole), "%.40s", rig.dir);
+	snprintf(rig.dir, sizeof(rig.dir), "%.40s/small", rig.whole);
+	snprintf(command, sizeof(command), "mkdir %s && mount -t tmpfs -o size=900m none %s",
+		rig.dir, rig.dir);
+	assert_int_equal(system(command), 0);
+	return setup(state);
+}
+
+static int teardown_small(void **state)
+{
+	char command[200];
+	int r = teardown(state);
+
+	snprintf(command, sizeof(command), "umount %s && rmdir %s", rig.dir, rig.dir);
+	snprintf(rig.dir, sizeof(rig.dir), "%s", rig.whole);
+	return system(command) != 0 ? -1 : r;
+}
+
+static void fill(const char *path)
+{
+	static char zeros[64 * KIB];
+	auto_close int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+	while (write(fd, zeros, sizeof(zeros)) > 0)
+		;
+	while (write(fd, zeros, 1) > 0)
+		;
+}
+
+/* It cannot be saved, which is said, and goes on; with room it can. */
+static void test_disk_full(void **state)
+{
+	struct box *b;
+	char path[128];
+
+	(void)state;
+	b = start("full");
+	start_counter(b);
+	run(b, "echo kept >/root/file; sync");
+	snprintf(path, sizeof(path), "%s/filler", rig.dir);
+	for (int i = 0; i < 3; i++) {
+		fill(path);
+		prepare(b);
+		if (i == 0)
+			box_hibernate(b, on_answer);
+		else
+			box_checkpoint(b, "cpf", i == 1, on_answer);
+		await(b);
+		assert_false(result(b)->ok);
+		assert_int_equal(result(b)->fault.status, 507);
+		assert_int_equal(result(b)->left, BOX_LEFT_RUNNING);
+		counter_goes_on(b);
+	}
+	/* A guest that writes stands still, and goes on when there is room. */
+	fill(path);
+	run(b, "(dd if=/dev/urandom of=/root/much bs=65536 count=64; sync; echo $? >/tmp/done) "
+	       ">/dev/null 2>&1 &");
+	run_loop_for(1000);
+	unlink(path);
+	run_loop_for(4000);
+	assert_string_equal(run(b, "cat /tmp/done; wc -c </root/much"), "0\n4194304");
+	assert_int_equal(count_entries("checkpoints"), 0);
+	prepare(b);
+	hibernate(b);
+	wake(b);
+	assert_false(result(b)->cold);
+	counter_goes_on(b);
+	assert_string_equal(run(b, "cat /root/file"), "kept");
+	box_checkpoint(b, "cpf", true, on_answer);
+	await_ok(b);
+	destroy(b);
+}
+
 /* ---- the owner is killed at any instant ---- */
 
 static _Noreturn void owner(int told)
@@ -736,6 +815,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_adopt, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hangs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_disk_full, setup_small, teardown_small),
 		cmocka_unit_test_setup_teardown(test_owner_killed, setup, teardown),
 	};
 
