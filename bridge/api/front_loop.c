@@ -89,8 +89,10 @@ static void apply_changes(struct front_loop *l)
 			apply(l, fd, w);
 	}
 	l->n_changed = 0;
-	if (n_out == 0 || poll(out, n_out, 0) < 0)
+	if (n_out == 0)
 		return;
+	while (poll(out, n_out, 0) < 0)
+		ASSERT(errno == EINTR);
 	for (size_t i = 0; i < n_out; i++) {
 		struct watch *w = watch_of(l, out[i].fd);
 		uint32_t life = w->life;
