@@ -15,7 +15,7 @@
 
 static void test_create_and_kill(void **state)
 {
-	struct rig_use u;
+	struct rig_use u = {0};
 	struct rig_op o;
 	struct sandbox *s;
 
@@ -32,7 +32,6 @@ static void test_create_and_kill(void **state)
 	/* A command works now: not soon. */
 	assert_true(guest_is_up(sandbox_guest(s)));
 	assert_non_null(strstr(rig_ask(s, "{\"op\":\"sys.env\"}"), "COLOR"));
-	rig_use(s, &(struct rig_use){0});
 	rig_use(s, &u);
 	assert_int_equal(u.n, 1);
 	sandbox_unuse(&u.use);
