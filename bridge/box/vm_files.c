@@ -290,9 +290,20 @@ static void remove_files(const char *dir, const struct vm_files *f)
 		closedir(d);
 }
 
+/* Its sockets are of no use to a machine without processes. */
+static void empty_run(const char *dir)
+{
+	char run[PATH_MAX];
+
+	if (join(run, dir, VM_RUN) == 0)
+		remove_files(run, NULL);
+}
+
 void vm_files_sweep(const char *dir, const struct vm_files *f)
 {
 	remove_files(dir, f);
+	if (f->life != VM_RUNNING)
+		empty_run(dir);
 }
 
 int vm_files_make(const char *dir, uid_t uid)
