@@ -13,9 +13,9 @@
 
 static const char usage[] =
 	"usage: bench [--quick] [--rounds N] [--time S] [--rt] [--json] [NAME...]\n"
-	"  NAME: run many rtt stream echo pty file grep dial idle start flat size http crowd vm\n"
+	"  NAME: run many rtt stream echo pty file grep dial idle start flat size http crowd vm sandbox\n"
 	"                                                  default: all of these\n"
-	"        vm: only a remark when there are no images of ./dev image\n"
+	"        vm, sandbox: only a remark when there are no images of ./dev image\n"
 	"        stress (correctness, minutes)                   all: everything\n"
 	"  --quick     a tenth of the work, 3 rounds\n"
 	"  --rounds N  default 5\n"
@@ -45,6 +45,7 @@ static const struct section {
 	{"http", bench_http, true},
 	{"crowd", bench_crowd, true},
 	{"vm", bench_vm, true},
+	{"sandbox", bench_sandbox, true},
 	{"stress", bench_stress, false},
 };
 
