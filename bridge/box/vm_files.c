@@ -312,7 +312,8 @@ int vm_files_make(const char *dir, uid_t uid)
 
 	if (join(run, dir, VM_RUN) < 0)
 		return -ENAMETOOLONG;
-	if (mkdir(dir, 0710) < 0 || mkdir(run, 0700) < 0)
+	/* Its processes go through it, whatever our umask is. */
+	if (mkdir(dir, 0710) < 0 || chmod(dir, 0710) < 0 || mkdir(run, 0700) < 0)
 		return -errno;
 	if (uid != 0 && (chown(dir, 0, uid) < 0 || chown(run, uid, uid) < 0))
 		return -errno;
