@@ -13,8 +13,10 @@
 
 static const char usage[] =
 	"usage: bench [--quick] [--rounds N] [--time S] [--rt] [--json] [NAME...]\n"
-	"  NAME: run many rtt stream echo pty file grep dial idle start flat size http crowd vm sandbox\n"
-	"                                                  default: all of these\n"
+	"  NAME: run many rtt stream echo pty file grep dial idle start flat size http crowd local vm
+"
+	"        sandbox                                   default: all of these
+"
 	"        vm, sandbox: only a remark when there are no images of ./dev image\n"
 	"        stress (correctness, minutes)                   all: everything\n"
 	"  --quick     a tenth of the work, 3 rounds\n"
@@ -44,6 +46,7 @@ static const struct section {
 	{"size", bench_size, true},
 	{"http", bench_http, true},
 	{"crowd", bench_crowd, true},
+	{"local", bench_local, true},
 	{"vm", bench_vm, true},
 	{"sandbox", bench_sandbox, true},
 	{"stress", bench_stress, false},

@@ -88,6 +88,12 @@ class Browser:
     def click(self, css):
         self.ask("POST", f"/element/{self.find(css)}/click")
 
+    def click_text(self, css, text):
+        """The one of these elements that says so."""
+        found = eventually(lambda: self.run(
+            "[...document.querySelectorAll(arguments[0])].find(e => e.innerText === arguments[1])", css, text), text)
+        self.ask("POST", f"/element/{found[ELEMENT]}/click")
+
     def type(self, css, text):
         element = self.find(css)
         self.ask("POST", f"/element/{element}/value", {"text": text})
