@@ -13,10 +13,8 @@
 
 static const char usage[] =
 	"usage: bench [--quick] [--rounds N] [--time S] [--rt] [--json] [NAME...]\n"
-	"  NAME: run many rtt stream echo pty file grep dial idle start flat size http crowd local vm
-"
-	"        sandbox                                   default: all of these
-"
+	"  NAME: run many rtt stream echo pty file grep dial idle start flat size http crowd local vm\n"
+	"        sandbox                                   default: all of these\n"
 	"        vm, sandbox: only a remark when there are no images of ./dev image\n"
 	"        stress (correctness, minutes)                   all: everything\n"
 	"  --quick     a tenth of the work, 3 rounds\n"
