@@ -6,7 +6,7 @@
  * comes `finish`, once, never from inside vm_run(). What blocks is a job in a worker; while one
  * runs, the loop leaves the machine's files alone.
  *
- * vm_ops.h has what can be done. Files of the driver only.
+ * vm_steps.h has what can be done. Files of the driver only.
  */
 #pragma once
 
@@ -124,6 +124,6 @@ void vm_connect(struct vm *vm);
 void vm_disconnect(struct vm *vm);
 int vm_path(const struct vm *vm, const char *name, char *out, size_t size);
 
-/* ---- for vm.c: what vm_steps.c makes of it ---- */
+/* ---- for vm.c: what vm_vsock.c makes of it ---- */
 
 void vm_on_event(struct vm *vm, struct jsonr name, struct jsonr data);

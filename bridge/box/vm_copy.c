@@ -102,7 +102,7 @@ static int pass_block(struct pass *p, off_t at)
 
 static int pass_file(int from, int to, uint64_t *ret_sum, uint64_t *ret_bytes)
 {
-	uint8_t block[BLOCK];
+	uint8_t block[BLOCK] = {0};
 	struct pass p = {from, to, 0, 0, block};
 	off_t at = 0, hole;
 

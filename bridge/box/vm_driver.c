@@ -6,20 +6,15 @@
  * only when coming again could not help either (vm->saved_bad). A machine that fails to go on after
  * an interrupted save is ended: stopped, with its disk.
  */
-#include <dirent.h>
 #include <stdio.h>
-#include <sys/random.h>
-#include <sys/stat.h>
 
 #include "bridge/box/vm_golden.h"
+#include "bridge/box/vm_host.h"
 #include "bridge/box/vm_image.h"
 #include "bridge/box/vm_process.h"
 #include "bridge/box/vm_steps.h"
 
-#define CIDS       10000 /* taken from the counter at once */
-#define UID_FIRST  0x70000000U
 #define RECOVERIES 3
-#define UIDS       0x0ffffffeU
 
 struct machine {
 	struct box *box; /* NULL: left */
@@ -34,171 +29,6 @@ struct machine {
 };
 
 static void wake_or_boot(struct machine *m);
-
-/* ---- what machines share ---- */
-
-static int read_counter(const char *path, uint32_t *ret)
-{
-	FILE *f = fopen(path, "re");
-	unsigned v = 0;
-	int n;
-
-	*ret = 0;
-	if (!f)
-		return errno == ENOENT ? 0 : -errno;
-	n = fscanf(f, "%u", &v);
-	fclose(f);
-	*ret = v;
-	return n == 1 ? 0 : -EBADMSG;
-}
-
-static int write_counter(const struct vm_host *h, const char *path, uint32_t v)
-{
-	char fresh[BOX_PATH_MAX + 8];
-	FILE *f;
-	int r = 0;
-
-	snprintf(fresh, sizeof(fresh), "%s.new", path);
-	f = fopen(fresh, "we");
-	if (!f)
-		return -errno;
-	if (fprintf(f, "%u\n", v) < 0 || fflush(f) != 0 || fsync(fileno(f)) < 0)
-		r = -errno;
-	if (fclose(f) != 0 && r == 0)
-		r = -errno;
-	if (r == 0 && rename(fresh, path) < 0)
-		r = -errno;
-	return r < 0 ? r : vm_files_settle(h->images);
-}
-
-/* A new range. Another bridge on this host begins elsewhere. */
-static int take_cids(struct vm_host *h)
-{
-	char path[BOX_PATH_MAX];
-	uint32_t first, chance = 0;
-	int r;
-
-	snprintf(path, sizeof(path), "%.200s/last-cid", h->images);
-	r = read_counter(path, &first);
-	if (r < 0)
-		return r;
-	if (first == 0 && getrandom(&chance, sizeof(chance), 0) == sizeof(chance))
-		first = 1000 + chance % 100000 * CIDS;
-	if (first < 1000 || first > 0xf0000000U)
-		first = 1000;
-	r = write_counter(h, path, first + CIDS);
-	if (r < 0)
-		return r;
-	h->cid = first;
-	h->cid_end = first + CIDS;
-	return 0;
-}
-
-uint32_t vm_host_cid(struct vm_host *h)
-{
-	if (h->cid == h->cid_end && take_cids(h) < 0)
-		return 0;
-	return h->cid++;
-}
-
-uid_t vm_host_uid(uint32_t cid)
-{
-	return geteuid() == 0 ? UID_FIRST + cid % UIDS : 0;
-}
-
-/* What was being made when a bridge before us ended. */
-static void remove_unfinished(const char *dir)
-{
-	DIR *d = opendir(dir);
-	const struct dirent *e;
-
-	while (d && (e = readdir(d))) {
-		char path[BOX_PATH_MAX + 256];
-		size_t n = strlen(e->d_name);
-
-		if (strncmp(e->d_name, "new-", 4) != 0 &&
-			(n < 4 || strcmp(e->d_name + n - 4, ".new") != 0))
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-		vm_process_reap(path, 5000);
-		vm_files_remove(path);
-	}
-	if (d)
-		closedir(d);
-}
-
-static int make_dir(const char *state_dir, const char *name, char *out, size_t size)
-{
-	int n = snprintf(out, size, "%s/%s", state_dir, name);
-
-	if (n < 0 || (size_t)n >= size)
-		return -ENAMETOOLONG;
-	if (mkdir(out, 0711) < 0 && errno != EEXIST)
-		return -errno;
-	return 0;
-}
-
-static int open_host(struct vm_host *h)
-{
-	char boxes[BOX_PATH_MAX];
-	const char *state_dir = h->config->state_dir;
-	struct stat st;
-	int r = make_dir(state_dir, "boxes", boxes, sizeof(boxes));
-
-	if (r == 0)
-		r = make_dir(state_dir, "images", h->images, sizeof(h->images));
-	if (r == 0)
-		r = make_dir(state_dir, "checkpoints", h->checkpoints, sizeof(h->checkpoints));
-	if (r < 0)
-		return r;
-	if (stat("/dev/kvm", &st) == 0)
-		h->kvm_group = st.st_gid;
-	remove_unfinished(h->images);
-	remove_unfinished(h->checkpoints);
-	return goldens_open(h);
-}
-
-static int vm_open(struct boxes *bs, char *why, size_t why_size)
-{
-	/* "boxes/", an id, "/run/vsock" and a NUL */
-	const size_t room = TARGET_PATH_MAX - sizeof("/boxes//run/vsock") - BOX_ID_MAX;
-	struct vm_host *h;
-	int r;
-
-	if (!bs->config->image_dir) {
-		snprintf(why, why_size, "no directory with images was given");
-		return -EINVAL;
-	}
-	if (strlen(bs->config->state_dir) > room) {
-		snprintf(why, why_size,
-			"the path of the state directory is longer than %zu bytes, "
-			"too long for the sockets of machines in it",
-			room);
-		return -ENAMETOOLONG;
-	}
-	h = xcalloc(1, sizeof(*h));
-	h->loop = bs->loop;
-	list_init(&h->drops);
-	h->config = bs->config;
-	r = open_host(h);
-	if (r < 0) {
-		snprintf(why, why_size, "%s: %s", bs->config->state_dir, strerror(-r));
-		free(h);
-		return r;
-	}
-	bs->state = h;
-	return 0;
-}
-
-static void vm_close(struct boxes *bs)
-{
-	struct vm_host *h = bs->state;
-
-	goldens_close(h);
-	while (!list_empty(&h->drops)) /* they end by themselves */
-		list_remove(h->drops.next);
-	free(h);
-}
 
 /* ---- answers ---- */
 
@@ -243,7 +73,8 @@ static void point(struct machine *m)
 	struct target *t = &m->box->target;
 
 	*t = (struct target){.kind = TARGET_HYBRID, .port = VM_AGENT_PORT};
-	vm_path(m->vm, VM_RUN "/vsock", t->path, sizeof(t->path)); /* vm_open() saw to its length */
+	vm_path(m->vm, VM_RUN "/vsock", t->path,
+		sizeof(t->path)); /* vm_host_open() saw to its length */
 }
 
 static void answer(struct machine *m)
@@ -438,20 +269,12 @@ static void refuse(struct machine *m, int status, const char *text)
 	vm_run(m->vm, refuse_steps, NULL, after_refusal);
 }
 
-static bool is_checkpoint_name(const char *name)
-{
-	size_t n = strlen(name);
-
-	return n > 0 && n < VM_NAME_MAX && name[0] != '.' && !strchr(name, '/') &&
-	       (n < 4 || strcmp(name + n - 4, ".new") != 0);
-}
-
 static int checkpoint_path(
 	const struct machine *m, const char *name, const char *suffix, char *out, size_t size)
 {
 	int n = snprintf(out, size, "%s/%s%s", m->vm->host->checkpoints, name, suffix);
 
-	return n < 0 || (size_t)n >= size || !is_checkpoint_name(name) ? -EINVAL : 0;
+	return n < 0 || (size_t)n >= size || !vm_checkpoint_name_ok(name) ? -EINVAL : 0;
 }
 
 static void vm_start(struct box *b, const struct box_spec *spec)
@@ -685,67 +508,9 @@ static void vm_restore(struct box *b, const char *name)
 	begin(m, restore);
 }
 
-/* ---- dropping a checkpoint ---- */
-
-struct drop {
-	struct list node; /* in vm_host.drops */
-	struct box *box;  /* NULL: left */
-	uv_work_t work;
-	char dir[BOX_PATH_MAX], gone[BOX_PATH_MAX + 8];
-	int result;
-};
-
-/* Its name goes first: half of it is never found. */
-static void drop_work(uv_work_t *w)
-{
-	struct drop *d = container_of(w, struct drop, work);
-
-	if (rename(d->dir, d->gone) < 0)
-		d->result = errno == ENOENT ? 0 : -errno;
-	else
-		d->result = vm_files_remove(d->gone);
-}
-
-static void after_drop(uv_work_t *w, int status)
-{
-	struct drop *d = container_of(w, struct drop, work);
-	struct box *b = d->box;
-	int r = d->result;
-
-	(void)status;
-	list_remove(&d->node);
-	free(d);
-	if (!b)
-		return;
-	if (r < 0)
-		box_fail(b, fault_status_of(r), "the checkpoint: %s", strerror(-r));
-	else
-		box_answer_ok(b);
-}
-
-static void vm_drop(struct box *b, const char *name)
-{
-	struct vm_host *h = b->boxes->state;
-	struct drop *d = xcalloc(1, sizeof(*d));
-	int r;
-
-	d->box = b;
-	list_append(&h->drops, &d->node);
-	ASSERT(is_checkpoint_name(name));
-	snprintf(d->dir, sizeof(d->dir), "%.180s/%.64s", h->checkpoints, name);
-	snprintf(d->gone, sizeof(d->gone), "%s.new", d->dir);
-	r = uv_queue_work(h->loop, &d->work, drop_work, after_drop);
-	ASSERT(r == 0);
-}
-
 static void vm_leave(struct box *b)
 {
-	const struct vm_host *h = b->boxes->state;
-
-	list_for_each (d, &h->drops, struct drop, node) {
-		if (d->box == b)
-			d->box = NULL;
-	}
+	vm_drop_leave(b);
 	if (b->state)
 		machine_release(b->state);
 }
@@ -753,8 +518,8 @@ static void vm_leave(struct box *b)
 const struct box_driver box_driver_vm = {
 	.name = "vm",
 	.can = BOX_CAN_HIBERNATE | BOX_CAN_CHECKPOINT | BOX_CAN_RESTART,
-	.open = vm_open,
-	.close = vm_close,
+	.open = vm_host_open,
+	.close = vm_host_close,
 	.start = vm_start,
 	.adopt = vm_adopt,
 	.stop = vm_stop,

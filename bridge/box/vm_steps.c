@@ -1,9 +1,6 @@
 /*
  * Starting, waking, ending. vm.json says ASLEEP until just before the machine's first instruction,
  * as until then its saved memory is as it was; and RUNNING from then on.
- *
- * vhost-device-vsock never answers again when it is dialed before the guest has given it buffers,
- * and QEMU only knows when the guest's driver is there, which is a little earlier: SETTLE_MS.
  */
 #include "bridge/box/vm_steps.h"
 
@@ -13,8 +10,6 @@
 
 #include "bridge/box/vm_copy.h"
 
-#define SETTLE_MS     100
-#define STARVED_MS    2000
 #define SYNC_MS       5000
 #define FIRST_SYNC_MS 60000 /* of an agent that is just starting */
 
@@ -113,7 +108,7 @@ void vm_overlay(struct vm *vm, struct vm_files *f)
 
 /* ---- processes ---- */
 
-static void start(struct vm *vm, enum vm_role role, const struct vm_command *c, const char *log)
+void vm_start_process(struct vm *vm, enum vm_role role, const struct vm_command *c, const char *log)
 {
 	struct vm_host *h = vm->host;
 	int r = vm_process_start(&vm->processes[role], h->loop, vm->dir, c->argv, log,
@@ -125,7 +120,7 @@ static void start(struct vm *vm, enum vm_role role, const struct vm_command *c, 
 		vm_next(vm);
 }
 
-static void remove_socket(const struct vm *vm, const char *name)
+void vm_remove_socket(const struct vm *vm, const char *name)
 {
 	char path[BOX_PATH_MAX];
 
@@ -133,36 +128,13 @@ static void remove_socket(const struct vm *vm, const char *name)
 		unlink(path);
 }
 
-static void step_vsock(struct vm *vm)
-{
-	struct vm_command c;
-
-	remove_socket(vm, VM_RUN "/vhost");
-	remove_socket(vm, VM_RUN "/vsock");
-	vm_command_vsock(&c, &vm->files);
-	start(vm, VM_VSOCK, &c, "vsock.log");
-}
-
-static void look_for_vsock(struct vm *vm)
-{
-	char path[BOX_PATH_MAX];
-
-	if (vm_path(vm, VM_RUN "/vhost", path, sizeof(path)) == 0 && access(path, F_OK) == 0)
-		vm_next(vm);
-}
-
-static void step_await_vsock(struct vm *vm)
-{
-	vm_poll(vm, 2, look_for_vsock);
-}
-
 static void start_qemu(struct vm *vm, bool incoming)
 {
 	struct vm_command c;
 
-	remove_socket(vm, VM_RUN "/qmp");
+	vm_remove_socket(vm, VM_RUN "/qmp");
 	vm_command_qemu(&c, &vm->files, vm->files.saved.ram, vm->host->accel, incoming);
-	start(vm, VM_QEMU, &c, "qemu.log");
+	vm_start_process(vm, VM_QEMU, &c, "qemu.log");
 }
 
 static void step_qemu(struct vm *vm)
@@ -213,229 +185,6 @@ static void step_quit(struct vm *vm)
 	}
 	vm_poll(vm, 5, look_for_quit);
 	vm_ask(vm, "quit", NULL, -1, on_quit);
-}
-
-/* ---- the guest's driver ---- */
-
-static bool is_driver_ok(struct jsonr value)
-{
-	struct jsonr status, words;
-
-	return jsonr_member(value, "status", &status) && jsonr_member(status, "statuses", &words) &&
-	       memmem(words.p, words.len, "DRIVER_OK", 9);
-}
-
-static void on_status(void *owner, struct jsonr value, const char *error)
-{
-	struct vm *vm = owner;
-
-	if (!error && is_driver_ok(value))
-		vm_next(vm);
-}
-
-static void ask_status(struct vm *vm, qmp_fn fn)
-{
-	vm_ask(vm, "x-query-virtio-status",
-		"{\"path\":\"/machine/peripheral/" VM_VSOCK_ID "/virtio-backend\"}", -1, fn);
-}
-
-static void look_for_driver(struct vm *vm)
-{
-	if (vm->unplugged)
-		vm_fail(vm, 502, "the guest took its vsock device out");
-	else if (!qmp_busy(&vm->qmp))
-		ask_status(vm, on_status);
-}
-
-void vm_step_driver(struct vm *vm)
-{
-	vm_poll(vm, 5, look_for_driver);
-}
-
-static void settled(struct vm *vm)
-{
-	vm_next(vm);
-}
-
-void vm_step_settle(struct vm *vm)
-{
-	vm_poll(vm, SETTLE_MS, settled);
-	uv_timer_again(&vm->tick);
-}
-
-void vm_step_unplug(struct vm *vm)
-{
-	vm->unplugged = false; /* from now on the event is meant */
-	vm_ask(vm, "device_del", "{\"id\":\"" VM_VSOCK_ID "\"}", -1, NULL);
-}
-
-void vm_step_await_unplugged(struct vm *vm)
-{
-	if (vm->unplugged)
-		vm_next(vm); /* else vm_on_event() */
-}
-
-static void on_plugged(void *owner, struct jsonr value, const char *error)
-{
-	struct vm *vm = owner;
-
-	(void)value;
-	if (error) {
-		vm_fail(vm, 500, "the vsock device: %s", error);
-		return;
-	}
-	vm->unplugged = false;
-	vm_next(vm);
-}
-
-static void step_plug(struct vm *vm)
-{
-	vm_ask(vm, "device_add", VM_VSOCK_PLUG, -1, on_plugged);
-}
-
-/* A device whose process is gone comes back only as a new one. */
-static void step_drop_device(struct vm *vm)
-{
-	if (vm->unplugged || vm->processes[VM_VSOCK].running)
-		vm_next(vm);
-	else
-		vm_step_unplug(vm);
-}
-
-static void step_await_dropped(struct vm *vm)
-{
-	if (vm->unplugged || vm->processes[VM_VSOCK].running)
-		vm_next(vm);
-}
-
-static void on_tried_again(void *owner, struct jsonr value, const char *error)
-{
-	(void)owner, (void)value, (void)error; /* it stands still again, which is told */
-}
-
-static void try_again(uv_timer_t *t)
-{
-	struct vm *vm = t->data;
-
-	if (vm_is_idle(vm))
-		qmp_ask(&vm->qmp, "cont", NULL, -1, on_tried_again, vm);
-}
-
-static bool is_event(struct jsonr name, const char *word)
-{
-	return name.len == strlen(word) && memcmp(name.p, word, name.len) == 0;
-}
-
-void vm_on_event(struct vm *vm, struct jsonr name, struct jsonr data)
-{
-	struct jsonr device;
-
-	/* The host's disk is full, and QEMU lets the machine stand still rather than lose a write.
-	 * (Whatever is begun with it meanwhile makes it go on, too.) */
-	if (is_event(name, "BLOCK_IO_ERROR") && vm_is_idle(vm))
-		uv_timer_start(&vm->tick, try_again, STARVED_MS, 0);
-	if (!is_event(name, "DEVICE_DELETED") || !jsonr_member(data, "device", &device) ||
-		!jsonr_is_str(device, VM_VSOCK_ID))
-		return;
-	vm->unplugged = true;
-	if (vm_is_idle(vm)) /* it let go of it when nobody wanted that any more */
-		vm->on_gone(vm, "the guest took its vsock device out");
-	else if (vm->step->run == vm_step_await_unplugged || vm->step->run == step_await_dropped)
-		vm_next(vm);
-}
-
-/* ---- the vsock device, again, in a machine that goes on ---- */
-
-/*
- * The process of the device that was taken out takes no other, so there is a new one, and a new
- * connection to it. Each of these is passed over when the device is in place.
- */
-static void look_for_vsock_end(struct vm *vm)
-{
-	if (vm->processes[VM_VSOCK].running)
-		return;
-	vm->replacing = false;
-	vm_next(vm);
-}
-
-void vm_step_end_vsock(struct vm *vm)
-{
-	vm->replug = vm->unplugged; /* it may be taken out a moment later: too late for this time */
-	if (!vm->replug) {
-		vm_next(vm);
-		return;
-	}
-	vm->replacing = true;
-	vm_process_kill(&vm->processes[VM_VSOCK]);
-	vm_poll(vm, 2, look_for_vsock_end);
-}
-
-void vm_step_new_vsock(struct vm *vm)
-{
-	if (vm->replug)
-		step_vsock(vm);
-	else
-		vm_next(vm);
-}
-
-void vm_step_await_vsock(struct vm *vm)
-{
-	if (vm->replug)
-		step_await_vsock(vm);
-	else
-		vm_next(vm);
-}
-
-static void on_chardev_removed(void *owner, struct jsonr value, const char *error)
-{
-	(void)value, (void)error; /* it may be away already, from an attempt before */
-	vm_next(owner);
-}
-
-void vm_step_drop_chardev(struct vm *vm)
-{
-	if (vm->replug)
-		vm_ask(vm, "chardev-remove", "{\"id\":\"vsock\"}", -1, on_chardev_removed);
-	else
-		vm_next(vm);
-}
-
-/* The socket is there a moment before anybody listens on it. */
-static void on_chardev_added(void *owner, struct jsonr value, const char *error)
-{
-	struct vm *vm = owner;
-
-	(void)value;
-	if (!error)
-		vm_next(vm);
-	else if (!strstr(error, "refused"))
-		vm_fail(vm, 500, "the vsock device: %s", error);
-}
-
-static void add_chardev(struct vm *vm)
-{
-	if (!qmp_busy(&vm->qmp))
-		vm_ask(vm, "chardev-add",
-			"{\"id\":\"vsock\",\"backend\":{\"type\":\"socket\",\"data\":{\"addr\":{"
-			"\"type\":\"unix\",\"data\":{\"path\":\"" VM_RUN
-			"/vhost\"}},\"server\":false}}}",
-			-1, on_chardev_added);
-}
-
-void vm_step_add_chardev(struct vm *vm)
-{
-	if (vm->replug)
-		vm_poll(vm, 5, add_chardev);
-	else
-		vm_next(vm);
-}
-
-void vm_step_replug(struct vm *vm)
-{
-	if (vm->replug)
-		step_plug(vm);
-	else
-		vm_next(vm);
 }
 
 /* ---- running and not ---- */
@@ -539,20 +288,6 @@ static void step_await_loaded(struct vm *vm)
 }
 
 /* ---- going on after something ---- */
-
-static void on_device_known(void *owner, struct jsonr value, const char *error)
-{
-	struct vm *vm = owner;
-
-	(void)value;
-	vm->unplugged = error;
-	vm_next(vm);
-}
-
-static void step_look_for_device(struct vm *vm)
-{
-	ask_status(vm, on_device_known);
-}
 
 static void step_cancel(struct vm *vm)
 {
@@ -667,8 +402,8 @@ static void step_try_to_sync(struct vm *vm)
 const struct vm_step vm_boot_steps[] = {
 	{vm_step_end, "the end of what ran before", 10000},
 	{step_blank, "a new memory", 0},
-	{step_vsock, "the vsock device", 0},
-	{step_await_vsock, "the vsock device", 5000},
+	{vm_step_vsock, "the vsock device", 0},
+	{vm_step_listening, "the vsock device", 5000},
 	{step_qemu, "QEMU", 0},
 	{vm_connect, "QEMU", 10000},
 	{vm_step_driver, "the guest's kernel", 60000},
@@ -680,8 +415,8 @@ const struct vm_step vm_boot_steps[] = {
 const struct vm_step vm_wake_steps[] = {
 	{vm_step_end, "the end of what ran before", 10000},
 	{step_begin_check, "the check of what was saved", 0},
-	{step_vsock, "the vsock device", 0},
-	{step_await_vsock, "the vsock device", 5000},
+	{vm_step_vsock, "the vsock device", 0},
+	{vm_step_listening, "the vsock device", 5000},
 	{step_qemu_incoming, "QEMU", 0},
 	{vm_connect, "QEMU", 10000},
 	{step_await_check, "the check of what was saved", 0},
@@ -691,7 +426,7 @@ const struct vm_step vm_wake_steps[] = {
 	{step_await_loaded, "the saved state", 30000},
 	{step_running, "writing vm.json", 0},
 	{vm_step_cont, "going on", 10000},
-	{step_plug, "the vsock device", 10000},
+	{vm_step_plug, "the vsock device", 10000},
 	{vm_step_driver, "the guest's driver", 30000},
 	{vm_step_settle, "the guest's driver", 0},
 	{vm_step_sweep, "tidying up", 0},
@@ -703,9 +438,9 @@ const struct vm_step vm_recover_steps[] = {
 	{step_cancel, "the end of saving", 5000},
 	{step_await_cancelled, "the end of saving", 10000},
 	{vm_step_cont, "going on", 10000},
-	{step_look_for_device, "the vsock device", 10000},
-	{step_drop_device, "the vsock device", 10000},
-	{step_await_dropped, "the guest's letting go of its vsock device", 10000},
+	{vm_step_look_for_device, "the vsock device", 10000},
+	{vm_step_drop_device, "the vsock device", 10000},
+	{vm_step_await_dropped, "the guest's letting go of its vsock device", 10000},
 	VM_REPLUG_STEPS,
 	{vm_step_driver, "the guest's driver", 30000},
 	{vm_step_settle, "the guest's driver", 0},

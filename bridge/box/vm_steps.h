@@ -20,21 +20,41 @@ extern const struct vm_step vm_end_steps[];
 extern const struct vm_step vm_stop_steps[], vm_unstop_steps[];
 
 void vm_step_end(struct vm *vm);
+void vm_start_process(
+	struct vm *vm, enum vm_role role, const struct vm_command *c, const char *log);
+void vm_remove_socket(const struct vm *vm, const char *name);
 void vm_step_sweep(struct vm *vm);
 void vm_step_stop(struct vm *vm);
 void vm_step_cont(struct vm *vm);
+void vm_step_ignore_shared(struct vm *vm);
+void vm_step_sync(struct vm *vm); /* fails when the agent cannot be asked */
+/* vm.json, and vm->files with it when it could be written. */
+int vm_save_files(struct vm *vm, const struct vm_files *f);
+int vm_job_running(struct vm *vm);
+/* The step's end is that of making vm->name, an empty disk on top of what f has. */
+void vm_overlay(struct vm *vm, struct vm_files *f);
+
+/* ---- vm_vsock.c ---- */
+
+/* A new one, in a machine that does not run yet. */
+void vm_step_vsock(struct vm *vm);
+void vm_step_listening(struct vm *vm);
+void vm_step_plug(struct vm *vm);
+/* Until the guest uses it. */
+void vm_step_driver(struct vm *vm);
+void vm_step_settle(struct vm *vm);
 void vm_step_unplug(struct vm *vm);
 void vm_step_await_unplugged(struct vm *vm);
+/* Is it in place? If it is and has no process, it is taken out. */
+void vm_step_look_for_device(struct vm *vm);
+void vm_step_drop_device(struct vm *vm);
+void vm_step_await_dropped(struct vm *vm);
 void vm_step_end_vsock(struct vm *vm);
 void vm_step_new_vsock(struct vm *vm);
 void vm_step_await_vsock(struct vm *vm);
 void vm_step_drop_chardev(struct vm *vm);
 void vm_step_add_chardev(struct vm *vm);
 void vm_step_replug(struct vm *vm);
-void vm_step_driver(struct vm *vm);
-void vm_step_settle(struct vm *vm);
-void vm_step_ignore_shared(struct vm *vm);
-void vm_step_sync(struct vm *vm); /* fails when the agent cannot be asked */
 /* The vsock device comes back, if it is away. */
 #define VM_REPLUG_STEPS                                                                            \
 	{vm_step_end_vsock, "the end of the vsock device", 5000},                                  \
@@ -45,11 +65,6 @@ void vm_step_sync(struct vm *vm); /* fails when the agent cannot be asked */
 	{                                                                                          \
 		vm_step_replug, "the vsock device", 10000                                          \
 	}
-/* vm.json, and vm->files with it when it could be written. */
-int vm_save_files(struct vm *vm, const struct vm_files *f);
-int vm_job_running(struct vm *vm);
-/* The step's end is that of making vm->name, an empty disk on top of what f has. */
-void vm_overlay(struct vm *vm, struct vm_files *f);
 
 /* ---- vm_save.c ---- */
 
