@@ -14,8 +14,8 @@
 static const char usage[] =
 	"usage: bench [--quick] [--rounds N] [--time S] [--rt] [--json] [NAME...]\n"
 	"  NAME: run many rtt stream echo pty file grep dial idle start flat size http crowd local vm\n"
-	"                                                  default: all of these\n"
-	"        vm: only a remark when there are no images of ./dev image\n"
+	"        sandbox                                   default: all of these\n"
+	"        vm, sandbox: only a remark when there are no images of ./dev image\n"
 	"        stress (correctness, minutes)                   all: everything\n"
 	"  --quick     a tenth of the work, 3 rounds\n"
 	"  --rounds N  default 5\n"
@@ -46,6 +46,7 @@ static const struct section {
 	{"crowd", bench_crowd, true},
 	{"local", bench_local, true},
 	{"vm", bench_vm, true},
+	{"sandbox", bench_sandbox, true},
 	{"stress", bench_stress, false},
 };
 

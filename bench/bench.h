@@ -94,6 +94,8 @@ uint64_t proc_cpu_ns(pid_t pid);
 size_t proc_pss_kib(pid_t pid);
 uint64_t proc_switches(pid_t pid); /* of all threads, voluntary or not */
 size_t proc_fds(pid_t pid);
+/* Those that have their working directory below that; at most max. */
+size_t proc_below(const char *below, pid_t *pids, size_t max);
 void proc_pin(pid_t pid, int cpu); /* 0: ourselves; -1: any CPU */
 
 /* ---- sections ---- */
@@ -115,4 +117,5 @@ void bench_start(void);
 void bench_flat(void);
 void bench_size(void);
 void bench_vm(void);
+void bench_sandbox(void);
 void bench_stress(void);

@@ -44,6 +44,37 @@ static void remove_shm(void)
 	shm[0] = '\0';
 }
 
+size_t proc_below(const char *below, pid_t *pids, size_t max)
+{
+	DIR *d = opendir("/proc");
+	struct dirent *e;
+	size_t n = 0, len = strlen(below);
+
+	while (d && n < max && (e = readdir(d))) {
+		char path[64], cwd[PATH_MAX] = "";
+		pid_t pid = atoi(e->d_name);
+		ssize_t r;
+
+		snprintf(path, sizeof(path), "/proc/%d/cwd", pid);
+		r = pid > 0 ? readlink(path, cwd, sizeof(cwd) - 1) : -1;
+		if (r > (ssize_t)len && memcmp(cwd, below, len) == 0 && cwd[len] == '/')
+			pids[n++] = pid;
+	}
+	if (d)
+		closedir(d);
+	return n;
+}
+
+/* Sandboxes outlive their bridge. */
+static void end_sandboxes(void)
+{
+	pid_t pids[64];
+	size_t n = proc_below(state, pids, array_size(pids));
+
+	for (size_t i = 0; i < n; i++)
+		kill(pids[i], SIGKILL);
+}
+
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
 {
 	(void)st;
@@ -64,8 +95,10 @@ static void clean_up(void)
 	}
 	floor_cleanup();
 	remove_shm();
-	if (state[0])
+	if (state[0]) {
+		end_sandboxes();
 		nftw(state, remove_one, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	}
 	rmdir(dir);
 }
 

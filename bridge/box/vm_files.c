@@ -290,9 +290,20 @@ static void remove_files(const char *dir, const struct vm_files *f)
 		closedir(d);
 }
 
+/* Its sockets are of no use to a machine without processes. */
+static void empty_run(const char *dir)
+{
+	char run[PATH_MAX];
+
+	if (join(run, dir, VM_RUN) == 0)
+		remove_files(run, NULL);
+}
+
 void vm_files_sweep(const char *dir, const struct vm_files *f)
 {
 	remove_files(dir, f);
+	if (f->life != VM_RUNNING)
+		empty_run(dir);
 }
 
 int vm_files_make(const char *dir, uid_t uid)
@@ -301,7 +312,8 @@ int vm_files_make(const char *dir, uid_t uid)
 
 	if (join(run, dir, VM_RUN) < 0)
 		return -ENAMETOOLONG;
-	if (mkdir(dir, 0710) < 0 || mkdir(run, 0700) < 0)
+	/* Its processes go through it, whatever our umask is. */
+	if (mkdir(dir, 0710) < 0 || chmod(dir, 0710) < 0 || mkdir(run, 0700) < 0)
 		return -errno;
 	if (uid != 0 && (chown(dir, 0, uid) < 0 || chown(run, uid, uid) < 0))
 		return -errno;

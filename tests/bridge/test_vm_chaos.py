@@ -16,11 +16,11 @@ import time
 
 import pytest
 
-from harness import ROOT
+from harness import ROOT, alive
 from host import eventually
 from test_vm import processes
 
-OPERATIONS = int(os.environ.get("CHAOS", "30"))
+OPERATIONS = int(os.environ.get("CHAOS", "60"))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(1 << 32)))
 SANDBOXES = 6
 AWAKE = 3  # at most: what two cores can emulate
@@ -30,7 +30,7 @@ COMMON = {"vm.json", "run", "vmlinuz", "initramfs.img", "vhost-device-vsock", "q
 GONE = (ConnectionError, http.client.HTTPException)
 
 pytestmark = [pytest.mark.bridge(driver="vm", image_dir=ROOT / "build/image"),
-              pytest.mark.seconds(120 + 12 * OPERATIONS)]
+              pytest.mark.seconds(200 + 4 * OPERATIONS)]
 
 
 class World:
@@ -221,7 +221,9 @@ class Chaos:
             sandbox = chance.choice(sleepless)
             return "hibernate", sandbox, lambda: self.hibernate(sandbox)
         what = chance.choices(["look", "write", "hibernate", "wake", "full", "disk_only", "restore", "drop", "kill"],
-                              [3, 4, 4, 2, 3, 1, 2, 1, 1])[0]
+                              [2, 5, 4, 2, 4, 2, 4, 1, 1])[0]
+        if what == "wake" and not asleep:
+            what = "hibernate"
         mine = [one for one in self.checkpoints if one[1] == sandbox.name]
         if what in ("full", "disk_only"):
             if len(self.checkpoints) < CHECKPOINTS:
@@ -263,7 +265,9 @@ class Chaos:
                 self.say(f"  kill {victim} of {boxes[0]}")
                 if victim == "qemu-system-x86":
                     self.killed.add(boxes[0])
-                os.kill(running[boxes[0]][victim], signal.SIGKILL)
+                pid = running[boxes[0]][victim]
+                os.kill(pid, signal.SIGKILL)
+                eventually(lambda: not alive(pid), "it to end", 10)
         self.say(f"  strike {victim} after {delay:.2f} s")
         self.cut = victim == "bridge"
         return hit

@@ -164,6 +164,32 @@ static void test_layers(void **state)
 	assert_int_equal(vm_files_link(&f, other, other), -ENOENT); /* a layer is missing */
 }
 
+/* Sockets only for those whose processes run; their user can pass, whatever umask a unit gave us.
+ */
+static void test_directory(void **state)
+{
+	struct vm_files f = example();
+	char run[160], path[160];
+	struct stat st;
+	mode_t mask = umask(077);
+
+	(void)state;
+	assert_int_equal(vm_files_make(other, 0), 0);
+	umask(mask);
+	assert_int_equal(stat(other, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0710);
+	path_in(run, other, VM_RUN);
+	path_in(path, run, "qmp");
+	put(run, "qmp", "");
+	f.life = VM_RUNNING;
+	vm_files_sweep(other, &f);
+	assert_int_equal(access(path, F_OK), 0);
+	f.life = VM_ASLEEP;
+	vm_files_sweep(other, &f);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_true(there(other, VM_RUN));
+}
+
 static void test_copies(void **state)
 {
 	char a[160], b[160], c[160];
@@ -219,6 +245,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_description, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_descriptions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_layers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copies, setup, teardown),
 	};
 
