@@ -44,9 +44,9 @@ static void refuse_stranger(struct listener *l, int fd)
 }
 
 /*
- * Room for one more: a client that has not even said hello gives way. Where there is none, it may be
- * that some links are open on our side only (a host can vanish without a word): they are called, and
- * who comes again in a while finds room.
+ * Room for one more: a client that has not even said hello gives way. Where there is none, it may
+ * be that some links are open on our side only (a host can vanish without a word): they are called,
+ * and who comes again in a while finds room.
  */
 static bool make_room(struct daemon *d)
 {

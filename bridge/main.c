@@ -12,6 +12,7 @@
 #include "bridge/api/agent_turns.h"
 #include "bridge/api/dispatch.h"
 #include "bridge/api/exec_runs.h"
+#include "bridge/api/exec_visit.h"
 #include "bridge/api/front.h"
 #include "bridge/api/metrics.h"
 #include "bridge/main.h"
@@ -88,6 +89,7 @@ static void on_front_closed(void *owner)
 		on_runs_closed(p);
 		return;
 	}
+	exec_visits_end(&p->bridge);
 	agent_turns_close(take_ptr(&p->bridge.turns));
 	patch_runs_close(p->bridge.checkpoints);
 	exec_runs_close(p->bridge.runs, on_runs_closed, p);
@@ -246,6 +248,7 @@ static int start(struct program *p, char *why, size_t size)
 	b->config = p->config->bridge;
 	b->loop = &p->loop;
 	b->metrics = metrics_new();
+	list_init(&b->visits);
 	exec_runs_open(&b->runs, &p->loop);
 	agent_turns_open(&b->turns, &p->loop);
 	r = open_boxes(p, why, size);

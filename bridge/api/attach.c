@@ -439,6 +439,11 @@ static const struct remote_events remote_events = {
 
 /* ---- beginning ---- */
 
+void attach_place(const struct sandbox *s, int number, char ret[MSG_VIEWER_MAX + 1])
+{
+	snprintf(ret, MSG_VIEWER_MAX + 1, "b%d-%.20s", number, s->id);
+}
+
 static void on_usable(struct sandbox_use *u, const struct fault *fault)
 {
 	struct attach *a = u->owner;
@@ -461,7 +466,7 @@ static void on_usable(struct sandbox_use *u, const struct fault *fault)
 	}
 	if (e)
 		count_in(a, e);
-	snprintf(name, sizeof(name), "b%d-%.20s", a->place, a->sandbox->id);
+	attach_place(a->sandbox, a->place, name);
 	config.viewer = a->read_only ? "" : a->place < 0 ? NULL : name;
 	config.input = !a->read_only;
 	config.since[0] = a->since[0];

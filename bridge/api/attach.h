@@ -89,6 +89,8 @@ struct attach {
 /* Handler of a socket route whose params are the sandbox and the session: 404 before the upgrade
  * when it is known not to be there or is of another kind. */
 void attach_socket(struct call *c, const struct attach_form *form);
+/* The name at the agent of the sandbox's clients' place `number`, in any session. */
+void attach_place(const struct sandbox *s, int number, char ret[MSG_VIEWER_MAX + 1]);
 
 /* For forms. */
 void attach_input(struct attach *a, const uint8_t *data, size_t len);

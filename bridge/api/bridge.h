@@ -32,6 +32,7 @@ struct bridge {
 	struct sandboxes *sandboxes;
 	struct front *front;
 	struct metrics *metrics;
+	struct list visits;              /* exec_visit.c */
 	struct exec_runs *runs;          /* exec_runs.h */
 	struct agent_turns *turns;       /* agent_turns.h */
 	struct checkpoints *checkpoints; /* checkpoint.h */

@@ -3,6 +3,11 @@
  * up. It goes on when the client hangs up, so that a prompt is never written by half; it holds the
  * sandbox itself for that.
  *
+ * Except for the beginning of a new command. Its client attaches in a moment, and would find only
+ * what the scrollback still has: so the visit stays for a while, at the first byte and as a viewer
+ * that must not miss any. It has the name of the first client's place (attach.c), who thereby takes
+ * it over.
+ *
  * It is freed when it is over and its call has ended, whichever comes last, and no callback of the
  * remote is on the stack any more.
  */
@@ -11,15 +16,18 @@
 #include <stdio.h>
 
 #include "bridge/api/agent_turns.h"
+#include "bridge/api/attach.h"
 #include "bridge/api/bridge.h"
 #include "bridge/api/dispatch.h"
 #include "bridge/api/exec_fault.h"
 #include "bridge/api/exec_list.h"
 #include "bridge/remote.h"
 
-#define LISTED_EACH 128 /* sessions in a roster: then it is compared with the agent's list */
+#define LISTED_EACH 128  /* sessions in a roster: then it is compared with the agent's list */
+#define STAY_MS     5000 /* for the first client of a new command */
 
 struct visit {
+	struct list node;  /* in bridge->visits */
 	struct call *call; /* NULL: it has ended */
 	struct bridge *bridge;
 	struct sandbox *sandbox;
@@ -27,11 +35,13 @@ struct visit {
 	struct remote remote;
 	struct exec_start start;
 	bool starts, opened, over;
+	bool stays; /* answered, and waiting for the first client */
 	enum roster_kind kind;
 	char id[ROSTER_ID_MAX + 1];
 	struct buf input;
 	exec_visit_fn fn;
-	uv_idle_t gone; /* only closed: then no callback is on the stack any more */
+	uv_timer_t timer; /* of the stay; memory goes when it is closed: then no callback is on the
+			     stack any more */
 	bool freed;
 };
 
@@ -49,7 +59,8 @@ static void maybe_free(struct visit *v)
 	if (!v->over || v->call || v->freed)
 		return;
 	v->freed = true;
-	uv_close((uv_handle_t *)&v->gone, on_gone);
+	list_remove(&v->node);
+	uv_close((uv_handle_t *)&v->timer, on_gone);
 }
 
 /* We leave. The call, if it is there, is answered by the caller; nothing is done after that. */
@@ -69,6 +80,26 @@ static void fail(struct visit *v, const struct fault *f)
 		call_fault(v->call, f);
 }
 
+static void on_time_up(uv_timer_t *t)
+{
+	leave(t->data);
+}
+
+static bool keeps_beginning(const struct visit *v)
+{
+	return v->starts && v->kind == ROSTER_EXEC && buf_len(&v->input) == 0;
+}
+
+static void stay(struct visit *v)
+{
+	uint64_t ms = v->start.start.disconnect_ms;
+
+	v->stays = true;
+	sandbox_unuse(&v->use);
+	/* Nobody's coming counts from the start, so we are nobody for no longer than that. */
+	uv_timer_start(&v->timer, on_time_up, ms ? min_of(ms, (uint64_t)STAY_MS) : STAY_MS, 0);
+}
+
 static void done(struct visit *v)
 {
 	struct roster_entry *e = roster_find(&v->sandbox->roster, v->id);
@@ -79,7 +110,10 @@ static void done(struct visit *v)
 		fail(v, &f);
 		return;
 	}
-	leave(v);
+	if (keeps_beginning(v))
+		stay(v);
+	else
+		leave(v);
 	if (v->call)
 		v->fn(v->call, e);
 }
@@ -124,7 +158,7 @@ static void on_stdin_closed(struct remote *r)
 {
 	struct visit *v = r->owner;
 
-	if (!v->over && v->opened)
+	if (!v->over && v->opened && !v->stays)
 		no_reader(v);
 }
 
@@ -169,8 +203,11 @@ static void on_opened(struct remote *r, const struct msg_opened *o)
 static void on_output(
 	struct remote *r, uint8_t stream, uint64_t off, const uint8_t *data, size_t len)
 {
+	struct visit *v = r->owner;
+
 	(void)stream, (void)off, (void)data;
-	remote_consumed(r, len);
+	if (!keeps_beginning(v))
+		remote_consumed(r, len);
 }
 
 static void forgotten(void *owner, const uint8_t *json, size_t len, const struct error *error)
@@ -197,7 +234,7 @@ static void on_end(struct remote *r, const struct msg_end *end)
 		fault_set(&f, 400, "%s", why);
 		forget(v);
 		fail(v, &f);
-	} else if (!v->over) {
+	} else if (!v->over && !v->stays) {
 		no_reader(v);
 	}
 }
@@ -209,6 +246,10 @@ static void on_close(struct remote *r, enum remote_why why, const struct error *
 
 	if (v->over)
 		return;
+	if (v->stays) {
+		leave(v);
+		return;
+	}
 	if (why == REMOTE_DONE) {
 		no_reader(v);
 		return;
@@ -259,8 +300,10 @@ static struct visit *begin(struct call *c, struct buf *input, exec_visit_fn fn)
 		*input = BUF_NULL(0);
 	}
 	v->remote.owner = v;
-	uv_idle_init(v->bridge->loop, &v->gone);
-	v->gone.data = v;
+	uv_timer_init(v->bridge->loop, &v->timer);
+	v->timer.data = v;
+	list_init(&v->node);
+	list_append(&v->bridge->visits, &v->node);
 	c->ops = &call_ops;
 	c->state = v;
 	sandbox_use(v->sandbox, &v->use, on_use, NULL);
@@ -269,20 +312,24 @@ static struct visit *begin(struct call *c, struct buf *input, exec_visit_fn fn)
 
 static void open_remote(struct visit *v)
 {
-	bool input = buf_len(&v->input) > 0;
+	bool input = buf_len(&v->input) > 0, keeps = keeps_beginning(v);
+	char place[MSG_VIEWER_MAX + 1];
 	struct remote_config config = {
 		.id = v->id,
-		.viewer = input ? NULL : "",
+		.viewer = input   ? NULL
+			  : keeps ? place
+				  : "",
 		.start = v->starts ? &v->start.start : NULL,
 		.since_now = !v->starts,
 		.input = input,
 		.own = OWN_NEVER,
-		.policy = POLICY_LIVE,
+		.policy = keeps ? POLICY_LOSSLESS : POLICY_LIVE,
 		.window = 1,
 	};
 	struct fault f = {0};
 	int r;
 
+	attach_place(v->sandbox, 0, place);
 	r = remote_open(&v->remote, sandbox_guest(v->sandbox), &events, &config);
 	if (r < 0) {
 		exec_fault_open(&f, r);
@@ -309,4 +356,12 @@ void exec_visit_write(struct call *c, struct roster_entry *e, struct buf *input,
 
 	snprintf(v->id, sizeof(v->id), "%s", e->id);
 	open_remote(v);
+}
+
+void exec_visits_end(struct bridge *b)
+{
+	list_for_each_safe (v, &b->visits, struct visit, node) {
+		if (v->stays)
+			leave(v);
+	}
 }

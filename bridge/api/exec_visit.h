@@ -4,10 +4,12 @@
  * that failed with 400 and the reason, no such session with 404.
  *
  * Takes the call's ops and state. A client that hangs up meanwhile ends the visit: what was started
- * by then stays.
+ * by then stays. Of a new command everything is kept, however much it says, for the client that
+ * attaches within 5 s.
  */
 #pragma once
 
+#include "bridge/api/bridge.h"
 #include "bridge/api/exec_start.h"
 #include "bridge/sandbox/roster.h"
 #include "proto/buf.h"
@@ -21,3 +23,5 @@ void exec_visit_start(struct call *c, struct exec_start *x, enum roster_kind kin
 	struct buf *input, exec_visit_fn fn);
 /* Writes to a session that is there; fn is called when all of it is safe in the session. */
 void exec_visit_write(struct call *c, struct roster_entry *e, struct buf *input, exec_visit_fn fn);
+/* Waits for no first clients any more. After the front has ended. */
+void exec_visits_end(struct bridge *b);

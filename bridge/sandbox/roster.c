@@ -161,7 +161,7 @@ void roster_ended(struct roster_entry *e, const struct msg_end *end)
 		return;
 	e->running = false;
 	e->end = *end;
-	e->ended_ms = wall_ms();
+	e->ended_ms = max_of(wall_ms(), e->started_ms); /* the start is by the agent's clock */
 }
 
 void roster_lost(struct roster *r)
