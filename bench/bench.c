@@ -13,7 +13,7 @@
 
 static const char usage[] =
 	"usage: bench [--quick] [--rounds N] [--time S] [--rt] [--json] [NAME...]\n"
-	"  NAME: run many rtt stream echo pty file grep dial idle start flat size http crowd vm\n"
+	"  NAME: run many rtt stream echo pty file grep dial idle start flat size http crowd local vm\n"
 	"                                                  default: all of these\n"
 	"        vm: only a remark when there are no images of ./dev image\n"
 	"        stress (correctness, minutes)                   all: everything\n"
@@ -44,6 +44,7 @@ static const struct section {
 	{"size", bench_size, true},
 	{"http", bench_http, true},
 	{"crowd", bench_crowd, true},
+	{"local", bench_local, true},
 	{"vm", bench_vm, true},
 	{"stress", bench_stress, false},
 };

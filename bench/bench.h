@@ -108,6 +108,7 @@ void bench_file(void);
 void bench_grep(void);
 void bench_http(void);
 void bench_crowd(void);
+void bench_local(void);
 void bench_dial(void);
 void bench_idle(void);
 void bench_start(void);

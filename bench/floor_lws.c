@@ -12,7 +12,7 @@ static const char usage[] =
 	"  --port N  default: any\n"
 	"  --cpu C   pinned to one CPU\n"
 	"  --time S  seconds at most, default 60\n"
-	"  --uv      on a libuv loop, as the bridge has it, and not on poll()\n";
+	"  --uv      on a libuv loop and not on poll()\n";
 
 static int answer(struct lws *wsi)
 {

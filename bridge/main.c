@@ -17,7 +17,10 @@
 #include "bridge/main.h"
 #include "bridge/sandbox/patch_run.h"
 
-#define GRACE_MS 5000 /* for calls under way when we are told to end */
+/* What a bridge that was killed had begun may hold its port for a moment. */
+#define PORT_MS       2000
+#define PORT_AGAIN_US 20000
+#define GRACE_MS      5000 /* for calls under way when we are told to end */
 
 struct program {
 	struct bridge bridge;
@@ -205,22 +208,23 @@ static int check_files(const struct bridge_config *c, char *why, size_t size)
 static int open_front(struct program *p, char *why, size_t size)
 {
 	struct bridge *b = &p->bridge;
+	const struct front_config config = {
+		.host = b->config.host,
+		.port = b->config.port,
+		.cert = b->config.cert,
+		.cert_key = b->config.cert_key,
+		.max_connections = b->config.max_calls,
+		.on_call = dispatch_call,
+		.on_done = dispatch_done,
+	};
+	uint64_t limit = now_ms() + PORT_MS;
 	int r = check_files(&b->config, why, size);
 
 	if (r < 0)
 		return r;
-	r = front_open(&b->front, &p->loop, b,
-		&(struct front_config){
-			.host = b->config.host,
-			.port = b->config.port,
-			.cert = b->config.cert,
-			.cert_key = b->config.cert_key,
-			.max_connections = b->config.max_calls,
-			.on_call = dispatch_call,
-			.on_done = dispatch_done,
-		},
-		why, size);
-
+	while ((r = front_open(&b->front, &p->loop, b, &config, why, size)) == -EADDRINUSE &&
+		now_ms() < limit)
+		usleep(PORT_AGAIN_US);
 	if (r < 0)
 		return r;
 	b->config.port = front_port(b->front);

@@ -19,6 +19,8 @@
 
 #include "base/log.h"
 
+#define INPUT_KEEP 4096 /* bytes of memory for input, when there is none */
+
 static const struct channel_ops channel_ops;
 
 static struct remote *remote_of(struct channel *c)
@@ -240,6 +242,7 @@ static void set_safe(struct remote *r, uint64_t off)
 		if (!r->in_end && r->events->on_input_room)
 			r->events->on_input_room(r);
 	}
+	buf_trim(&r->in, INPUT_KEEP);
 	if (buf_len(&r->in) == 0 && r->events->on_input_safe)
 		r->events->on_input_safe(r);
 }

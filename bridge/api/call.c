@@ -126,8 +126,8 @@ void call_set_id(struct call *c)
 	}
 	for (int i = 0; i < 2; i++)
 		n[i] = chance();
-	snprintf(c->id, sizeof(c->id), "%016llx%016llx", (unsigned long long)n[0],
-		(unsigned long long)n[1]);
+	for (int i = 0; i < 32; i++)
+		c->id[i] = "0123456789abcdef"[n[i / 16] >> 4 * (i % 16) & 15];
 }
 
 static unsigned hex(char c)

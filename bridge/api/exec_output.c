@@ -7,7 +7,7 @@
  */
 #include "bridge/api/exec_output.h"
 
-#define PIECE_MIN ((size_t)4096)
+#define PIECE_MIN ((size_t)512)
 #define PIECE_MAX ((size_t)256 * 1024)
 
 struct exec_output_piece {

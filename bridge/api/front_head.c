@@ -1,7 +1,6 @@
 #include "bridge/api/front_head.h"
 
 #include <libwebsockets.h>
-#include <stdio.h>
 
 #include "bridge/api/call_wire.h"
 #include "bridge/api/front.h"
@@ -31,18 +30,29 @@ static const int kept_tokens[CALL_KEPT] = {WSI_TOKEN_HTTP_ACCEPT, WSI_TOKEN_HTTP
 	WSI_TOKEN_HTTP_CONTENT_TYPE, WSI_TOKEN_HTTP_IF_NONE_MATCH, WSI_TOKEN_HTTP_RANGE, -1, -1, -1,
 	-1, -1, WSI_TOKEN_HOST, WSI_TOKEN_ORIGIN, WSI_TOKEN_HTTP_IF_RANGE};
 
+/* One that lws has no number for; it wants the colon. */
+static int copy_custom(struct lws *wsi, char *out, int size, const char *name)
+{
+	int n = (int)strlen(name) + 1;
+	char text[32];
+
+	ASSERT(n < (int)sizeof(text));
+	memcpy(text, name, (size_t)n);
+	text[n - 1] = ':';
+	return lws_hdr_custom_copy(wsi, out, size, text, n);
+}
+
 static int keep_headers(struct lws *wsi, struct call *c)
 {
-	char value[4096], name[32];
+	char value[4096];
 	int len;
 
 	for (unsigned i = 0; i < CALL_KEPT; i++) {
-		len = snprintf(name, sizeof(name), "%s:", call_kept[i]);
 		if (kept_tokens[i] >= 0)
 			len = lws_hdr_copy(
 				wsi, value, sizeof(value), (enum lws_token_indexes)kept_tokens[i]);
 		else
-			len = lws_hdr_custom_copy(wsi, value, sizeof(value), name, len);
+			len = copy_custom(wsi, value, sizeof(value), call_kept[i]);
 		while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t'))
 			len--;
 		if (len > 0 && call_keep(c, i, value, (size_t)len) < 0)

@@ -1,6 +1,4 @@
 /* What is about the bridge and not about one sandbox. */
-#include <stdio.h>
-
 #include "base/embed.h"
 #include "bridge/api/metrics.h"
 #include "bridge/api/openapi.h"
@@ -16,30 +14,27 @@ extern const struct embedded embedded_console[], embedded_xterm[];
 	"img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "                \
 	"frame-ancestors 'none'"
 
-static void reply_status(struct call *c, int code, const char *status)
+static void reply_text(struct call *c, int code, const char *json)
 {
-	char text[64];
-	int n = snprintf(text, sizeof(text), "{\"status\":\"%s\"}", status);
-
-	call_reply(c, code, NULL, text, (size_t)n);
+	call_reply(c, code, NULL, json, strlen(json));
 }
 
 static void on_health(struct call *c)
 {
-	reply_status(c, 200, "ok");
+	reply_text(c, 200, "{\"status\":\"ok\"}");
 }
 
 static void on_alive(struct call *c)
 {
-	reply_status(c, 200, "alive");
+	reply_text(c, 200, "{\"status\":\"alive\"}");
 }
 
 static void on_ready(struct call *c)
 {
 	if (bridge_of(c)->stopping)
-		reply_status(c, 503, "stopping");
+		reply_text(c, 503, "{\"status\":\"stopping\"}");
 	else
-		reply_status(c, 200, "ready");
+		reply_text(c, 200, "{\"status\":\"ready\"}");
 }
 
 /* ---- who and what ---- */

@@ -9,7 +9,7 @@
 #include "proto/text.h"
 
 #define RUN_MAX 0xffffffu
-#define KEEP    (64 * 1024) /* memory kept when nothing waits */
+#define KEEP    4096 /* memory kept when nothing waits: clients are many, and mostly quiet */
 
 void pieces_init(struct pieces *p, size_t max, bool characters)
 {

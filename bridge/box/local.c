@@ -407,8 +407,6 @@ static void local_close(struct boxes *bs)
 {
 	struct local_host *h = bs->state;
 
-	if (h->cgroup[0])
-		rmdir(h->cgroup); /* unless a box goes on */
 	close_fd(&h->boxes_fd);
 	free(h);
 	bs->state = NULL;

@@ -75,7 +75,7 @@ int local_lock(const char *dir, int timeout_ms);
 
 /* ---- local_cgroup.c ---- */
 
-/* Makes the cgroup that those of our boxes are in; "" when there can be none. */
+/* The cgroup that those of our boxes are to be in; "" when there can be none. */
 void local_cgroup_find(const char *state_dir, char *ret, size_t size);
 /* Makes the cgroup of a box and sets limits where that is possible; path "" when there is none. */
 void local_cgroup_make(const struct local_host *h, const char *dir, const char *id,

@@ -125,6 +125,8 @@ void local_cgroup_find(const char *state_dir, char *ret, size_t size)
 	if (n < 0 || (size_t)n >= size || (mkdir(ret, 0755) < 0 && errno != EEXIST) ||
 		access(ret, W_OK) < 0)
 		ret[0] = '\0';
+	else
+		rmdir(ret); /* each box makes it, the last one removes it */
 }
 
 /* ---- one box ---- */
@@ -149,16 +151,19 @@ void local_cgroup_make(const struct local_host *h, const char *dir, const char *
 	const struct local_spec *spec, char *ret_path, size_t size)
 {
 	char init[BOX_PATH_MAX + 128], text[64];
+	bool made = false;
 
 	ret_path[0] = '\0';
 	if (!h->cgroup[0] || (size_t)snprintf(init, sizeof(init), "%s/%s", h->cgroup, id) >= size)
 		return;
 	if (local_write(dir, "cgroup", init) < 0)
 		return;
-	if (mkdir(h->cgroup, 0755) < 0 && errno != EEXIST)
-		return;
-	enable_controllers(h->cgroup);
-	if (mkdir(init, 0755) < 0 && errno != EEXIST)
+	for (unsigned i = 0; !made && i < 5; i++) { /* another's end may remove the upper one */
+		if (mkdir(h->cgroup, 0755) == 0)
+			enable_controllers(h->cgroup);
+		made = mkdir(init, 0755) == 0 || errno == EEXIST;
+	}
+	if (!made)
 		return;
 	snprintf(ret_path, size, "%s", init);
 	if (spec->memory_mb > 0) {
@@ -200,7 +205,7 @@ void local_cgroup_end(const char *dir)
 	char path[BOX_PATH_MAX + 128];
 	uint64_t until = now_ms() + 2000;
 
-	if (local_read(dir, "cgroup", path, sizeof(path)) < 0 || !path[0])
+	if (local_read(dir, "cgroup", path, sizeof(path)) < 0 || path[0] != '/')
 		return;
 	write_at(path, "cgroup.kill", "1");
 	/* A process that was killed leaves its cgroup a moment later. */
@@ -210,4 +215,6 @@ void local_cgroup_end(const char *dir)
 			break;
 		usleep(2000);
 	}
+	*strrchr(path, '/') = '\0';
+	rmdir(path); /* if this was the last box */
 }

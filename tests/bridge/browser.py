@@ -88,6 +88,12 @@ class Browser:
     def click(self, css):
         self.ask("POST", f"/element/{self.find(css)}/click")
 
+    def click_text(self, css, text):
+        """The one of these elements that says so."""
+        found = eventually(lambda: self.run(
+            "[...document.querySelectorAll(arguments[0])].find(e => e.innerText === arguments[1])", css, text), text)
+        self.ask("POST", f"/element/{found[ELEMENT]}/click")
+
     def type(self, css, text):
         element = self.find(css)
         self.ask("POST", f"/element/{element}/value", {"text": text})
@@ -110,7 +116,7 @@ class Browser:
 
     def wait_text(self, css, wanted, timeout=15.0):
         def found():
-            text = self.run("(document.querySelector(arguments[0])?.innerText ?? '')", css)
+            text = self.run("(e => e?.checkVisibility() ? e.innerText : '')(document.querySelector(arguments[0]))", css)
             return wanted in text and text
         return eventually(found, f"{wanted!r} in {css}", timeout)
 

@@ -1,7 +1,8 @@
 """A bridge of the test's own, and clients for it: HTTP (http.client) and WebSocket (RFC 6455 by hand, so that a test
 sees every frame, and can send wrong ones)."""
-import collections
 import base64
+import collections
+import contextlib
 import http.client
 import json
 import os
@@ -316,8 +317,9 @@ class Bridge(Client):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def memory_kib(self):
+        """What it has written to: Pss moves when other programs of the same file come and go."""
         text = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text()
-        return int(re.search(r"^Pss:\s+(\d+)", text, re.M).group(1))
+        return sum(int(kib) for kib in re.findall(r"^(?:Private|Shared)_Dirty:\s+(\d+)", text, re.M))
 
     # sandboxes
 
@@ -406,6 +408,7 @@ class Bridge(Client):
             self.kill()
         orphans = [command_line(pid) for pid in orphans_of_tests()]
         harness.reap_orphans()
+        remove_cgroups(self.dir)
         if self.owns_dir:
             unmount_below(self.dir)
             shutil.rmtree(self.dir, ignore_errors=True)
@@ -423,6 +426,15 @@ def command_line(pid):
         return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:200]
     except OSError:
         return str(pid)
+
+
+def remove_cgroups(directory):
+    """Those of boxes that nobody destroyed, because the test killed the bridge for good. Only empty ones can be removed."""
+    for path in directory.glob("boxes/*/cgroup"):
+        top = pathlib.Path(path.read_text())
+        for group in [*sorted(top.rglob("*/"), reverse=True), top, top.parent]:
+            with contextlib.suppress(OSError):
+                group.rmdir()
 
 
 def unmount_below(directory):

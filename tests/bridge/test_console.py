@@ -88,7 +88,7 @@ def test_a_visit(bridge, browser):
     browser.click("#new-directory")
     browser.type("#ask-value", "things\ue007")
     browser.wait_text("#entries", "things/")
-    browser.click("#entries button.directory")
+    browser.click_text("#entries button.directory", "things/")
     browser.wait("document.querySelector('#path').value === '/tmp/things'")
     browser.click("#new-file")
     browser.type("#ask-value", "note.txt\ue007")

@@ -1,13 +1,16 @@
 """The public side against clients that are hostile, slow or many, and what is the same for every route: ids of
 requests, CORS, methods, credentials."""
+import random
 import re
 import resource
 import socket
+import ssl
+import subprocess
 import time
 
 import pytest
 
-from host import PING, HandshakeRefused, Timeout, eventually, read_head, read_reply
+from host import PING, Closed, HandshakeRefused, Timeout, eventually, read_head, read_reply
 
 pytestmark = pytest.mark.bridge(driver="external")
 
@@ -292,6 +295,44 @@ def test_access_log(bridge):
     assert "hidden" not in bridge.log() and bridge.key not in bridge.log()
     bridge.get("/a%0d%0ab\"c")
     assert '\r' not in bridge.log()
+
+
+@pytest.fixture
+def secure(start_bridge, tmp_path):
+    """A bridge that speaks TLS."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out",
+                    cert, "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+                   check=True, stderr=subprocess.DEVNULL)
+    return start_bridge(driver="external", tls_cert=cert, tls_key=key, tls=ssl.create_default_context(cafile=cert))
+
+
+def test_much_through_tls(secure, agent, tmp_path):
+    """Megabytes up and down, as a file and through a WebSocket: what TLS keeps in its own buffers is not forgotten."""
+    sandbox, data = secure.adopt(agent), random.Random(1).randbytes(8 << 20)
+    path = {"path": str(tmp_path / "file")}
+    assert secure.put(f"/sandboxes/{sandbox}/files", data, query=path).status in (200, 201, 204)
+    assert (tmp_path / "file").read_bytes() == data
+    assert secure.get(f"/sandboxes/{sandbox}/files", query=path).body == data
+    session = secure.post(f"/sandboxes/{sandbox}/exec", {
+        "cmd": "sh", "args": ["-c", "cat; head -c 4000000 /dev/zero"], "cwd": "/"}).json()["sessionID"]
+    ws, got, data = secure.websocket(f"/sandboxes/{sandbox}/exec/{session}"), bytearray(), data[:200000]
+    for at in range(0, len(data), 60000):
+        ws.send(b"\0" + data[at:at + 60000])
+    ws.send(b"\5")
+    assert ws_end(ws, got) == (1000, "exec completed")
+    assert got == data + bytes(4000000)
+
+
+def ws_end(ws, got):
+    """Reads an exec WebSocket to its end, stdout into `got`."""
+    try:
+        while True:
+            message = ws.recv()
+            if message[:1] == b"\1":
+                got += message[1:]
+    except Closed as closed:
+        return closed.code, closed.reason
 
 
 @pytest.mark.seconds(100)

@@ -327,6 +327,16 @@ def test_many_clients(bridge, sandbox):
         assert client.to_end() == DONE
 
 
+def test_too_many_clients(bridge, sandbox):
+    """The agent's 64 viewers of a session are the limit: the next is told to come later."""
+    sid = start(bridge, sandbox, "read x")
+    clients = [Attached(bridge, sandbox, sid).until_live() for _ in range(64)]
+    assert Attached(bridge, sandbox, sid).to_end()[0] == 1013
+    clients[0].end_input()
+    for client in clients:
+        assert client.to_end() == DONE
+
+
 def test_leaving_ends_nothing(bridge, sandbox):
     """B13, B16: a client that goes, in order or not, leaves the command running and everything for the next."""
     sid = start(bridge, sandbox, "while read x; do echo $x; done; exit 2")
@@ -389,6 +399,23 @@ def test_stalling_reader_loses_nothing(bridge, sandbox):
     assert client.to_end() == DONE
     assert client.streams[OUT].hash.hexdigest() == wanted and client.streams[OUT].n == size
     assert peak - before < 20 * 1024, f"{peak - before} KiB more"
+
+
+def test_stopped_reader_stalls_no_other_session(bridge, sandbox):
+    """One client stops reading in the middle of much output; others on the same link do not notice."""
+    stopped = Attached(bridge, sandbox, start(bridge, sandbox, "read x; head -c 50000000 /dev/zero"), keep=False).until_live()
+    stopped.write("\n")
+    stopped.next()
+    other = Attached(bridge, sandbox, start(bridge, sandbox, "read x; head -c 50000000 /dev/zero"), keep=False)
+    other.write("\n")
+    assert other.to_end() == DONE and other.streams[OUT].n == 50_000_000
+    echo = Attached(bridge, sandbox, start(bridge, sandbox, "cat")).until_live()
+    for n in range(50):
+        echo.write(f"{n}\n")
+        assert echo.next(2) == (OUT, b"%d\n" % n)
+    echo.end_input()
+    assert echo.to_end() == stopped.to_end() == DONE
+    assert stopped.streams[OUT].n == 50_000_000
 
 
 def test_no_gap_between_replay_and_live(bridge, sandbox):

@@ -226,10 +226,8 @@ static inline void on_rig_closed(void *owner)
 
 static inline void rig_link(struct rig_box *x, struct rig_run *run)
 {
-	static const struct guest_user_ops user_ops = {
-		.on_up = on_rig_up, .on_lost = on_rig_lost};
-	struct guest_config config = {
-		.target = x->box.target, .name = "test", .first_ms = RIG_MS};
+	static const struct guest_user_ops user_ops = {.on_up = on_rig_up, .on_lost = on_rig_lost};
+	struct guest_config config = {.target = x->box.target, .name = "test", .first_ms = RIG_MS};
 
 	*run = (struct rig_run){0};
 	assert_int_equal(guest_init(&run->guest, &x->rig->loop, &config), 0);

@@ -255,6 +255,12 @@ static void rig_do_stop(struct rig_box *f, struct box_result *r)
 
 static void rig_do_hibernate(struct rig_box *f, struct box_result *r)
 {
+	if (!f->pid) { /* it died meanwhile */
+		r->ok = false;
+		r->left = BOX_LEFT_STOPPED;
+		fault_set(&r->fault, 502, "there is nothing to save");
+		return;
+	}
 	r->bytes = 4711;
 	kill(f->pid, SIGSTOP);
 	f->asleep = true;
@@ -269,6 +275,7 @@ static void rig_do_wake(struct rig_box *f, struct box_result *r)
 		snprintf(r->note, sizeof(r->note), "the saved memory was damaged");
 		return;
 	}
+	assert_true(f->pid > 0);
 	kill(f->pid, SIGCONT);
 	f->asleep = false;
 }

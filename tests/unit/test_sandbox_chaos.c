@@ -15,7 +15,7 @@
 #define ROUNDS 400
 
 static struct chaos {
-	unsigned seed;
+	unsigned seed, first;
 	struct rig_op ops[OPS];
 	bool asked[OPS];
 	struct rig_use uses[USES];
@@ -144,8 +144,27 @@ static void act(void)
 
 /* ---- is all well? ---- */
 
+static void tell(void)
+{
+	list_for_each (s, sandboxes_list(rig.all), struct sandbox, node) {
+		const struct rig_box *f = rig_find(s->id);
+
+		if (s->state != SANDBOX_KILLED)
+			print_message("%s %s%s%s%s%s link=%s why=%s note=%s box=%d%s%s\n", s->id,
+				sandbox_state_word(s->state), s->busy ? " busy" : "",
+				s->wait ? " waits" : "", s->linked ? " linked" : "",
+				s->lost ? " lost" : "",
+				s->has_guest ? guest_state_str(s->guest.state) : "none",
+				s->has_guest ? guest_why(&s->guest) : "", s->note,
+				f ? (int)f->pid : -1, f && f->asleep ? " asleep" : "",
+				f && f->name ? f->name : "");
+	}
+}
+
 static bool quiet(void)
 {
+	if (rig.expired)
+		tell();
 	for (size_t i = 0; i < OPS; i++) {
 		if (chaos.asked[i] && !chaos.ops[i].done)
 			return false;
@@ -168,7 +187,12 @@ static void check(void)
 	}
 	list_for_each (s, sandboxes_list(rig.all), struct sandbox, node)
 		sandbox_set_timeout(s, 0);
-	RIG_UNTIL(quiet());
+	rig_limit(40000); /* a link may have been lost just now */
+	while (!quiet() && !rig.expired)
+		uv_run(&rig.loop, UV_RUN_ONCE);
+	if (!quiet())
+		fail_msg("it does not come to rest, seed %u", chaos.first);
+	rig_limit(0);
 	list_for_each (s, sandboxes_list(rig.all), struct sandbox, node) {
 		struct rig_box *f = rig_find(s->id);
 		bool runs = s->state == SANDBOX_RUNNING, sleeps = s->state == SANDBOX_HIBERNATED;
@@ -189,7 +213,7 @@ static void check(void)
 
 static void run(unsigned seed)
 {
-	chaos = (struct chaos){.seed = seed};
+	chaos = (struct chaos){.seed = seed, .first = seed};
 	rig.all->drain_ms = 100;
 	rig.all->prepare_ms = 2000;
 	for (int i = 0; i < ROUNDS; i++) {
@@ -223,6 +247,8 @@ static int up(void **state)
 	static unsigned seed;
 
 	rig_up(state);
+	if (seed == 0 && getenv("SEED")) /* for more of it, and for a failure again */
+		seed = (unsigned)strtoul(getenv("SEED"), NULL, 10);
 	seed++;
 	*state = &seed;
 	return 0;
