@@ -83,7 +83,7 @@ class Chaos:
         self.disturbed = False  # something is killed in this round: operations may fail, but not anyhow
         self.cut = False        # the bridge is
         self.killed = set()     # boxes whose QEMU was
-        self.pool = concurrent.futures.ThreadPoolExecutor(4)
+        self.pool = concurrent.futures.ThreadPoolExecutor(6)
 
     def say(self, text):
         self.story.append(f"{time.strftime('%T')} {text}")
@@ -143,6 +143,15 @@ class Chaos:
     def hibernate(self, sandbox):
         if self.ask("POST", f"/sandboxes/{sandbox.name}/hibernate"):
             sandbox.fence()
+
+    def race(self, sandbox):
+        """A command and a hibernation at once: both are done, in some order."""
+        other = self.pool.submit(self.hibernate, sandbox)
+        try:
+            self.look(sandbox)
+        finally:
+            concurrent.futures.wait([other])
+        other.result()
 
     def wake(self, sandbox):
         running = self.status(sandbox) == "running"
@@ -220,8 +229,8 @@ class Chaos:
                 return None
             sandbox = chance.choice(sleepless)
             return "hibernate", sandbox, lambda: self.hibernate(sandbox)
-        what = chance.choices(["look", "write", "hibernate", "wake", "full", "disk_only", "restore", "drop", "kill"],
-                              [2, 5, 4, 2, 4, 2, 4, 1, 1])[0]
+        what = chance.choices(["look", "write", "hibernate", "wake", "full", "disk_only", "restore", "race", "drop", "kill"],
+                              [2, 5, 4, 2, 4, 2, 4, 2, 1, 1])[0]
         if what == "wake" and not asleep:
             what = "hibernate"
         mine = [one for one in self.checkpoints if one[1] == sandbox.name]
@@ -257,7 +266,8 @@ class Chaos:
                 return
             if victim == "agentd":
                 if near:
-                    self.ask("POST", f"/sandboxes/{near[0]}/exec/run", {"cmd": "sh", "args": ["-c", "kill -9 $(pidof agentd)"]})
+                    self.ask("POST", f"/sandboxes/{near[0]}/exec/run", {"cmd": "sh", "args": ["-c", "kill -9 $(pidof agentd)"]},
+                             (200, 404, 410))
                 return
             running = processes(self.bridge)
             boxes = [box for box in running if box in near or box not in {one.name for one in self.sandboxes}] or list(running)
