@@ -253,16 +253,21 @@ class Chaos:
     # kills
 
     def strike(self, chosen):
-        """Kills one process, soon."""
-        victim = self.chance.choice(["bridge", "qemu-system-x86", "vhost-device-vs", "agentd"])
+        """Kills one process, soon, or all of them ("power")."""
+        victim = self.chance.choice(["bridge", "qemu-system-x86", "vhost-device-vs", "agentd", "power"])
         delay = self.chance.uniform(0, 0.6)
         near = [sandbox.name for _, sandbox, _ in chosen if sandbox]
 
         def hit():
             time.sleep(delay)  # the moment is what is random
-            if victim == "bridge":
-                self.say("  kill the bridge")
+            if victim in ("bridge", "power"):
+                self.say(f"  kill the {victim}")
                 self.bridge.kill()
+                for box, found in processes(self.bridge).items() if victim == "power" else ():
+                    self.killed.add(box)
+                    for pid in found.values():
+                        os.kill(pid, signal.SIGKILL)
+                        eventually(lambda pid=pid: not alive(pid), "it to end", 10)
                 return
             if victim == "agentd":
                 if near:
@@ -279,7 +284,7 @@ class Chaos:
                 os.kill(pid, signal.SIGKILL)
                 eventually(lambda: not alive(pid), "it to end", 10)
         self.say(f"  strike {victim} after {delay:.2f} s")
-        self.cut = victim == "bridge"
+        self.cut = victim in ("bridge", "power")
         return hit
 
     # one round
