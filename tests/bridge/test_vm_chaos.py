@@ -141,7 +141,9 @@ class Chaos:
                 world.soft.add(number)
 
     def hibernate(self, sandbox):
-        if self.ask("POST", f"/sandboxes/{sandbox.name}/hibernate"):
+        can = self.status(sandbox) != "stopped"
+        reply = self.ask("POST", f"/sandboxes/{sandbox.name}/hibernate", None, (200,) if can else (200, 400))
+        if reply and reply.status == 200:
             sandbox.fence()
 
     def race(self, sandbox):
@@ -392,6 +394,7 @@ def audit(chaos):
     for sandbox in chaos.sandboxes:
         assert chaos.look(sandbox)
         chaos.hibernate(sandbox)
+        assert chaos.status(sandbox) == "hibernated"
         cids.append(check_disks(bridge.dir / "boxes" / sandbox.name))
     assert len(set(cids)) == len(cids), "two machines share a CID"
     assert processes(bridge) == {}
