@@ -154,6 +154,26 @@ int vm_reserve(const char *path, uint64_t size)
 	return ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
 }
 
+void vm_trim(const char *path)
+{
+	auto_close int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	off_t at = 0, data;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return;
+	while (at < st.st_size) {
+		off_t hole = lseek(fd, at, SEEK_HOLE);
+
+		if (hole < 0 || hole >= st.st_size)
+			return;
+		data = lseek(fd, hole, SEEK_DATA);
+		at = data < 0 ? st.st_size : data;
+		if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, hole, at - hole) < 0)
+			return;
+	}
+}
+
 static int create(const char *path, uid_t uid, mode_t mode)
 {
 	auto_close int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);

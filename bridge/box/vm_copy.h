@@ -21,3 +21,5 @@ int vm_create(const char *path, uid_t uid);
 /* The file gets that size and storage for all of it, where the file system can: a machine whose
  * memory it is does not die of a full disk later. -ENOSPC. */
 int vm_reserve(const char *path, uint64_t size);
+/* Gives back what of that was never touched, as far as the file system can tell. */
+void vm_trim(const char *path);

@@ -105,6 +105,21 @@ static void step_asleep(struct vm *vm)
 	vm_job(vm, job_asleep);
 }
 
+/* What sleeps needs no more than it has; waking reserves it again. */
+static int job_trim(struct vm *vm)
+{
+	char ram[BOX_PATH_MAX];
+
+	if (vm_path(vm, vm->files.saved.ram, ram, sizeof(ram)) == 0)
+		vm_trim(ram);
+	return 0;
+}
+
+static void step_trim(struct vm *vm)
+{
+	vm_job(vm, job_trim);
+}
+
 static void step_close_file(struct vm *vm)
 {
 	close_fd(&vm->state_fd);
@@ -123,6 +138,7 @@ const struct vm_step vm_save_steps[] = {
 	{step_asleep, "the check of what was saved", 0},
 	{step_close_file, "the saved state", 0},
 	{vm_step_end, "the end of the processes", 10000},
+	{step_trim, "tidying up", 0},
 	{vm_step_sweep, "tidying up", 0},
 	{0},
 };

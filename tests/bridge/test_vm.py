@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 import signal
+import subprocess
 import time
 
 import pytest
@@ -269,3 +270,8 @@ def test_anything_killed(bridge):
             reply = bridge.post(f"/sandboxes/{sandbox}/exec/run", {"cmd": "cat", "args": ["/root/file"]})
             return reply.status == 200 and reply.json()["stdout"] == "kept\n"
         eventually(works, f"{sandbox} after {what} and the end of {victim}", 60)
+    for sandbox in sandboxes:
+        assert bridge.post(f"/sandboxes/{sandbox}/hibernate").status == 200
+        for layer in (bridge.dir / "boxes" / sandbox).glob("*.qcow2"):
+            done = subprocess.run(["qemu-img", "check", layer.name], cwd=layer.parent, capture_output=True, text=True)
+            assert done.returncode in (0, 3), done.stdout + done.stderr  # 3: clusters that nobody uses, of a QEMU that was killed

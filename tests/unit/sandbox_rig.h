@@ -301,35 +301,17 @@ static void rig_start(struct box *b, const struct box_spec *spec)
 	rig_begin(b, "start", rig_do_start);
 }
 
-static void rig_adopt(struct box *b)
-{
-	rig_begin(b, "adopt", rig_do_adopt);
-}
-
-static void rig_stop(struct box *b)
-{
-	rig_begin(b, "stop", rig_do_stop);
-}
-
-static void rig_restart(struct box *b)
-{
-	rig_begin(b, "restart", rig_do_start);
-}
-
-static void rig_destroy(struct box *b)
-{
-	rig_begin(b, "destroy", rig_do_destroy);
-}
-
-static void rig_hibernate(struct box *b)
-{
-	rig_begin(b, "hibernate", rig_do_hibernate);
-}
-
-static void rig_wake(struct box *b)
-{
-	rig_begin(b, "wake", rig_do_wake);
-}
+#define RIG_OPERATION(name, work)                                                                  \
+	static void rig_##name(struct box *b)                                                      \
+	{                                                                                          \
+		rig_begin(b, #name, work);                                                         \
+	}
+RIG_OPERATION(adopt, rig_do_adopt)
+RIG_OPERATION(stop, rig_do_stop)
+RIG_OPERATION(restart, rig_do_start)
+RIG_OPERATION(destroy, rig_do_destroy)
+RIG_OPERATION(hibernate, rig_do_hibernate)
+RIG_OPERATION(wake, rig_do_wake)
 
 static void rig_checkpoint(struct box *b, const char *name, bool full)
 {

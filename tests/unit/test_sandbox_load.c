@@ -127,7 +127,7 @@ static void test_uses_wait(void **state)
 	pid_t pid = rig_find(s->id)->pid;
 
 	(void)state;
-	strcpy(id, s->id);
+	snprintf(id, sizeof(id), "%s", s->id);
 	assert_non_null(rig_ask(s,
 		"{\"op\":\"start\",\"id\":\"x0123456789ab\",\"start\":{\"cmd\":[\"sleep\","
 		"\"60\"]}}"));
@@ -213,7 +213,7 @@ static void test_killed(void **state)
 	char id[BOX_ID_MAX + 1];
 
 	(void)state;
-	strcpy(id, s->id);
+	snprintf(id, sizeof(id), "%s", s->id);
 	sandbox_kill(s, rig_op(&o));
 	RIG_WELL(&o);
 	rig_close();

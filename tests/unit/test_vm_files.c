@@ -190,6 +190,34 @@ static void test_directory(void **state)
 	assert_true(there(other, VM_RUN));
 }
 
+/* What is reserved is given back, what was written is not. */
+static void test_reserve(void **state)
+{
+	char a[160];
+	uint64_t sum, again;
+	struct stat st;
+	int fd;
+
+	(void)state;
+	path_in(a, dir, "a");
+	assert_int_equal(vm_create(a, 0), 0);
+	assert_int_equal(vm_reserve(a, 40 * MIB), 0);
+	assert_int_equal(stat(a, &st), 0);
+	assert_true(st.st_size == 40 * MIB && st.st_blocks * 512ULL >= 40 * MIB);
+	fd = open(a, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, "middle", 6, 20 * MIB + 65533), 6);
+	close(fd);
+	vm_trim(a);
+	assert_int_equal(stat(a, &st), 0);
+	assert_int_equal(st.st_size, 40 * MIB);
+	assert_in_range(st.st_blocks * 512, 1, MIB);
+	assert_int_equal(vm_sum(a, &sum, NULL), 0);
+	assert_int_equal(vm_reserve(a, 40 * MIB), 0);
+	assert_int_equal(vm_sum(a, &again, NULL), 0);
+	assert_true(sum == again && sum != 0);
+	vm_trim("/tmp/there-is-no-such-file");
+}
+
 static void test_copies(void **state)
 {
 	char a[160], b[160], c[160];
@@ -247,6 +275,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_layers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copies, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reserve, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
