@@ -83,7 +83,7 @@ class Chaos:
         self.disturbed = False  # something is killed in this round: operations may fail, but not anyhow
         self.cut = False        # the bridge is
         self.killed = set()     # boxes whose QEMU was
-        self.pool = concurrent.futures.ThreadPoolExecutor(4)
+        self.pool = concurrent.futures.ThreadPoolExecutor(6)
 
     def say(self, text):
         self.story.append(f"{time.strftime('%T')} {text}")
@@ -141,8 +141,19 @@ class Chaos:
                 world.soft.add(number)
 
     def hibernate(self, sandbox):
-        if self.ask("POST", f"/sandboxes/{sandbox.name}/hibernate"):
+        can = self.status(sandbox) != "stopped"
+        reply = self.ask("POST", f"/sandboxes/{sandbox.name}/hibernate", None, (200,) if can else (200, 400))
+        if reply and reply.status == 200:
             sandbox.fence()
+
+    def race(self, sandbox):
+        """A command and a hibernation at once: both are done, in some order."""
+        other = self.pool.submit(self.hibernate, sandbox)
+        try:
+            self.look(sandbox)
+        finally:
+            concurrent.futures.wait([other])
+        other.result()
 
     def wake(self, sandbox):
         running = self.status(sandbox) == "running"
@@ -220,8 +231,8 @@ class Chaos:
                 return None
             sandbox = chance.choice(sleepless)
             return "hibernate", sandbox, lambda: self.hibernate(sandbox)
-        what = chance.choices(["look", "write", "hibernate", "wake", "full", "disk_only", "restore", "drop", "kill"],
-                              [2, 5, 4, 2, 4, 2, 4, 1, 1])[0]
+        what = chance.choices(["look", "write", "hibernate", "wake", "full", "disk_only", "restore", "race", "drop", "kill"],
+                              [2, 5, 4, 2, 4, 2, 4, 2, 1, 1])[0]
         if what == "wake" and not asleep:
             what = "hibernate"
         mine = [one for one in self.checkpoints if one[1] == sandbox.name]
@@ -244,20 +255,26 @@ class Chaos:
     # kills
 
     def strike(self, chosen):
-        """Kills one process, soon."""
-        victim = self.chance.choice(["bridge", "qemu-system-x86", "vhost-device-vs", "agentd"])
+        """Kills one process, soon, or all of them ("power")."""
+        victim = self.chance.choice(["bridge", "qemu-system-x86", "vhost-device-vs", "agentd", "power"])
         delay = self.chance.uniform(0, 0.6)
         near = [sandbox.name for _, sandbox, _ in chosen if sandbox]
 
         def hit():
             time.sleep(delay)  # the moment is what is random
-            if victim == "bridge":
-                self.say("  kill the bridge")
+            if victim in ("bridge", "power"):
+                self.say(f"  kill the {victim}")
                 self.bridge.kill()
+                for box, found in processes(self.bridge).items() if victim == "power" else ():
+                    self.killed.add(box)
+                    for pid in found.values():
+                        os.kill(pid, signal.SIGKILL)
+                        eventually(lambda pid=pid: not alive(pid), "it to end", 10)
                 return
             if victim == "agentd":
                 if near:
-                    self.ask("POST", f"/sandboxes/{near[0]}/exec/run", {"cmd": "sh", "args": ["-c", "kill -9 $(pidof agentd)"]})
+                    self.ask("POST", f"/sandboxes/{near[0]}/exec/run", {"cmd": "sh", "args": ["-c", "kill -9 $(pidof agentd)"]},
+                             (200, 404, 410))
                 return
             running = processes(self.bridge)
             boxes = [box for box in running if box in near or box not in {one.name for one in self.sandboxes}] or list(running)
@@ -269,7 +286,7 @@ class Chaos:
                 os.kill(pid, signal.SIGKILL)
                 eventually(lambda: not alive(pid), "it to end", 10)
         self.say(f"  strike {victim} after {delay:.2f} s")
-        self.cut = victim == "bridge"
+        self.cut = victim in ("bridge", "power")
         return hit
 
     # one round
@@ -377,6 +394,7 @@ def audit(chaos):
     for sandbox in chaos.sandboxes:
         assert chaos.look(sandbox)
         chaos.hibernate(sandbox)
+        assert chaos.status(sandbox) == "hibernated"
         cids.append(check_disks(bridge.dir / "boxes" / sandbox.name))
     assert len(set(cids)) == len(cids), "two machines share a CID"
     assert processes(bridge) == {}
