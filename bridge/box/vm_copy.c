@@ -53,7 +53,8 @@ static ssize_t read_block(int fd, uint8_t *p, off_t at)
 			break;
 		got += n > 0 ? (size_t)n : 0;
 	}
-	memset(p + got, 0, BLOCK - got);
+	if (got < BLOCK)
+		memset(p + got, 0, BLOCK - got);
 	return (ssize_t)got;
 }
 
