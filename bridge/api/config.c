@@ -247,8 +247,29 @@ static bool is_loopback(const char *host)
 	       strcmp(host, "localhost") == 0;
 }
 
-int config_check(const struct config *c, char *why, size_t why_size)
+/* The driver's programs are started elsewhere. What is not there the driver says. */
+static int make_absolute(const char **path, char room[BOX_PATH_MAX], char *why, size_t why_size)
 {
+	auto_free char *real = *path ? realpath(*path, NULL) : NULL;
+
+	if (!real)
+		return 0;
+	if (strlen(real) >= BOX_PATH_MAX) {
+		snprintf(why, why_size, "the path %.100s... is too long", real);
+		return -ENAMETOOLONG;
+	}
+	*path = memcpy(room, real, strlen(real) + 1);
+	return 0;
+}
+
+int config_check(struct config *c, char *why, size_t why_size)
+{
+	struct box_config *box = &c->bridge.box;
+
+	if (make_absolute(&box->agentd, c->agentd, why, why_size) < 0 ||
+		make_absolute(&box->root, c->root, why, why_size) < 0 ||
+		make_absolute(&box->image_dir, c->images, why, why_size) < 0)
+		return -EINVAL;
 	if (!c->bridge.cert != !c->bridge.cert_key) {
 		snprintf(why, why_size, "--tls-cert and --tls-key belong together");
 		return -EINVAL;

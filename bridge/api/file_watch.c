@@ -158,6 +158,7 @@ static void on_begin(struct file_lines *l)
 		return;
 	call_header(c, "Cache-Control", "no-cache");
 	call_header(c, "X-Accel-Buffering", "no");
+	c->use->lasting = true;
 	call_begin(c, 200, "text/event-stream", -1);
 	uv_timer_start(&watch_of(l)->timer, on_timer, KEEPALIVE_MS, KEEPALIVE_MS);
 }
@@ -223,5 +224,6 @@ void file_watch(struct call *c)
 	}
 	c->says_text = true;
 	call_accept(c, c->ops, c->state);
+	w->use.lasting = true;
 	sandbox_use(c->sandbox, &w->use, on_up, w);
 }

@@ -11,6 +11,7 @@
 #include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -52,9 +53,15 @@ struct program {
 
 static int child_prepare(const struct program_spec *spec, const int fds[3], int *stage)
 {
+	struct rlimit files;
 	sigset_t none;
 	int r;
 
+	/* The bridge has raised its own; programs that close "all" would be at it for long. */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = min_of(files.rlim_max, (rlim_t)1024);
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
 	sigemptyset(&none);
 	for (int sig = 1; sig < NSIG; sig++)
 		signal(sig, SIG_DFL);
