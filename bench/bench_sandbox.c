@@ -294,7 +294,7 @@ static void idle(void)
 
 void bench_sandbox(void)
 {
-	const char *images = strdup(floor_sibling("../../image"));
+	auto_free char *images = strdup(floor_sibling("../../image"));
 	const char *binary = program("bridge");
 	char file[PATH_MAX];
 	pid_t helper;
