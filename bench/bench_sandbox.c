@@ -294,11 +294,11 @@ static void idle(void)
 
 void bench_sandbox(void)
 {
-	auto_free char *images = strdup(floor_sibling("../../image"));
 	const char *binary = program("bridge");
-	char file[PATH_MAX];
+	char images[PATH_MAX], file[PATH_MAX + 16];
 	pid_t helper;
 
+	snprintf(images, sizeof(images), "%s", floor_sibling("../../image"));
 	snprintf(file, sizeof(file), "%s/minimal.ext4", images);
 	if (access(file, R_OK) < 0) {
 		table_note("sandbox: left out, there is no image: ./dev image --flavour minimal");
