@@ -399,6 +399,12 @@ void attach_signal(struct attach *a, int sig)
 		a->signals[a->n_signals++] = (uint8_t)sig;
 }
 
+void attach_resize(struct attach *a, uint16_t cols, uint16_t rows)
+{
+	if (a->kind == ROSTER_PTY && a->state >= ATTACH_REPLAY && a->state < ATTACH_OVER)
+		remote_set_size(&a->remote, &(struct msg_size){.cols = cols, .rows = rows});
+}
+
 static void on_live(struct remote *r)
 {
 	struct attach *a = r->owner;

@@ -95,4 +95,6 @@ void attach_place(const struct sandbox *s, int number, char ret[MSG_VIEWER_MAX +
 /* For forms. */
 void attach_input(struct attach *a, const uint8_t *data, size_t len);
 void attach_input_end(struct attach *a); /* what comes later is dropped */
+/* Of a terminal; while this client is its owner, which the first one is. */
+void attach_resize(struct attach *a, uint16_t cols, uint16_t rows);
 void attach_signal(struct attach *a, int sig);

@@ -1,6 +1,7 @@
 /*
  * Exec sockets: the first byte of a message is its channel. An agent session is a command like
- * others here; what it is told is also shown to those who follow its turns.
+ * others here; what it is told is also shown to those who follow its turns. A terminal, too, can be
+ * attached to in this form: it says how its program ended.
  */
 #include "bridge/api/attach_exec.h"
 
@@ -13,23 +14,43 @@ enum channel_byte {
 	CHANNEL_CONTROL = 0x06,
 };
 
-/* {"signal":"TERM"} or {"signal":15}. What we do not know is for somebody else. */
-static void control(struct attach *a)
+static void control_signal(struct attach *a, struct jsonr v)
 {
-	struct jsonr text, v;
 	auto_free char *word = NULL;
 	uint64_t n = 0;
 	int sig = 0;
 
-	if (jsonr_parse(buf_head(&a->control), buf_len(&a->control), &text) < 0 ||
-		!jsonr_member(text, "signal", &v))
-		return;
 	if (jsonr_u64(v, 64, &n) == 0)
 		sig = (int)n;
 	else if (jsonr_str(v, &word) == 0)
 		sig = signame_parse(word);
 	if (sig > 0)
 		attach_signal(a, sig);
+}
+
+static void control_resize(struct attach *a, struct jsonr v)
+{
+	struct jsonr cols, rows;
+	uint64_t c = 0, r = 0;
+
+	if (jsonr_member(v, "cols", &cols) && jsonr_member(v, "rows", &rows) &&
+		jsonr_u64(cols, UINT16_MAX, &c) == 0 && jsonr_u64(rows, UINT16_MAX, &r) == 0 && c &&
+		r)
+		attach_resize(a, (uint16_t)c, (uint16_t)r);
+}
+
+/* {"signal":"TERM"} or {"signal":15}, {"resize":{"cols":80,"rows":24}}. What we do not know is for
+ * somebody else. */
+static void control(struct attach *a)
+{
+	struct jsonr text, v;
+
+	if (jsonr_parse(buf_head(&a->control), buf_len(&a->control), &text) < 0)
+		return;
+	if (jsonr_member(text, "signal", &v))
+		control_signal(a, v);
+	if (jsonr_member(text, "resize", &v))
+		control_resize(a, v);
 }
 
 static void on_given(struct attach *a, const uint8_t *data, size_t len)
@@ -66,8 +87,18 @@ static void on_message(struct attach *a, const uint8_t *data, size_t len, bool f
 	}
 }
 
+#define COMMANDS (1 << ROSTER_EXEC | 1 << ROSTER_RUN | 1 << ROSTER_AGENT)
+
 static const struct attach_form form = {
-	.kinds = 1 << ROSTER_EXEC | 1 << ROSTER_RUN | 1 << ROSTER_AGENT,
+	.kinds = COMMANDS | 1 << ROSTER_PTY,
+	.channels = true,
+	.done = "exec completed",
+	.on_message = on_message,
+	.on_given = on_given,
+};
+
+static const struct attach_form agent_form = {
+	.kinds = COMMANDS,
 	.channels = true,
 	.done = "exec completed",
 	.on_message = on_message,
@@ -77,4 +108,9 @@ static const struct attach_form form = {
 void attach_exec(struct call *c)
 {
 	attach_socket(c, &form);
+}
+
+void attach_agent(struct call *c)
+{
+	attach_socket(c, &agent_form);
 }

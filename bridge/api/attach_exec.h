@@ -9,3 +9,4 @@
 #include "bridge/api/attach.h"
 
 void attach_exec(struct call *c);
+void attach_agent(struct call *c);

@@ -337,7 +337,7 @@ static void pty_list(struct call *c)
 
 const struct route routes_pty[] = {
 	{CALL_GET, "/sandboxes/:id/exec/:sid", SOCKET, attach_exec, "execSocket"},
-	{CALL_GET, "/sandboxes/:id/agent/:sid", SOCKET, attach_exec, "agentSocket"},
+	{CALL_GET, "/sandboxes/:id/agent/:sid", SOCKET, attach_agent, "agentSocket"},
 	{CALL_POST, "/sandboxes/:id/pty", DATA | R_JSON, pty_create, "createPTY"},
 	{CALL_GET, "/sandboxes/:id/pty", DATA, pty_list, "listPTYs"},
 	{CALL_GET, "/sandboxes/:id/pty/:sid", SOCKET, pty_socket, "ptySocket"},

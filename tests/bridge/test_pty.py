@@ -1,7 +1,8 @@
 """Terminals: what is typed and printed, sizes, replay, their end."""
 import pytest
 
-from sockets import Attached, Terminal, refused, start, terminal
+from host import eventually
+from sockets import CONTROL, DONE, Attached, Terminal, refused, start, terminal
 
 
 def sizes(bridge, sandbox, session):
@@ -193,3 +194,15 @@ def test_how_python_comes(bridge, sandbox):
     ws = bridge.websocket(f"sandboxes/{sandbox}/pty/{session}", key=token, headers={"X-API-Key": token})
     ws.send_text("exit\r")
     assert ws.expect_close()[0] == 1000
+
+
+def test_in_the_form_of_a_command(bridge, sandbox):
+    """On the exec route a terminal tells its exit code, and 0x06 changes its size."""
+    session = bridge.post(f"/sandboxes/{sandbox}/pty", {"cols": 80, "rows": 24}).json()["sessionID"]
+    client = Attached(bridge, sandbox, session).until_live()
+    client.ws.send(bytes([CONTROL]) + b'{"resize":{"cols":0,"rows":7}}')
+    client.ws.send(bytes([CONTROL]) + b'{"resize":{"cols":101,"rows":37}}')
+    eventually(lambda: sizes(bridge, sandbox, session) == (101, 37), "the new size")
+    client.write("stty size; exit 9\n")
+    client.until(b"37 101")
+    assert client.to_end() == DONE and client.exit == 9

@@ -251,7 +251,7 @@ def test_wrong_sessions(bridge, sandbox):
     sid = start(bridge, sandbox, "cat")
     pty = bridge.post(f"/sandboxes/{sandbox}/pty", {}).json()["sessionID"]
     for path in (f"/sandboxes/{sandbox}/exec/x000000000000", f"/sandboxes/{sandbox}/exec/%20", f"/sandboxes/{other}/exec/{sid}",
-                 f"/sandboxes/{sandbox}/exec/{pty}", f"/sandboxes/{sandbox}/pty/{sid}", f"/sandboxes/{other}/pty/{pty}",
+                 f"/sandboxes/{other}/exec/{pty}", f"/sandboxes/{sandbox}/pty/{sid}", f"/sandboxes/{other}/pty/{pty}",
                  f"/sandboxes/{sandbox}/agent/{pty}", f"/sandboxes/sb-00000000/exec/{sid}"):
         assert refused(bridge, path) == 404, path
     for since in ("x", "1", "1,", "1,2,3", "-1,2", "1, 2"):
