@@ -91,10 +91,10 @@ configure_file(${pcre2_dir}/config.h.generic ${pcre2_build}/config.h COPYONLY)
 configure_file(${pcre2_dir}/pcre2.h.generic ${pcre2_build}/pcre2.h COPYONLY)
 configure_file(${pcre2_dir}/pcre2_chartables.c.dist ${pcre2_build}/pcre2_chartables.c COPYONLY)
 set(pcre2_sources ${pcre2_build}/pcre2_chartables.c)
-foreach(part auto_possess chkdint compile config context error extuni find_bracket jit_compile
+foreach(part auto_possess chkdint compile compile_cgroup compile_class config context error extuni find_bracket jit_compile
              maketables match match_data newline ord2utf pattern_info script_run string_utils study
              substring tables ucd valid_utf xclass)
-  if(EXISTS ${pcre2_dir}/pcre2_${part}.c) # chkdint is newer than Debian 12
+  if(EXISTS ${pcre2_dir}/pcre2_${part}.c) # some are newer than Debian 12
     list(APPEND pcre2_sources ${pcre2_dir}/pcre2_${part}.c)
   endif()
 endforeach()

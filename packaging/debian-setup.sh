@@ -114,9 +114,12 @@ unpack_sources()
 {
 	rm -rf "$third_party.new"
 	mkdir -p "$third_party.new"
-	say "apt-get source $sources"
-	# shellcheck disable=SC2086
-	(cd "$third_party.new" && apt-get source -q --only-source $sources) >build/setup.log 2>&1 || return 1
+	set -- # this release's, whatever others apt knows
+	for s in $sources; do
+		set -- "$@" "$s/$codename"
+	done
+	say "apt-get source $*"
+	(cd "$third_party.new" && apt-get source -q --only-source "$@") >build/setup.log 2>&1 || return 1
 	rm -rf "$third_party"
 	mv "$third_party.new" "$third_party"
 }

@@ -247,7 +247,7 @@ static void test_many_envs(void **state)
 	(void)state;
 	for (int i = 0; i < 1000; i++)
 		at += sprintf(at, "%s\"N%04d\":\"%0100d\"", i ? "," : "{", i, i);
-	strcpy(at, "}");
+	memcpy(at, "}", 2);
 	s = rig_create_of(&(struct sandbox_spec){.template = "base", .envs = json});
 	assert_non_null(strstr(rig_ask(s, "{\"op\":\"sys.env\"}"), "N0999"));
 	free(json);

@@ -245,10 +245,11 @@ static void test_chaos(void **state)
 static int up(void **state)
 {
 	static unsigned seed;
+	const char *from = getenv("SEED"); /* for more of it, and for a failure again */
 
 	rig_up(state);
-	if (seed == 0 && getenv("SEED")) /* for more of it, and for a failure again */
-		seed = (unsigned)strtoul(getenv("SEED"), NULL, 10);
+	if (seed == 0 && from)
+		seed = (unsigned)strtoul(from, NULL, 10);
 	seed++;
 	*state = &seed;
 	return 0;

@@ -87,7 +87,7 @@ static void test_description(void **state)
 	for (int i = 0; i < VM_LAYERS_MAX - 1; i++) {
 		vm_files_name(&f, "disk", ".qcow2", name);
 		assert_string_not_equal(name, last); /* never twice */
-		strcpy(last, name);
+		memcpy(last, name, strlen(name) + 1);
 		assert_int_equal(vm_files_push(&f, name), 0);
 	}
 	assert_int_equal(vm_files_push(&f, "one-more"), -E2BIG);
