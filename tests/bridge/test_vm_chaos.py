@@ -144,6 +144,7 @@ class Chaos:
         can = self.status(sandbox) != "stopped"
         reply = self.ask("POST", f"/sandboxes/{sandbox.name}/hibernate", None, (200,) if can else (200, 400))
         if reply and reply.status == 200:
+            assert reply.json()["sizeBytes"] > 1 << 20, reply.body
             sandbox.fence()
 
     def race(self, sandbox):
