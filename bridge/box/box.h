@@ -50,7 +50,7 @@ struct box_result {
 	enum box_left left; /* adopt; and after a failure: what is left */
 	bool cold;          /* start, wake: it came up by a cold boot although more was wanted; */
 	char note[200];     /* and why. For people */
-	uint64_t bytes;     /* hibernate, checkpoint: size of what was saved */
+	uint64_t bytes;     /* hibernate, checkpoint, adopt: size of what was saved */
 };
 
 typedef void (*box_fn)(struct box *b, const struct box_result *r);

@@ -116,7 +116,7 @@ void vm_command_vsock(struct vm_command *c, const struct vm_files *f)
 	*c = (struct vm_command){0};
 	add(c, "./vhost-device-vsock");
 	add(c, "--vm");
-	add(c, "guest-cid=%u,uds-path=" VM_RUN "/vsock,socket=" VM_RUN "/vhost", f->cid);
+	add(c, "guest-cid=%u,uds-path=" VM_EARLY ",socket=" VM_RUN "/vhost", f->cid);
 }
 
 void vm_command_trial(struct vm_command *c, enum vm_accel accel)

@@ -10,6 +10,9 @@
 #define VM_TEXT_MAX   4096
 #define VM_AGENT_PORT 1024
 
+/* The socket to dial the guest by, before it can be: vm_vsock.c gives it its name. */
+#define VM_EARLY VM_RUN "/early"
+
 /* The same names in every machine; vm.c adds and removes the devices by them. */
 #define VM_VSOCK_ID "vsock0"
 #define VM_VSOCK_PLUG                                                                              \

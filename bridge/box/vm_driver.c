@@ -346,6 +346,7 @@ static void after_look(struct vm *vm)
 	} else if (vm->files.life == VM_RUNNING) {
 		vm_run(vm, vm_recover_steps, NULL, after_recovery);
 	} else {
+		m->result.bytes = vm->files.saved.ram_bytes;
 		answer(m);
 	}
 }

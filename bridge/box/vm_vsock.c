@@ -3,9 +3,13 @@
  * tells by itself.
  *
  * vhost-device-vsock never answers again when it is dialed before the guest has given it buffers,
- * and QEMU only knows when the guest's driver is there, which is a little earlier: SETTLE_MS.
+ * and QEMU only knows when the guest's driver is there, which is a little earlier: SETTLE_MS. Links
+ * that broke with the device before dial whenever they like; so its socket has another name until
+ * then.
  */
 #include "bridge/box/vm_steps.h"
+
+#include <stdio.h>
 
 #define SETTLE_MS  100
 #define STARVED_MS 2000
@@ -17,6 +21,7 @@ void vm_step_vsock(struct vm *vm)
 	struct vm_command c;
 
 	vm_remove_socket(vm, VM_RUN "/vhost");
+	vm_remove_socket(vm, VM_EARLY);
 	vm_remove_socket(vm, VM_RUN "/vsock");
 	vm_command_vsock(&c, &vm->files);
 	vm_start_process(vm, VM_VSOCK, &c, "vsock.log");
@@ -74,7 +79,15 @@ void vm_step_driver(struct vm *vm)
 
 static void settled(struct vm *vm)
 {
-	vm_next(vm);
+	char from[BOX_PATH_MAX], to[BOX_PATH_MAX];
+
+	/* A device that is in place has its name already. */
+	if (vm_path(vm, VM_EARLY, from, sizeof(from)) == 0 &&
+		vm_path(vm, VM_RUN "/vsock", to, sizeof(to)) == 0 && rename(from, to) < 0 &&
+		errno != ENOENT)
+		vm_fail_errno(vm, -errno, "the vsock device");
+	else
+		vm_next(vm);
 }
 
 void vm_step_settle(struct vm *vm)

@@ -72,6 +72,7 @@ static void adopted(struct box *b, const struct box_result *r)
 	struct sandbox *s = b->owner;
 	struct sandboxes *ss = s->all;
 
+	s->bytes = r->bytes;
 	follow(s, r);
 	ss->adopting--;
 	adopt_next(ss);

@@ -144,6 +144,7 @@ class Chaos:
         can = self.status(sandbox) != "stopped"
         reply = self.ask("POST", f"/sandboxes/{sandbox.name}/hibernate", None, (200,) if can else (200, 400))
         if reply and reply.status == 200:
+            assert reply.json()["sizeBytes"] > 1 << 20, reply.body
             sandbox.fence()
 
     def race(self, sandbox):
@@ -382,6 +383,21 @@ def test_anything(bridge):
         raise
     finally:
         chaos.pool.shutdown()
+
+
+@pytest.mark.seconds(120)
+def test_device_killed(bridge):
+    """Links that break with the vsock device dial at once; the new device used to be deaf when it was dialled too early."""
+    reply = bridge.post("/sandboxes", {"templateID": "minimal", "memoryMB": 256, "cpuCount": 1, "timeout": 0}, timeout=60)
+    sandbox = reply.json()["sandboxID"]
+    pid = int(bridge.run(sandbox, "sleep 1000 >/dev/null 2>&1 & echo $!")["stdout"])
+    for _ in range(40):
+        device = processes(bridge)[sandbox]["vhost-device-vs"]
+        os.kill(device, signal.SIGKILL)
+        eventually(lambda: processes(bridge)[sandbox].get("vhost-device-vs") not in (None, device), "a new one", 10)
+        reply = bridge.post(f"/sandboxes/{sandbox}/exec/run", {"cmd": "kill", "args": ["-0", str(pid)]}, timeout=10)
+        assert reply.status == 502 or reply.json()["exitCode"] in (0, -1), reply.body
+    assert bridge.run(sandbox, "kill", "-0", str(pid))["exitCode"] == 0
 
 
 def audit(chaos):

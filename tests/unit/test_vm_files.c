@@ -164,8 +164,7 @@ static void test_layers(void **state)
 	assert_int_equal(vm_files_link(&f, other, other), -ENOENT); /* a layer is missing */
 }
 
-/* Sockets only for those whose processes run; their user can pass, whatever umask a unit gave us.
- */
+/* Sockets only for those whose processes run; their user can pass, whatever the umask. */
 static void test_directory(void **state)
 {
 	struct vm_files f = example();
