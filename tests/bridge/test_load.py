@@ -1,4 +1,4 @@
-"""Many at once, and large things (issue of the bridge, "what it must show", 2). Counts are the full ones."""
+"""Many at once, and large things: new sandboxes under load, a gibibyte each way, thousands of sockets."""
 import concurrent.futures
 import hashlib
 import http.client

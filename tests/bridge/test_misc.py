@@ -138,6 +138,18 @@ def test_no_route_twice():
     assert sorted(seen) == sorted(set(seen))
 
 
+def test_nobody_is_told_without_a_key(bridge, agent):
+    """Every route that is not public refuses, whatever else is asked for."""
+    sandbox = bridge.adopt(agent)
+    for path, ways in bridge.get("/openapi.json").json()["paths"].items():
+        path = path.replace("{id}", sandbox).replace("{sid}", "x000000000000").replace("{", "").replace("}", "")
+        for method, what in ways.items():
+            if method in ("get", "put", "post", "delete", "patch") and what.get("security") != []:
+                reply = bridge.request(method.upper(), path, key=None)
+                # 426: said of the path, before anybody asks who it is.
+                assert reply.status in (401, 403, 426), (method, path, reply)
+
+
 def test_references_lead_somewhere(bridge):
     """Every $ref is there."""
     api = bridge.get("/openapi.json").json()
