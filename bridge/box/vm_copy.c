@@ -1,15 +1,21 @@
 /*
  * Blocks of 64 KiB at multiples of it; one that is all zeros counts for nothing. The sums of the
  * others are added, each mixed with its place.
+ *
+ * Somebody waits for it (a machine that is to wake), and one processor does not fill the memory's
+ * bandwidth with it: so a few threads do it together.
  */
 #include "bridge/box/vm_copy.h"
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-#define BLOCK (64 * KIB)
+#define BLOCK   (64 * KIB)
+#define SLICE   (8 * MIB)
+#define THREADS 4
 
 /* ---- one block ---- */
 
@@ -82,48 +88,80 @@ static off_t next_data(int fd, off_t at)
 	return r / (off_t)BLOCK * (off_t)BLOCK;
 }
 
+/* One over a whole file. As sums are added, it matters not who of its threads does which slice. */
 struct pass {
 	int from, to; /* to -1: only the sum */
+	off_t next, end;
 	uint64_t sum, bytes;
-	uint8_t *block;
+	int error;
 };
 
-static int pass_block(struct pass *p, off_t at)
+static int pass_block(struct pass *p, uint8_t *block, off_t at)
 {
-	ssize_t n = read_block(p->from, p->block, at);
+	ssize_t n = read_block(p->from, block, at);
 
 	if (n < 0)
 		return (int)n;
-	if (is_zero(p->block, (size_t)n))
+	if (is_zero(block, (size_t)n))
 		return 0;
-	p->sum += sum_block(p->block, (uint64_t)at / BLOCK);
-	p->bytes += (uint64_t)n;
-	return p->to < 0 ? 0 : write_block(p->to, p->block, (size_t)n, at);
+	__atomic_fetch_add(&p->sum, sum_block(block, (uint64_t)at / BLOCK), __ATOMIC_RELAXED);
+	__atomic_fetch_add(&p->bytes, (uint64_t)n, __ATOMIC_RELAXED);
+	return p->to < 0 ? 0 : write_block(p->to, block, (size_t)n, at);
 }
 
-static int pass_file(int from, int to, uint64_t *ret_sum, uint64_t *ret_bytes)
+static int pass_slice(struct pass *p, uint8_t *block, off_t at, off_t end)
 {
-	uint8_t block[BLOCK] = {0};
-	struct pass p = {from, to, 0, 0, block};
-	off_t at = 0, hole;
+	off_t hole;
 
-	while ((at = next_data(from, at)) >= 0) {
-		hole = lseek(from, at, SEEK_HOLE);
+	while ((at = next_data(p->from, at)) >= 0 && at < end) {
+		hole = lseek(p->from, at, SEEK_HOLE);
 		/* The block may begin in a hole. */
 		if (hole <= at)
 			hole = at + (off_t)BLOCK;
-		for (; at < hole; at += (off_t)BLOCK) {
-			int r = pass_block(&p, at);
+		for (hole = min_of(hole, end); at < hole; at += (off_t)BLOCK) {
+			int r = pass_block(p, block, at);
 
 			if (r < 0)
 				return r;
 		}
 	}
+	return at >= 0 || at == -ENXIO ? 0 : (int)at;
+}
+
+static void *pass_slices(void *arg)
+{
+	struct pass *p = arg;
+	uint8_t block[BLOCK] = {0};
+	off_t at;
+
+	while ((at = __atomic_fetch_add(&p->next, (off_t)SLICE, __ATOMIC_RELAXED)) < p->end &&
+		!__atomic_load_n(&p->error, __ATOMIC_RELAXED)) {
+		int r = pass_slice(p, block, at, min_of(at + (off_t)SLICE, p->end));
+
+		if (r < 0)
+			__atomic_store_n(&p->error, r, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static int pass_file(int from, int to, off_t size, uint64_t *ret_sum, uint64_t *ret_bytes)
+{
+	struct pass p = {.from = from, .to = to, .end = size};
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	size_t want = min_of((size_t)max_of(cpus, 1L), (size_t)THREADS), n = 0;
+	pthread_t threads[THREADS];
+
+	want = min_of(want, (size_t)size / SLICE + 1);
+	while (n + 1 < want && pthread_create(&threads[n], NULL, pass_slices, &p) == 0)
+		n++;
+	pass_slices(&p);
+	while (n > 0)
+		pthread_join(threads[--n], NULL);
 	if (ret_sum)
 		*ret_sum = p.sum;
 	if (ret_bytes)
 		*ret_bytes = p.bytes;
-	return at == -ENXIO ? 0 : (int)at;
+	return p.error;
 }
 
 int vm_sum(const char *path, uint64_t *ret_sum, uint64_t *ret_bytes)
@@ -133,10 +171,7 @@ int vm_sum(const char *path, uint64_t *ret_sum, uint64_t *ret_bytes)
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	*ret_sum = 0;
-	if (ret_bytes)
-		*ret_bytes = 0;
-	return st.st_size == 0 ? 0 : pass_file(fd, -1, ret_sum, ret_bytes);
+	return pass_file(fd, -1, st.st_size, ret_sum, ret_bytes);
 }
 
 /* ---- new files ---- */
@@ -205,10 +240,10 @@ static int copy_into(int from, int to, uint64_t *ret_sum)
 	if (fstat(from, &st) < 0)
 		return -errno;
 	if (ioctl(to, FICLONE, from) == 0)
-		return ret_sum ? pass_file(to, -1, ret_sum, NULL) : 0;
+		return ret_sum ? pass_file(to, -1, st.st_size, ret_sum, NULL) : 0;
 	if (ftruncate(to, st.st_size) < 0)
 		return -errno;
-	return st.st_size == 0 ? 0 : pass_file(from, to, ret_sum, NULL);
+	return pass_file(from, to, st.st_size, ret_sum, NULL);
 }
 
 int vm_copy(const char *from, const char *to, uid_t uid, mode_t mode, uint64_t *ret_sum)
