@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The end-to-end suite against an agent in a VM, over real vsock: every test that needs no agent of its own.
 
-ctest: timeout=1500
+ctest: timeout=1500 vm
 
 Usage: vm_suite.py [PYTEST-ARGS]
 """

@@ -1,5 +1,5 @@
 """Claude sessions: how they are started and spoken to over HTTP, and that a sandbox does not idle out in a turn."""
-# ctest: timeout=300 serial
+# ctest: timeout=300
 import json
 import time
 

@@ -1,6 +1,6 @@
 """Reading, writing, listing, making and removing the files of a sandbox: what is answered when all is well, with what
 status it is refused, and that neither memory nor other clients feel how large a file or how slow a client is."""
-# ctest: timeout=600 serial
+# ctest: timeout=600
 import base64
 import concurrent.futures
 import hashlib

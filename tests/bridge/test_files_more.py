@@ -1,5 +1,5 @@
 """What goes beyond the API: stat, rename, copy, chmod, chown, watch, search, archives."""
-# ctest: timeout=600 serial
+# ctest: timeout=600
 import hashlib
 import io
 import json

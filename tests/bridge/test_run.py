@@ -1,5 +1,5 @@
 """Commands that are run for their result: all output and the true exit code, whatever the command does, at once or later."""
-# ctest: timeout=900 serial
+# ctest: timeout=900
 import concurrent.futures
 import hashlib
 import json

@@ -3,7 +3,7 @@
 Needs the image "base": packaging/image/build --flavour base. The agents' file runs only with E2E_LONG: without KVM the
 real CLI needs minutes to start.
 
-ctest: timeout=1200 serial
+ctest: timeout=1200 vm
 """
 import pytest
 

@@ -1,7 +1,7 @@
 """Sandboxes that are machines: created from a golden snapshot, asleep and woken, kept and forked, through HTTP, and a bridge
 that is killed meanwhile. Needs an image: packaging/image/build --flavour minimal.
 
-ctest: timeout=900 serial
+ctest: timeout=900 vm
 """
 import concurrent.futures
 import os

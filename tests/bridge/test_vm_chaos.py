@@ -1,7 +1,7 @@
 """Random operations on six machines while every process involved is killed at random, and then an audit: states, disks,
 processes, files. A failure says its seed; CHAOS_SEED=N repeats the choices (not the timing), CHAOS=N does N operations.
 
-ctest: timeout=900 serial
+ctest: timeout=900 vm
 """
 import concurrent.futures
 import http.client

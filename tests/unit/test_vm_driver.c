@@ -3,7 +3,7 @@
  * snapshot, sleep and wake, checkpoints, forks, restores, adoption, and that nothing is left over.
  * Needs an image (./dev image --flavour minimal) and takes seconds for each case.
  *
- * ctest: timeout=600 serial
+ * ctest: timeout=600 vm
  */
 #include <setjmp.h>
 #include <stdarg.h>
