@@ -1,6 +1,7 @@
 """Claude sessions: how they are started and spoken to over HTTP, and that a sandbox does not idle out in a turn."""
 # ctest: timeout=300
 import json
+import pathlib
 import time
 
 import pytest
@@ -246,7 +247,10 @@ def test_no_idling_in_a_turn(bridge):
     """A turn holds the sandbox's idle timer though nobody looks on (the original hibernated in the middle of it); its end
     lets the timer run."""
     box = Box(bridge, bridge.create(timeout=2))
-    session = start(box, prompt="hang", envs={"AGENTD_CLAUDE": STAND_IN, "PATH": PATH})["sessionID"]
+    program = "/home/sandbox/stand-in"  # ours may be where a sandbox has directories of its own
+    assert bridge.put(f"{box.base}/files", pathlib.Path(STAND_IN).read_bytes(), query={"path": program}).status == 204
+    bridge.run(box.name, f"chmod +x {program}")
+    session = start(box, prompt="hang", envs={"AGENTD_CLAUDE": program, "PATH": PATH})["sessionID"]
     Talk(box, session).wait("system")
     ends = time.monotonic() + 5
     while time.monotonic() < ends:
