@@ -60,42 +60,15 @@ static void handle_start(struct call *c)
 
 /* ---- list ---- */
 
-static void on_listed(void *owner, const struct fault *fault)
+static void put_listed(struct text *t, const struct sandbox *s, const struct roster_entry *e)
 {
-	struct call *c = owner;
-	struct text t;
-
-	c->state = NULL;
-	if (fault) {
-		call_fault(c, fault);
-		return;
-	}
-	text_init(&t);
-	text_open(&t, NULL, '[');
-	list_for_each (e, &c->sandbox->roster.entries, struct roster_entry, node) {
-		if (e->kind == ROSTER_EXEC || e->kind == ROSTER_AGENT)
-			put_session(&t, c->sandbox, e);
-	}
-	text_close(&t, ']');
-	text_reply(&t, c, 200);
+	if (e->kind == ROSTER_EXEC || e->kind == ROSTER_AGENT)
+		put_session(t, s, e);
 }
-
-static void on_list_end(struct call *c)
-{
-	if (c->state)
-		exec_list_cancel(c->state);
-}
-
-static const struct call_ops list_ops = {.on_end = on_list_end};
 
 static void handle_list(struct call *c)
 {
-	struct fault f = {0};
-
-	c->ops = &list_ops;
-	c->state = exec_list_begin(c->sandbox, on_listed, c, &f);
-	if (!c->state)
-		call_fault(c, &f);
+	exec_list_answer(c, put_listed);
 }
 
 static void handle_kill(struct call *c)

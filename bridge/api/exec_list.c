@@ -6,8 +6,13 @@
 
 #include <stdio.h>
 
+#include "bridge/api/dispatch.h"
+
 #define PAGE      256
 #define PAGES_MAX 64 /* an agent has at most 10 240 sessions, a page may be short */
+
+/* fault NULL: the roster is up to date. */
+typedef void (*exec_list_fn)(void *owner, const struct fault *fault);
 
 struct exec_list {
 	struct sandbox *sandbox;
@@ -87,8 +92,8 @@ static void on_use(struct sandbox_use *u, const struct fault *fault)
 	(void)u, (void)fault;
 }
 
-struct exec_list *exec_list_begin(
-	struct sandbox *s, exec_list_fn fn, void *owner, struct fault *fault)
+/* fn comes later. NULL: the fault is filled. */
+static struct exec_list *begin(struct sandbox *s, exec_list_fn fn, void *owner, struct fault *fault)
 {
 	struct exec_list *l = calloc(1, sizeof(*l));
 	int r;
@@ -110,7 +115,7 @@ struct exec_list *exec_list_begin(
 	return l;
 }
 
-void exec_list_cancel(struct exec_list *l)
+static void cancel(struct exec_list *l)
 {
 	guest_cancel(sandbox_guest(l->sandbox), l->request);
 	list_free(l);
@@ -120,5 +125,55 @@ void exec_list_refresh(struct sandbox *s)
 {
 	struct fault ignored = {0};
 
-	exec_list_begin(s, NULL, NULL, &ignored);
+	begin(s, NULL, NULL, &ignored);
+}
+
+/* ---- the answer to a call ---- */
+
+struct answer {
+	struct exec_list *list; /* NULL: it has come */
+	exec_list_put_fn put;
+};
+
+static void on_listed(void *owner, const struct fault *fault)
+{
+	struct call *c = owner;
+	struct answer *a = c->state;
+	struct text t;
+
+	a->list = NULL;
+	if (fault) {
+		call_fault(c, fault);
+		return;
+	}
+	text_init(&t);
+	text_open(&t, NULL, '[');
+	list_for_each (e, &c->sandbox->roster.entries, struct roster_entry, node)
+		a->put(&t, c->sandbox, e);
+	text_close(&t, ']');
+	text_reply(&t, c, 200);
+}
+
+static void on_answered(struct call *c)
+{
+	struct answer *a = c->state;
+
+	if (a->list)
+		cancel(a->list);
+	free(a);
+}
+
+static const struct call_ops answer_ops = {.on_end = on_answered};
+
+void exec_list_answer(struct call *c, exec_list_put_fn put)
+{
+	struct answer *a = xcalloc(1, sizeof(*a));
+	struct fault f = {0};
+
+	a->put = put;
+	c->ops = &answer_ops;
+	c->state = a;
+	a->list = begin(c->sandbox, on_listed, c, &f);
+	if (!a->list)
+		call_fault(c, &f);
 }

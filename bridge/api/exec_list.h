@@ -3,16 +3,16 @@
  */
 #pragma once
 
+#include "bridge/api/text.h"
 #include "bridge/sandbox/sandbox.h"
 
-struct exec_list;
+struct call;
 
-/* fault NULL: the roster is up to date. Never from inside exec_list_begin(). */
-typedef void (*exec_list_fn)(void *owner, const struct fault *fault);
-
-/* Of a sandbox in use, which it holds. NULL: the fault is filled. */
-struct exec_list *exec_list_begin(
-	struct sandbox *s, exec_list_fn fn, void *owner, struct fault *fault);
-void exec_list_cancel(struct exec_list *l);
-/* The same without anybody waiting for it. */
+/* Of a sandbox in use. Nobody waits for it. */
 void exec_list_refresh(struct sandbox *s);
+
+/* Answers a call of an R_DATA route with an array of them: put writes an entry, or leaves it out.
+ */
+typedef void (*exec_list_put_fn)(
+	struct text *t, const struct sandbox *s, const struct roster_entry *e);
+void exec_list_answer(struct call *c, exec_list_put_fn put);
