@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from harness import proc_text
 from host import eventually
 
 FIELDS = {"sandboxID", "status", "token", "connectURL", "region", "workerID", "startedAt", "template", "templateID", "tags",
@@ -379,7 +380,7 @@ def test_agent_dies(bridge):
     session = bridge.post(f"/sandboxes/{sandbox}/exec", {"cmd": "sleep", "args": ["1000"]}).json()["sessionID"]
     ws = bridge.websocket(f"/sandboxes/{sandbox}/exec/{session}")
     found = subprocess.run(["pgrep", "-f", "/run/agentd/agentd --listen"], capture_output=True, text=True, check=True)
-    here = [int(pid) for pid in found.stdout.split() if sandbox in open(f"/proc/{pid}/mountinfo").read()]
+    here = [int(pid) for pid in found.stdout.split() if sandbox in proc_text(pid, "mountinfo")]
     assert here
     for pid in here:
         os.kill(pid, signal.SIGKILL)

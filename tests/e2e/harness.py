@@ -57,19 +57,30 @@ def accepts(path):
 
 def alive(pid):
     """Whether the process runs; a zombie, whoever has yet to reap it, does not."""
+    stat = proc_text(pid, "stat")
+    return stat != "" and stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def proc_text(pid, name):
+    """A file of /proc/PID, or "" when the process is gone, which it may be at any moment."""
     try:
-        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+        return pathlib.Path(f"/proc/{pid}/{name}").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+        return ""
 
 
 def children_of(pid):
-    found = []
-    for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+    tasks = pathlib.Path(f"/proc/{pid}/task").glob("*")
+    return [int(child) for task in tasks for child in proc_text(pid, f"task/{task.name}/children").split()]
+
+
+def open_files(pid):
+    """What each descriptor of a process is open on; those that close meanwhile are left out."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
         try:
-            found += [int(child) for child in path.read_text().split()]
-        except (FileNotFoundError, ProcessLookupError):
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except FileNotFoundError:
             pass
     return found
 

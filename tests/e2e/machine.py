@@ -11,7 +11,7 @@ import tempfile
 
 import pytest
 
-from harness import ROOT, Target, accepts, children_of, eventually
+from harness import ROOT, Target, accepts, children_of, eventually, proc_text
 from test_cgroup import cgroup2_mount, remove
 
 APPLETS = "sh grep sleep cat ls ps mount hostname kill id ip head wc seq true dd touch env test readlink umount".split()
@@ -57,11 +57,8 @@ class Machine(Target):
         """agentd's pid as we see it, or None between two of them."""
         for init in children_of(self.proc.pid):
             for child in children_of(init):
-                try:
-                    if pathlib.Path(f"/proc/{child}/comm").read_text() == "agentd\n":
-                        return child
-                except (FileNotFoundError, ProcessLookupError):
-                    pass
+                if proc_text(child, "comm") == "agentd\n":
+                    return child
         return None
 
     def kill_agent(self):

@@ -6,6 +6,8 @@ import socket
 import subprocess
 import tempfile
 
+from harness import open_files
+
 
 def private_etc(*kinds, script="", etc=True):
     """A wrapper for Agent: namespaces of `kinds` (e.g. "--uts"), an /etc of its own, and `script` run first.
@@ -60,11 +62,8 @@ def get(path, target, method="GET", extra=""):
 
 def crash(agent, start_agent, **config):
     """Kills the agent and starts another that gets its arena, as a keeper of descriptors would do it."""
-    for name in os.listdir(f"/proc/{agent.pid}/fd"):
-        path = f"/proc/{agent.pid}/fd/{name}"
-        if "memfd:agentd-sessions" in os.readlink(path):
-            arena = os.open(path, os.O_RDWR)
-            break
+    number = next(fd for fd, path in open_files(agent.pid).items() if "memfd:agentd-sessions" in path)
+    arena = os.open(f"/proc/{agent.pid}/fd/{number}", os.O_RDWR)
     agent.kill()
     wrapper = ["sh", "-c", f'exec 9<>/proc/{os.getpid()}/fd/{arena} && exec "$@"', "sh"]
     try:

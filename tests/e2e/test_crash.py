@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import LONG, children_of, eventually
+from harness import LONG, children_of, eventually, proc_text
 from machine import machine  # noqa: F401, a fixture
 from outputs import check_seq, seq_bytes, seq_script
 from resuming import Resuming
@@ -95,7 +95,7 @@ def test_more_ends_than_the_socket_holds(machine):
 def sleepers(box):
     """Whether a child of PID 1 still sleeps."""
     init = children_of(box.proc.pid)[0]
-    return any(open(f"/proc/{pid}/comm").read() == "sleep\n" for pid in children_of(init) if os.path.exists(f"/proc/{pid}"))
+    return any(proc_text(pid, "comm") == "sleep\n" for pid in children_of(init))
 
 
 def test_end_of_stdin_is_seen_at_once(machine):

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 import lines
-from harness import eventually
+from harness import eventually, open_files
 from lines import Lines, from_wire, glob, grep, paths
 from wire import AgentError
 
@@ -226,14 +226,7 @@ def test_cancel(agent, link, tmp_path):
     Lines(other, "grep", tmp_path, pattern="a", auto=False, window=1000)
     other.request("ping")
     other.cut()
-    fds = pathlib.Path(f"/proc/{agent.pid}/fd")
-    eventually(lambda: not any(os.readlink(fd).startswith(str(tmp_path)) for fd in safe(fds.iterdir())), "no file to be open")
-
-
-def safe(fds):
-    for fd in fds:
-        if os.path.islink(fd):
-            yield fd
+    eventually(lambda: not any(path.startswith(str(tmp_path)) for path in open_files(agent.pid).values()), "no file to be open")
 
 
 GLOBS = ["*", "*.c", "**/*.c", "src/*", "src/**", "**", "src/**/f1*.?", "**/deep/**", "[fw]*", "**/[!f]*", "doc/*.txt", "nothing/**"]

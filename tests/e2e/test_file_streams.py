@@ -19,7 +19,7 @@ import time
 import pytest
 
 from file_channel import FileChannel, read_file, write_file
-from harness import LONG, Tool, eventually, programs
+from harness import LONG, Tool, eventually, open_files, programs
 from wire import BINARY, AgentError, b64, ws_encode
 
 pytestmark = pytest.mark.same_machine
@@ -72,13 +72,7 @@ def threads(agent):
 
 def open_below(agent, path):
     """What the agent has open there, deleted and nameless files included."""
-    found = []
-    for fd in os.listdir(f"/proc/{agent.pid}/fd"):
-        with contextlib.suppress(FileNotFoundError):
-            target = os.readlink(f"/proc/{agent.pid}/fd/{fd}")
-            if target.startswith(str(path)):
-                found.append(target)
-    return found
+    return [target for target in open_files(agent.pid).values() if target.startswith(str(path))]
 
 
 def at_rest(agent, path):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import eventually
+from harness import eventually, open_files
 from lines import Lines, from_wire
 from wire import AgentError
 
@@ -481,8 +481,7 @@ def test_too_many_directories_for_the_kernel(agent, link, tmp_path):
 
 
 def inotifies(agent):
-    fds = list(pathlib.Path(f"/proc/{agent.pid}/fd").iterdir())
-    return sum(1 for fd in fds if os.path.islink(fd) and "inotify" in os.readlink(fd))
+    return sum("inotify" in path for path in open_files(agent.pid).values())
 
 
 def test_shared_and_let_go(agent, tmp_path):
