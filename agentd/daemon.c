@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/signalfd.h>
 #include <time.h>
 
 #include "agentd/keep.h"
@@ -204,8 +205,7 @@ static void on_closed_all(uv_timer_t *t)
 	ports_close(&d->ports);
 	sessions_close(&d->sessions);
 	workers_close(&d->workers);
-	for (size_t i = 0; i < array_size(d->signals); i++)
-		uv_close((uv_handle_t *)&d->signals[i], NULL);
+	uv_close((uv_handle_t *)&d->signals, NULL);
 	uv_close((uv_handle_t *)&d->before_poll, NULL);
 	uv_close((uv_handle_t *)&d->after_poll, NULL);
 	uv_close((uv_handle_t *)&d->stop_timer, NULL);
@@ -260,12 +260,38 @@ void daemon_stop(struct daemon *d)
 	sessions_stop(&d->sessions, d->config.stop_grace_ms);
 }
 
-static void on_signal(uv_signal_t *h, int sig)
+/* A signal stays with the kernel until here, so one that comes during an upgrade is for the new
+ * agent. With a handler it was gone when it came between the handler and the loop's turn. */
+static void on_signal(uv_poll_t *h, int status, int events)
 {
-	if (sig == SIGUSR1)
-		log_set_level(log_get_level() == LOG_DEBUG ? LOG_INFO : LOG_DEBUG);
-	else
-		daemon_stop(h->data);
+	struct daemon *d = h->data;
+	struct signalfd_siginfo si;
+
+	(void)status;
+	(void)events;
+	while (read(d->signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		if (si.ssi_signo == SIGUSR1)
+			log_set_level(log_get_level() == LOG_DEBUG ? LOG_INFO : LOG_DEBUG);
+		else
+			daemon_stop(d);
+	}
+}
+
+static int start_signals(struct daemon *d)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_SETMASK, &set, NULL);
+	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (d->signal_fd < 0)
+		return -errno;
+	d->signals.data = d;
+	uv_poll_init(&d->loop, &d->signals, d->signal_fd);
+	return uv_poll_start(&d->signals, UV_READABLE, on_signal);
 }
 
 /* ---- start ---- */
@@ -280,8 +306,6 @@ static void read_boot_id(char out[40])
 
 static void init_handles(struct daemon *d)
 {
-	static const int signals[] = {SIGTERM, SIGINT, SIGUSR1};
-
 	uv_prepare_init(&d->loop, &d->before_poll);
 	uv_check_init(&d->loop, &d->after_poll);
 	d->before_poll.data = d->after_poll.data = d->stop_timer.data = d;
@@ -291,12 +315,6 @@ static void init_handles(struct daemon *d)
 	uv_timer_init(&d->loop, &d->drowsy_timer);
 	d->drowsy_timer.data = d;
 	d->stop_timer.data = d;
-	for (size_t i = 0; i < array_size(signals); i++) {
-		uv_signal_init(&d->loop, &d->signals[i]);
-		d->signals[i].data = d;
-		uv_signal_start(&d->signals[i], on_signal, signals[i]);
-	}
-	takeover_listen();
 }
 
 /* An inherited socket keeps its clients waiting in its backlog rather than refused. */
@@ -384,6 +402,9 @@ int daemon_init(struct daemon *d, struct config *config, char **argv, const stru
 	config_token_from_kernel(&d->config);
 	read_boot_id(d->boot_id);
 	init_handles(d);
+	r = start_signals(d);
+	if (r < 0)
+		return r;
 	r = workers_init(&d->workers, &d->loop, WORKERS_MAX);
 	if (r < 0)
 		return r;
@@ -422,6 +443,7 @@ void daemon_fini(struct daemon *d)
 	sessions_fini(&d->sessions, true);
 	keeper_fini(&d->keeper);
 	close_fd(&d->spare_fd);
+	close_fd(&d->signal_fd);
 	free(take_ptr(&d->read_buf));
 	ASSERT(uv_loop_close(&d->loop) == 0);
 	if (!workers_fini(&d->workers))

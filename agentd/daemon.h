@@ -40,7 +40,8 @@ struct daemon {
 	unsigned n_conns, next_conn_id;
 	uv_prepare_t before_poll;
 	uv_check_t after_poll;
-	uv_signal_t signals[3];
+	uv_poll_t signals;
+	int signal_fd; /* they are blocked and read here: see on_signal() */
 	uv_timer_t stop_timer;
 	int spare_fd; /* given up for a moment when descriptors run out, so that accept(2) can
 			 refuse */

@@ -151,19 +151,12 @@ int takeover_exec(struct daemon *d, const char *path)
 {
 	size_t own = 0;
 	char **argv = make_argv(d, path, &own);
-	sigset_t held;
 	int err;
 
 	set_cloexec(d, false);
 	launch_restore_limits();
-	/* A request to stop must wait for who can hear it: see takeover_listen(). */
-	sigemptyset(&held);
-	sigaddset(&held, SIGTERM);
-	sigaddset(&held, SIGINT);
-	sigprocmask(SIG_SETMASK, &held, NULL);
 	execv(path, argv);
 	err = errno;
-	takeover_listen();
 	launch_raise_limits();
 	set_cloexec(d, true);
 	for (size_t i = own; argv[i]; i++)
@@ -175,14 +168,6 @@ int takeover_exec(struct daemon *d, const char *path)
 static bool is_named(const char *option, size_t len, const char *name)
 {
 	return strlen(name) == len && memcmp(option, name, len) == 0;
-}
-
-void takeover_listen(void)
-{
-	sigset_t none;
-
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 int takeover_parse(struct inherited *in, const char *option)

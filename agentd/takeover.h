@@ -18,8 +18,6 @@
 int takeover_check(const char *path, struct error *e);
 /* Replaces this process. Returns only on failure, with everything as it was. */
 int takeover_exec(struct daemon *d, const char *path);
-/* Our handlers are there: signals that came since the exec are heard now. */
-void takeover_listen(void);
 /* What --can-adopt prints: the layout versions this binary takes over. */
 void takeover_print_versions(void);
 /* "adopt=FD", "adopt-link=FD", "adopt-listen=FD:SPEC". 0 or -EINVAL. */

@@ -361,3 +361,16 @@ def test_new_connections_during_the_upgrade_wait(agent):
     stop.set()
     thread.join()
     assert not [error for error in refused if isinstance(error, ConnectionRefusedError)], refused
+
+
+def test_signals_at_any_moment_are_heard(start_agent):
+    """One that came after its handler ran and before the loop saw it was lost with the old program."""
+    rounds = random.Random(5)
+    for _ in range(30):
+        agent = start_agent()
+        link = agent.connect()
+        link.ask("upgrade", path=AGENTD)
+        link.expect_close(15)
+        time.sleep(rounds.random() * 0.0005)
+        agent.terminate()
+        assert agent.proc.wait(15) == 0
