@@ -245,7 +245,7 @@ class Link:
 
     def seen(self):
         """What there is to know about this link, for messages of failure."""
-        return (f"channels: {[c.brief() for c in self.channels.values()]}; notices: {self.notices}; "
+        return (f"{len(self.channels)} channels: {[c.brief() for c in list(self.channels.values())[:20]]}; notices: {self.notices}; "
                 f"last frames: {list(self.recent)}; undecoded: {bytes(self.reader.buf[self.reader.pos:])[:64]!r}")
 
     # waiting
