@@ -81,6 +81,30 @@ def test_many(agent, link, tree):
     assert done["files"] == 5000
 
 
+def test_same_name_again(agent, link, tree):
+    """Two threads write, but what has one name is written in order: the last one wins, however it is spelled."""
+    rng = random.Random(3)
+    last, batch = {}, []
+    for number in range(3000):
+        name = rng.randrange(60)
+        last[name] = b"%d " % number * rng.choice([1, 300, 20000])
+        batch.append(record(rng.choice(["d/%d", "./d/%d", "d//%d", "d/./%d"]) % name, last[name]))
+    done = batch_write(link, tree, b"".join(batch))
+    assert (done["files"], done["failed"]) == (3000, 0)
+    assert {int(name): (tree / "d" / name).read_bytes() for name in os.listdir(tree / "d")} == last
+
+
+def test_both_threads_have_the_users_rights(agent, link, tree):
+    (tree / "d").mkdir()
+    os.chown(tree / "d", NOBODY, NOBODY)
+    (tree / "closed").mkdir(mode=0o700)
+    names = [f"{where}/{number}" for number in range(100) for where in ("d", "closed")]
+    done = batch_write(link, tree, b"".join(record(name, b"x") for name in names), user="nobody", owner="self")
+    assert (done["files"], done["failed"]) == (100, 100)
+    assert {one["errno"] for one in done["errors"]} == {errno.EACCES}
+    assert {(tree / "d" / name).stat().st_uid for name in os.listdir(tree / "d")} == {NOBODY}
+
+
 def test_modes(agent, link, tree):
     """As said, else that of the target, else 0644; a mode is exact, whatever the umask."""
     (tree / "old").write_bytes(b"old")
@@ -140,7 +164,7 @@ def test_many_that_fail(agent, link, tree):
     """100 of them are told, and fewer when their names are long."""
     (tree / "file").write_bytes(b"")
     done = batch_write(link, tree, b"".join(record(f"file/{i}", b"x") for i in range(300)))
-    assert done["failed"] == 300 and len(done["errors"]) == 100
+    assert done["failed"] == 300 and [one["index"] for one in done["errors"]] == list(range(100))
     done = batch_write(link, tree, b"".join(record(b"file/" + b"\xff" * 4000, b"x") for i in range(300)))
     assert done["failed"] == 300 and 5 < len(done["errors"]) < 100
     assert from_wire(done["errors"][0]["path"]) == b"file/" + b"\xff" * 4000
