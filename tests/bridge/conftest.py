@@ -6,10 +6,7 @@ Markers: `bridge(*options, **settings)` gives the test's bridge options (driver=
 `agentd(**config)` the test's agent a configuration, `seconds(n)` allows a test more than 60 s.
 """
 import contextlib
-import ctypes
-import os
 import pathlib
-import signal
 import sys
 
 import pytest
@@ -18,45 +15,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
 import harness
 import host
-from wire import Timeout
-
-PR_SET_CHILD_SUBREAPER = 36
-SECONDS = 60
+import rules
+from rules import no_hang, pytest_runtest_makereport  # pytest finds them here
 
 
 def pytest_configure(config):
-    for line in ("bridge(*options, **settings): options of the test's own bridge",
-                 "agentd(*args, **config): command line and configuration of the test's own agent",
-                 "seconds(n): how long the test may take"):
-        config.addinivalue_line("markers", line)
-    # What sandboxes leave behind becomes our child, so that it can be found and ended.
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = (yield).get_result()
-    if report.skipped and os.environ.get("CI"):
-        report.outcome = "failed"
-        report.longrepr = f"skipped, which counts as failed in CI: {report.longrepr}"
-    if report.failed:
-        for program in getattr(item, "started", []):
-            with contextlib.suppress(OSError):
-                report.sections.append((f"log of {type(program).__name__}", program.log()[-6000:]))
-
-
-@pytest.fixture(autouse=True)
-def no_hang(request):
-    """The net under every other timeout."""
-    marker = request.node.get_closest_marker("seconds")
-    limit = marker.args[0] if marker else SECONDS
-
-    def expired(*_):
-        raise Timeout(f"the test ran for {limit}s")
-    signal.signal(signal.SIGALRM, expired)
-    signal.alarm(limit)
-    yield
-    signal.alarm(0)
+    rules.configure(config,
+                    "bridge(*options, **settings): options of the test's own bridge",
+                    "agentd(*args, **config): command line and configuration of the test's own agent")
 
 
 @pytest.fixture

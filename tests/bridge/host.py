@@ -416,7 +416,7 @@ class Bridge(Client):
 
 
 def orphans_of_tests():
-    """Processes that outlived what started them: conftest makes us their parent."""
+    """Processes that outlived what started them: rules.configure() makes us their parent."""
     mine = {program.pid for program in harness.programs}
     return [pid for pid in children_of(os.getpid()) if pid not in mine and alive(pid)]
 

@@ -8,17 +8,12 @@ its own for another reason, `same_machine` that it shares files or sockets with 
 `seconds(n)` allows a test more than 60 s.
 """
 import contextlib
-import ctypes
-import os
-import signal
 
 import pytest
 
 import harness
-from wire import Timeout
-
-PR_SET_CHILD_SUBREAPER = 36
-SECONDS = 60
+import rules
+from rules import no_hang, pytest_runtest_makereport  # pytest finds them here
 
 
 def pytest_addoption(parser):
@@ -26,13 +21,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    for line in ("agentd(*args, **config): command line and configuration of the test's own agent",
-                 "own_agent: needs an agent process of its own",
-                 "same_machine: shares files, processes or sockets with the agent",
-                 "seconds(n): how long the test may take"):
-        config.addinivalue_line("markers", line)
-    # What sessions leave behind becomes our child when their agent ends, so that it can be found and ended.
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    rules.configure(config,
+                    "agentd(*args, **config): command line and configuration of the test's own agent",
+                    "own_agent: needs an agent process of its own",
+                    "same_machine: shares files, processes or sockets with the agent")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -43,46 +35,18 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if item not in own]
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = (yield).get_result()
-    if report.skipped and os.environ.get("CI"):
-        report.outcome = "failed"
-        report.longrepr = f"skipped, which counts as failed in CI: {report.longrepr}"
-    if report.failed:
-        for agent in getattr(item, "agents", []):
-            if agent.log_path.exists():
-                report.sections.append(("log of agentd", agent.log()[-6000:]))
-
-
-@pytest.fixture(autouse=True)
-def no_hang(request):
-    """The net under every other timeout."""
-    marker = request.node.get_closest_marker("seconds")
-    limit = marker.args[0] if marker else SECONDS
-    if request.config.getoption("--target"):
-        limit *= 4  # that may be in an emulated machine, on processors that others use, too
-
-    def expired(*_):
-        raise Timeout(f"the test ran for {limit}s")
-    signal.signal(signal.SIGALRM, expired)
-    signal.alarm(limit)
-    yield
-    signal.alarm(0)
-
-
 @pytest.fixture
 def start_agent(request):
     """Starts agents: start_agent("--listen", …, rlimits={"NOFILE": 64}, max_sessions=4)."""
-    request.node.agents = []
+    request.node.started = []
 
     def start(*args, **config):
         agent = harness.Agent(*args, **config)
-        request.node.agents.append(agent)
+        request.node.started.append(agent)
         return agent
     yield start
     with contextlib.ExitStack() as all_of_them:
-        for agent in request.node.agents:
+        for agent in request.node.started:
             all_of_them.callback(agent.stop)
 
 

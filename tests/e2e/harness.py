@@ -258,7 +258,7 @@ class Agent(Target):
 
 
 def reap_orphans():
-    """Kills what sessions left behind. They come to us because conftest made us a subreaper."""
+    """Kills what sessions left behind. They come to us because rules.configure() made us a subreaper."""
     for pid in set(children_of(os.getpid())) - {program.pid for program in programs}:
         try:
             os.kill(pid, signal.SIGKILL)

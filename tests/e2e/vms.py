@@ -58,7 +58,7 @@ class Forked(Guest):
 @pytest.fixture
 def guest(request):
     """Boots guests, and ends them."""
-    guests = request.node.agents = []
+    guests = request.node.started = []
 
     def boot(*args, **how):
         guests.append(Guest(*args, **how))
