@@ -466,6 +466,8 @@ static void come_again_or_not(struct guest *g)
 
 	if (g->error == -EAGAIN)
 		limit = max_of(limit, (uint64_t)GUEST_BUSY_MS);
+	if ((g->error == -ECONNREFUSED || g->error == -ENOENT) && g->config.refused_ms > 0)
+		limit = min_of(limit, g->config.refused_ms);
 	if (g->paused) {
 		guest_set_state(g, GUEST_WAITING);
 	} else if (g->final || now_ms() - g->linkless_ms >= limit) {

@@ -124,6 +124,10 @@ void link_open(struct sandbox *s, uint64_t ms, void (*fn)(struct sandbox *s, con
 		.first_ms = ms,
 		.retry_ms = SANDBOX_LINK_MS};
 
+	/* What we started ourselves is still on its way then; of others' we wait for a restart. */
+	if (sandbox_can(s, BOX_KEEPS_AGENT))
+		config.refused_ms = SANDBOX_REFUSED_MS;
+
 	ASSERT(!s->has_guest);
 	guest_init(&s->guest, s->all->loop, &config);
 	s->has_guest = true;
