@@ -216,6 +216,7 @@ static int open_front(struct program *p, char *why, size_t size)
 		.cert = b->config.cert,
 		.cert_key = b->config.cert_key,
 		.max_connections = b->config.max_calls,
+		.ping_s = b->config.ping_s,
 		.on_call = dispatch_call,
 		.on_done = dispatch_done,
 	};
@@ -333,6 +334,7 @@ static int print_routes(void)
 		{R_JSON, "json"},
 		{R_STREAM, "stream"},
 		{R_SOCKET, "socket"},
+		{R_EITHER, "either"},
 		{R_LARGE, "large"},
 		{R_ADMIN, "admin"},
 	};

@@ -80,6 +80,7 @@ static bool read_line(struct bridge *b, const char *text, size_t len)
 	const char *why;
 
 	if (jsonr_parse(text, len, &line) < 0 || !take(line, "id", BOX_ID_MAX, true, &id) ||
+		!bridge_alias_valid(id) ||
 		!take(line, "address", TARGET_PATH_MAX + 32, true, &address) ||
 		!take(line, "token", BOX_TOKEN_MAX, false, &token) ||
 		target_parse(address, &target, &why) < 0)

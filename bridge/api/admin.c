@@ -91,6 +91,10 @@ static void on_add(struct call *c)
 		call_error(c, 400, "address must be " TARGET_USAGE);
 		return;
 	}
+	if (id && !bridge_alias_valid(id)) {
+		call_error(c, 400, "id must be " BRIDGE_ALIAS_RULE);
+		return;
+	}
 	known = id ? sandboxes_find(all, id) : NULL;
 	if (known && known->state != SANDBOX_KILLED) {
 		call_error(c, 409, "there is a sandbox %s already", id);

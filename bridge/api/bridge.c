@@ -2,6 +2,14 @@
 
 #include <stdio.h>
 
+#include "proto/msg.h"
+
+bool bridge_alias_valid(const char *alias)
+{
+	return msg_name_valid(alias, 64) && strncmp(alias, "sb-", 3) != 0 &&
+	       strcmp(alias, "from-checkpoint") != 0 && strcmp(alias, "checkpoints") != 0;
+}
+
 /* As a name in a URL: a client's Host goes into answers that others may read. */
 static bool is_sane(const char *host)
 {
@@ -17,6 +25,7 @@ void bridge_url(const struct call *c, char *out, size_t size)
 	const char *host = call_get_header(c, "host");
 	const char *proto = call_get_header(c, "x-forwarded-proto");
 	bool tls = c->encrypted || (proto && !strcmp(proto, "https"));
+	bool v6 = strchr(config->host, ':');
 	size_t n;
 
 	if (config->public_url) {
@@ -29,7 +38,7 @@ void bridge_url(const struct call *c, char *out, size_t size)
 	} else if (is_sane(host)) {
 		snprintf(out, size, "%s://%s/api", tls ? "https" : "http", host);
 	} else {
-		snprintf(out, size, "%s://%s:%u/api", tls ? "https" : "http", config->host,
-			config->port);
+		snprintf(out, size, "%s://%s%s%s:%u/api", tls ? "https" : "http", v6 ? "[" : "",
+			config->host, v6 ? "]" : "", config->port);
 	}
 }

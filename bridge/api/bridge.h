@@ -19,6 +19,7 @@ struct bridge_config {
 	bool open;                   /* no key is asked for */
 	const char *region, *worker;
 	uint64_t inline_hold_ms, result_hold_ms; /* run-async: 400, its result: 500 */
+	uint64_t ping_s;
 	size_t max_calls;
 	bool access_log;
 	struct box_config box;
@@ -43,5 +44,8 @@ static inline struct bridge *bridge_of(const struct call *c)
 {
 	return c->bridge;
 }
+/* May a client call a sandbox so? Neither an id nor a word of a route. */
+bool bridge_alias_valid(const char *alias);
+#define BRIDGE_ALIAS_RULE "of letters, digits, '.', '_', '-', and not begin with sb-"
 /* "http://host:port/api" as this client sees it, for connectURL. */
 void bridge_url(const struct call *c, char *out, size_t size);

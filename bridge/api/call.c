@@ -192,6 +192,11 @@ bool call_query_u64(const struct call *c, const char *name, uint64_t *ret)
 	return good;
 }
 
+bool call_is_near(const struct call *c)
+{
+	return strncmp(c->peer, "127.", 4) == 0 || strcmp(c->peer, "::1") == 0;
+}
+
 void call_pause(struct call *c, bool pause)
 {
 	if (c->call_state == CALL_ENDED || c->paused == pause)

@@ -21,7 +21,6 @@
 
 struct bridge;
 struct call;
-struct front;
 struct route;
 struct sandbox;
 struct sandbox_use;
@@ -108,7 +107,6 @@ struct call {
 	/* ---- call.c's and the front's ---- */
 	enum call_state call_state; /* changes only in call_set_state() */
 	struct bridge *bridge;
-	struct front *front;
 	void *transport; /* the front's */
 	int status;      /* of the answer; 0: none yet */
 	uint64_t began_ns;
@@ -140,6 +138,7 @@ const char *call_get_header(const struct call *c, const char *name);
 /* A query member, decoded, for free(); any bytes but NUL. NULL when it is not there, or has one. */
 char *call_query(const struct call *c, const char *name);
 bool call_query_u64(const struct call *c, const char *name, uint64_t *ret); /* there and a number */
+bool call_is_near(const struct call *c); /* the client is on this machine */
 /* No more of the body (or of messages) for now, and on again. */
 void call_pause(struct call *c, bool pause);
 

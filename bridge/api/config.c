@@ -3,6 +3,8 @@
 #include <limits.h>
 #include <stdio.h>
 
+#include "bridge/api/front.h"
+
 enum kind { KIND_TEXT, KIND_NUMBER, KIND_YES, KIND_LEVEL };
 
 #define AT(member) offsetof(struct config, member)
@@ -44,6 +46,8 @@ static const struct option {
 		"sandboxes at once (10000)"},
 	{"max-connections", KIND_NUMBER, AT(max_connections), 1, 1000000, "N",
 		"clients at once (as many as descriptors allow)"},
+	{"ping-interval", KIND_NUMBER, AT(bridge.ping_s), 1, 3600, "N",
+		"seconds of silence after which a WebSocket is pinged (30)"},
 	{"access-log", KIND_YES, AT(bridge.access_log), 0, 0, NULL, "a line for every request"},
 	{"log-level", KIND_LEVEL, AT(log_level), 0, 0, "LEVEL",
 		"err, warn, info (default) or debug"},
@@ -221,6 +225,7 @@ int config_init(struct config *c, char *why, size_t why_size)
 				.region = "local",
 				.inline_hold_ms = 400,
 				.result_hold_ms = 500,
+				.ping_s = FRONT_PING_S,
 			},
 		.port = 8080,
 		.max_sandboxes = 10000,
@@ -243,8 +248,7 @@ static bool is_loopback(const char *host)
 {
 	bool numbers = host[strspn(host, "0123456789.")] == '\0';
 
-	return (numbers && strncmp(host, "127.", 4) == 0) || strcmp(host, "::1") == 0 ||
-	       strcmp(host, "localhost") == 0;
+	return (numbers && strncmp(host, "127.", 4) == 0) || strcmp(host, "::1") == 0;
 }
 
 /* The driver's programs are started elsewhere. What is not there the driver says. */
@@ -266,6 +270,8 @@ int config_check(struct config *c, char *why, size_t why_size)
 {
 	struct box_config *box = &c->bridge.box;
 
+	if (strcmp(c->bridge.host, "localhost") == 0)
+		c->bridge.host = "127.0.0.1";
 	if (make_absolute(&box->agentd, c->agentd, why, why_size) < 0 ||
 		make_absolute(&box->root, c->root, why, why_size) < 0 ||
 		make_absolute(&box->image_dir, c->images, why, why_size) < 0)

@@ -95,12 +95,6 @@ static bool authorized(struct call *c)
 	return false;
 }
 
-static bool from_this_machine(const struct call *c)
-{
-	return !strncmp(c->peer, "127.", 4) || !strncmp(c->peer, "::ffff:127.", 11) ||
-	       !strcmp(c->peer, "::1");
-}
-
 /* ---- the handler ---- */
 
 static void on_nothing(struct call *c)
@@ -203,6 +197,12 @@ static void on_json(struct call *c, const uint8_t *data, size_t len)
 
 static void on_json_end(struct call *c)
 {
+	/* A body may come slowly, and a sandbox that is gone be forgotten meanwhile. */
+	if (c->sandbox && sandboxes_find(c->bridge->sandboxes, c->params[0]) != c->sandbox) {
+		c->sandbox = NULL;
+		call_error(c, 404, "sandbox not found");
+		return;
+	}
 	if (c->text_len == 0)
 		c->body = (struct jsonr){"{}", 2};
 	else if (jsonr_parse(c->text, c->text_len, &c->body) < 0 || !jsonr_is(c->body, '{')) {
@@ -293,7 +293,7 @@ void dispatch_call(struct call *c)
 		c->sandbox = sandboxes_find(c->bridge->sandboxes, c->params[0]);
 	if (!authorized(c) || !check_sandbox(c))
 		return;
-	if (c->route->flags & R_ADMIN && (c->who != CALL_KEY || !from_this_machine(c))) {
+	if (c->route->flags & R_ADMIN && (c->who != CALL_KEY || !call_is_near(c))) {
 		call_error(c, 403, "this route is for this machine only");
 		return;
 	}

@@ -1,493 +1,31 @@
 /*
- * libwebsockets, behind the calls of call.h.
- *
- * lws parses heads, frames WebSockets, does TLS and watches sockets. Of HTTP it leaves to its user
- * more than one would think, and some of it would hurt:
- *
- *  - Bodies come as the bytes behind the head: neither Content-Length nor chunks are looked at, so
- *    both are done here (front_body.c), and what is no part of the body ends the connection after
- *    the answer.
- *  - A POST without a length is given 100 MiB of body by lws; to us it is an empty one, and the
- *    connection ends after the answer.
- *  - While rx flow control is on, HTTP_WRITEABLE does not come and nobody notices that the client
- *    hung up: so it is on only while a body waits for its handler, ends with the answer's
- *    beginning, and the socket is looked at meanwhile (TIMER).
- *  - A request that is pipelined behind one whose answer has to wait ends the connection (lws
- *    cannot keep it). Behind one that is answered at once it is fine.
- *  - lws kills a connection whose body pauses for 20 s, so that timeout is put off as long as there
- *    is a call, and patience is our own.
- *
- * An answer is given in HTTP_WRITEABLE, piece by piece as long as the socket takes them; its
- * beginning right away, when the request has no body. With it what is left of the request's body
- * is no longer the handler's: it is read and dropped for a while, so that the client gets to see
- * the answer.
+ * The parts in the order in which a client meets them: the listener, libwebsockets' context, and
+ * the connections (front_conn.c), which make its calls. They end in the same order; what lws still
+ * has when the time is over is closed with its context.
  */
 #include "bridge/api/front.h"
 
 #include <libwebsockets.h>
-#include <poll.h>
 #include <stdio.h>
 
-#include "bridge/api/call_wire.h"
-#include "bridge/api/front_answer.h"
-#include "bridge/api/front_body.h"
-#include "bridge/api/front_head.h"
+#include "bridge/api/front_conn.h"
+#include "bridge/api/front_context.h"
 #include "bridge/api/front_listen.h"
 #include "bridge/api/front_loop.h"
-#include "proto/ws.h"
-
-#define TICK_US        (2 * LWS_USEC_PER_SEC) /* how often a call with a body is looked at */
-#define PATIENCE_MS    60000                  /* for the next byte of a body */
-#define PIECES_AT_ONCE 8                      /* of an answer, before others have their turn */
-#define DRAIN_MS       3000   /* reading what a refused client still sends, so that it sees why */
-#define CLOSE_MS       600000 /* for a client to read up to the close of its WebSocket */
-#define OUT_SIZE       max_of(LWS_PRE + ANSWER_PIECE_MAX, HEAD_SCRATCH)
 
 struct front {
 	struct front_loop loop;
-	struct bridge *bridge;
+	struct listener listener;
+	struct lws_vhost *vhost;
 	struct front_config config;
-	struct list conns;
-	size_t n, max;
+	size_t max;
 	uint16_t port;
 	uv_timer_t timer; /* of the end */
-	bool closing, gone;
+	bool closing;
 	void (*fn)(void *owner);
 	void *owner;
-	uint8_t out[OUT_SIZE]; /* in use only inside a callback */
+	struct conns conns;
 };
-
-struct conn {
-	struct list node;
-	struct front *front;
-	struct lws *wsi;
-	struct call *call; /* NULL between requests */
-	struct head head;  /* of the request */
-	struct body body;
-	struct answer answer;
-	char peer[64];
-	bool busy;    /* inside on_call() or the like: what is wanted is seen to after it */
-	bool over;    /* the connection ends as soon as what lws holds is written */
-	bool stopped; /* rx flow control is on */
-	bool socket;  /* a WebSocket */
-	bool in_message;
-	uint64_t drain_until; /* ms; 0: not draining */
-	uint64_t close_until; /* ms; of a WebSocket that is closing */
-	uint64_t heard_ms;
-};
-
-/* ---- the end of a call ---- */
-
-static void end_call(struct conn *n)
-{
-	struct call *c = take_ptr(&n->call);
-
-	if (!c)
-		return;
-	call_end(c);
-	if (n->front->config.on_done)
-		n->front->config.on_done(c);
-	call_free(c);
-	body_reset(&n->body);
-}
-
-static void kill_conn(struct conn *n)
-{
-	lws_set_timeout(n->wsi, 1, LWS_TO_KILL_ASYNC);
-}
-
-/* ---- reading ---- */
-
-/* Reads as long as it is not the handler that makes the body wait. */
-static void set_flow(struct conn *n)
-{
-	struct call *c = n->call;
-	bool stop = c && c->paused && (n->socket || (!call_answered(c) && !n->body.complete));
-
-	if (n->body.kind != BODY_NONE || stop)
-		lws_set_timer_usecs(n->wsi, TICK_US);
-	if (stop == n->stopped)
-		return;
-	n->stopped = stop;
-	lws_rx_flow_control(n->wsi, !stop);
-}
-
-static void send_continue(struct conn *n)
-{
-	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-	uint8_t *out = n->front->out + LWS_PRE;
-
-	if (!n->head.expects || !n->call || n->call->paused || call_answered(n->call))
-		return;
-	n->head.expects = false;
-	memcpy(out, text, sizeof(text) - 1);
-	if (lws_write(n->wsi, out, sizeof(text) - 1, LWS_WRITE_HTTP_HEADERS_CONTINUATION) < 0)
-		kill_conn(n);
-}
-
-static int on_body(struct conn *n, const uint8_t *data, size_t len)
-{
-	int r;
-
-	n->heard_ms = now_ms();
-	if (n->call)
-		n->call->bytes_in += len;
-	r = body_take(&n->body, n->call, data, len);
-	if (r == -EPROTO && n->call && !call_answered(n->call))
-		call_error(n->call, 400, "the body is not in chunks as it should be");
-	else if (r < 0 && r != -EPROTO)
-		return -1;
-	if (n->body.excess || n->body.broken)
-		n->head.last = true;
-	body_deliver(&n->body, n->call);
-	return 0;
-}
-
-/* ---- answers ---- */
-
-/* The answer is out. Returns what the callback of lws returns. */
-static int finish(struct conn *n)
-{
-	bool complete = n->body.complete || n->body.broken;
-
-	end_call(n);
-	if (!complete) {
-		n->drain_until = now_ms() + DRAIN_MS;
-		set_flow(n);
-		lws_set_timer_usecs(n->wsi, TICK_US);
-		return 0;
-	}
-	if (!n->head.last)
-		return lws_http_transaction_completed(n->wsi) ? -1 : 0;
-	if (!lws_partial_buffered(n->wsi))
-		return -1;
-	n->over = true;
-	lws_callback_on_writable(n->wsi);
-	return 0;
-}
-
-/* Nobody shall take half of it for the whole. */
-static int cut(struct conn *n)
-{
-	struct linger now = {.l_onoff = 1};
-
-	end_call(n);
-	setsockopt(lws_get_socket_fd(n->wsi), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-	return -1;
-}
-
-static int write_answer(struct conn *n)
-{
-	uint8_t *out = n->front->out + LWS_PRE;
-	struct call *c = n->call;
-	bool done;
-	ssize_t r;
-
-	set_flow(n);
-	if (!n->answer.head_out && (n->front->closing || !n->body.complete ||
-					   call_framing(c, n->head.http10) == CALL_FRAME_CLOSE))
-		n->head.last = true;
-	for (int pieces = 0; pieces < PIECES_AT_ONCE; pieces++) {
-		r = answer_next(&n->answer, c, n->head.http10, !n->head.last, out, &done);
-		if (r == CALL_BROKEN)
-			return cut(n);
-		if (r > 0 && lws_write(n->wsi, out, (size_t)r, LWS_WRITE_HTTP) < 0)
-			return -1;
-		if (done)
-			return finish(n);
-		if (r <= 0)
-			return 0;
-		if (lws_send_pipe_choked(n->wsi))
-			break;
-	}
-	lws_callback_on_writable(n->wsi);
-	return 0;
-}
-
-static int on_writable(struct conn *n)
-{
-	if (n->over)
-		return -1;
-	if (!n->call)
-		return 0;
-	n->busy = true;
-	body_deliver(&n->body, n->call);
-	n->busy = false;
-	if (n->call->call_state == CALL_ANSWERING)
-		return write_answer(n);
-	set_flow(n);
-	return 0;
-}
-
-/* ---- requests ---- */
-
-static struct call *begin_call(struct conn *n)
-{
-	struct call *c = head_call(n->wsi, (char *)n->front->out);
-
-	ASSERT(!n->call);
-	n->call = c;
-	if (!c)
-		return NULL;
-	c->bridge = n->front->bridge;
-	c->front = n->front;
-	c->transport = n;
-	if (!*n->peer)
-		lws_get_peer_simple(n->wsi, n->peer, sizeof(n->peer));
-	memcpy(c->peer, n->peer, sizeof(c->peer));
-	n->answer = (struct answer){0};
-	n->drain_until = 0;
-	n->heard_ms = now_ms();
-	return c;
-}
-
-static int on_request(struct conn *n)
-{
-	struct call *c = begin_call(n);
-	const char *why;
-	int status;
-
-	if (!c)
-		return -1;
-	why = head_read(n->wsi, c, &n->head, &status);
-	body_init(&n->body, n->head.body, n->head.length);
-	lws_set_timeout(n->wsi, NO_PENDING_TIMEOUT, 0);
-	n->busy = true;
-	if (why)
-		call_error(c, status, "%s", why);
-	else
-		n->front->config.on_call(c);
-	body_deliver(&n->body, c);
-	n->busy = false;
-	if (call_answered(c) && n->body.kind == BODY_NONE)
-		return write_answer(n);
-	if (call_answered(c))
-		lws_callback_on_writable(n->wsi);
-	set_flow(n);
-	send_continue(n);
-	if (n->head.last)
-		lws_set_timer_usecs(n->wsi, TICK_US);
-	return 0;
-}
-
-/* ---- WebSocket ---- */
-
-/* 0: it happens; 1: it was answered otherwise; -1: cut. */
-static int on_upgrade(struct conn *n)
-{
-	uint8_t *out = n->front->out + LWS_PRE;
-	struct call *c = begin_call(n);
-	const char *why;
-	int status;
-	ssize_t len;
-	bool done;
-
-	if (!c)
-		return -1;
-	c->websocket = true;
-	why = head_read_upgrade(n->wsi, c, &n->head, &status);
-	body_init(&n->body, BODY_NONE, 0);
-	n->busy = true;
-	if (why)
-		call_error(c, status, "%s", why);
-	else
-		n->front->config.on_call(c);
-	n->busy = false;
-	if (c->call_state == CALL_SOCKET)
-		return 0;
-	ASSERT(c->whole); /* a WebSocket's handler accepts or answers at once */
-	len = answer_next(&n->answer, c, false, false, out, &done);
-	end_call(n);
-	return len < 0 || lws_write(n->wsi, out, (size_t)len, LWS_WRITE_HTTP) < 0 ? -1 : 1;
-}
-
-static int on_message(struct conn *n, const uint8_t *data, size_t len)
-{
-	bool first = !n->in_message;
-	bool last = lws_is_final_fragment(n->wsi) && lws_remaining_packet_payload(n->wsi) == 0;
-	struct call *c = n->call;
-
-	n->in_message = !last;
-	if (!c)
-		return 0;
-	c->bytes_in += len;
-	if (c->ops->on_message)
-		c->ops->on_message(c, data, len, first, last);
-	return 0;
-}
-
-/* lws waits five seconds for the other side's close; one that reads slowly has yet to read what
- * was sent, and would lose it if it were told that nobody is here any more. */
-static int close_socket(struct conn *n, uint16_t code, const char *reason)
-{
-	n->close_until = now_ms() + CLOSE_MS;
-	lws_set_timer_usecs(n->wsi, TICK_US);
-	lws_close_reason(
-		n->wsi, (enum lws_close_status)code, (unsigned char *)reason, strlen(reason));
-	end_call(n);
-	return -1;
-}
-
-static int write_message(struct conn *n)
-{
-	uint8_t *out = n->front->out + LWS_PRE;
-	struct call *c = n->call;
-	ssize_t r;
-
-	if (!c) /* its close is on the way */
-		return 0;
-	if (n->front->closing)
-		return close_socket(n, WS_CLOSE_RESTART, "the bridge is restarting");
-	r = call_pull(c, out, CALL_PIECE);
-	if (r == CALL_NOTHING)
-		return 0;
-	if (r == CALL_DONE)
-		return close_socket(n, c->close_code, c->close_reason);
-	if (r == CALL_BROKEN)
-		return close_socket(n, WS_CLOSE_INTERNAL, "");
-	if (r == CALL_EMPTY)
-		r = 0;
-	ASSERT(r >= 0 && r <= CALL_PIECE);
-	c->bytes_out += (uint64_t)r;
-	if (lws_write(n->wsi, out, (size_t)r, c->says_text ? LWS_WRITE_TEXT : LWS_WRITE_BINARY) < 0)
-		return -1;
-	lws_callback_on_writable(n->wsi);
-	return 0;
-}
-
-/* ---- what lws says ---- */
-
-static int on_tick(struct conn *n)
-{
-	struct pollfd p = {.fd = lws_get_socket_fd(n->wsi), .events = POLLRDHUP};
-	struct call *c = n->call;
-	uint64_t now = now_ms();
-
-	if (now < n->close_until) {
-		lws_set_timeout(n->wsi, PENDING_TIMEOUT_CLOSE_ACK, 5);
-		lws_set_timer_usecs(n->wsi, TICK_US);
-		return 0;
-	}
-	if (n->drain_until > 0 && (now >= n->drain_until || n->body.complete))
-		return -1;
-	if (n->stopped && poll(&p, 1, 0) > 0)
-		return -1;
-	if (!c && n->drain_until == 0)
-		return 0;
-	if (!n->socket)
-		lws_set_timeout(n->wsi, NO_PENDING_TIMEOUT, 0);
-	if (c && !n->socket && !n->stopped && !n->body.complete && !call_answered(c) &&
-		now - n->heard_ms > PATIENCE_MS)
-		return -1;
-	if (n->stopped || n->drain_until > 0 || !n->socket)
-		lws_set_timer_usecs(n->wsi, TICK_US);
-	return 0;
-}
-
-static void on_grace(uv_timer_t *t);
-
-static void on_gone(struct conn *n)
-{
-	struct front *f = n->front;
-
-	end_call(n);
-	body_reset(&n->body);
-	list_remove(&n->node);
-	f->n--;
-	free(n);
-	if (f->closing && f->n == 0 && f->loop.cx)
-		uv_timer_start(&f->timer, on_grace, 0, 0);
-}
-
-static struct conn *conn_new(struct front *f, struct lws *wsi)
-{
-	struct conn *n = calloc(1, sizeof(*n));
-
-	if (!n)
-		return NULL;
-	n->front = f;
-	n->wsi = wsi;
-	list_append(&f->conns, &n->node);
-	f->n++;
-	lws_set_opaque_user_data(wsi, n);
-	return n;
-}
-
-static int on_event(
-	struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
-{
-	struct front *f = lws_context_user(lws_get_context(wsi));
-	struct conn *n = NULL;
-
-	(void)user;
-	if (reason == LWS_CALLBACK_FILTER_NETWORK_CONNECTION)
-		return f->closing || f->n >= f->max ? 1 : 0;
-	if (reason == LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED)
-		return conn_new(f, wsi) ? 0 : -1;
-	if (wsi)
-		n = lws_get_opaque_user_data(wsi);
-	if (!n)
-		return 0;
-	switch (reason) {
-	case LWS_CALLBACK_HTTP: return on_request(n);
-	case LWS_CALLBACK_HTTP_BODY: return len > 0 ? on_body(n, in, len) : 0;
-	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
-	case LWS_CALLBACK_HTTP_WRITEABLE: return on_writable(n);
-	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-		return strcasecmp(in, "websocket") != 0 ? 0 : on_upgrade(n);
-	case LWS_CALLBACK_ESTABLISHED:
-		n->socket = true;
-		set_flow(n);
-		lws_callback_on_writable(wsi);
-		return 0;
-	case LWS_CALLBACK_RECEIVE: return on_message(n, in, len);
-	case LWS_CALLBACK_SERVER_WRITEABLE: return write_message(n);
-	case LWS_CALLBACK_TIMER: return on_tick(n);
-	case LWS_CALLBACK_CLOSED:
-	case LWS_CALLBACK_CLOSED_HTTP: end_call(n); return 0;
-	case LWS_CALLBACK_WSI_DESTROY:
-		lws_set_opaque_user_data(wsi, NULL);
-		on_gone(n);
-		return 0;
-	default: return 0;
-	}
-}
-
-/* ---- for call.c ---- */
-
-void front_ready(struct call *c)
-{
-	struct conn *n = c->transport;
-
-	if (!n || n->busy)
-		return;
-	set_flow(n);
-	lws_callback_on_writable(n->wsi);
-}
-
-void front_pause(struct call *c, bool pause)
-{
-	struct conn *n = c->transport;
-
-	if (!n || n->busy)
-		return;
-	set_flow(n);
-	if (!pause) {
-		send_continue(n);
-		if (!n->socket)
-			lws_callback_on_writable(n->wsi);
-	}
-}
-
-void front_abort(struct call *c)
-{
-	struct conn *n = c->transport;
-
-	if (n)
-		kill_conn(n);
-}
-
-/* ---- open and close ---- */
 
 /* lws closes all there is at once, but never inside one of its callbacks. */
 static void destroy(struct front *f)
@@ -500,43 +38,83 @@ static void destroy(struct front *f)
 	f->loop.cx = NULL;
 }
 
-static void on_refused(void *owner)
+/* lws closes the socket if it cannot take it. */
+static void on_client(void *owner, int fd)
 {
 	struct front *f = owner;
 
-	f->gone = true;
+	if (f->conns.n >= f->max)
+		close(fd);
+	else
+		lws_adopt_socket_vhost(f->vhost, fd);
 }
 
-static const struct lws_protocols protocols[] = {
-	{.name = "bridge",
-		.callback = on_event,
-		.rx_buffer_size = CALL_PIECE,
-		.tx_packet_size = ANSWER_PIECE_MAX},
-	LWS_PROTOCOL_LIST_TERM,
-};
+static void on_loop_closed(void *owner)
+{
+	struct front *f = owner;
+	void (*fn)(void *owner) = f->fn;
+
+	owner = f->owner;
+	free(f);
+	fn(owner);
+}
+
+static void on_listener_closed(void *owner)
+{
+	struct front *f = owner;
+
+	front_loop_close(&f->loop, on_loop_closed, f);
+}
+
+static void on_refused(void *owner)
+{
+	*(bool *)owner = true;
+}
+
+/* It could not begin. */
+static void undo(struct front *f, bool listening)
+{
+	uv_loop_t *loop = f->loop.loop;
+	bool gone = false;
+
+	f->fn = on_refused;
+	f->owner = &gone;
+	destroy(f);
+	if (listening) {
+		listener_stop(&f->listener);
+		listener_close(&f->listener, on_listener_closed, f);
+	} else {
+		on_listener_closed(f);
+	}
+	while (!gone)
+		uv_run(loop, UV_RUN_NOWAIT);
+}
 
 int front_open(struct front **ret, uv_loop_t *loop, struct bridge *bridge,
 	const struct front_config *config, char *why, size_t why_size)
 {
 	struct front *f = xcalloc(1, sizeof(*f));
 	int r = front_loop_open(&f->loop, loop);
+	bool listening;
 
 	if (r < 0) {
 		snprintf(why, why_size, "epoll: %s", strerror(-r));
 		free(f);
 		return r;
 	}
-	f->bridge = bridge;
 	f->config = *config;
-	f->max = listen_max(config);
-	list_init(&f->conns);
-	r = listen_open(&f->loop, config, protocols, f, f->max, &f->port, why, why_size);
+	f->max = context_max(config);
+	f->conns.bridge = bridge;
+	f->conns.config = &f->config;
+	list_init(&f->conns.list);
+	r = listener_open(&f->listener, loop, config->host, config->port, on_client, f, &f->port,
+		why, why_size);
+	listening = r == 0;
+	if (r == 0)
+		r = context_open(&f->loop, config, conn_protocols(), &f->conns, f->max, &f->vhost,
+			why, why_size);
 	if (r < 0) {
-		destroy(f);
-		front_loop_close(&f->loop, on_refused, f);
-		while (!f->gone)
-			uv_run(loop, UV_RUN_NOWAIT);
-		free(f);
+		undo(f, listening);
 		return r;
 	}
 	uv_timer_init(loop, &f->timer);
@@ -552,30 +130,32 @@ uint16_t front_port(const struct front *f)
 
 size_t front_connections(const struct front *f)
 {
-	return f->n;
-}
-
-static void on_loop_closed(void *owner)
-{
-	struct front *f = owner;
-	void (*fn)(void *owner) = f->fn;
-
-	owner = f->owner;
-	free(f);
-	fn(owner);
+	return f->conns.n;
 }
 
 static void on_timer_closed(uv_handle_t *h)
 {
 	struct front *f = h->data;
 
-	front_loop_close(&f->loop, on_loop_closed, f);
+	listener_close(&f->listener, on_listener_closed, f);
 }
 
 static void on_grace(uv_timer_t *t)
 {
-	destroy(t->data);
+	struct front *f = t->data;
+
+	conns_break_off(&f->conns);
+	destroy(f);
 	uv_close((uv_handle_t *)t, on_timer_closed);
+}
+
+/* Inside of lws, or of destroy(). */
+static void on_empty(void *owner)
+{
+	struct front *f = owner;
+
+	if (f->loop.cx)
+		uv_timer_start(&f->timer, on_grace, 0, 0);
 }
 
 void front_close(struct front *f, uint64_t grace_ms, void (*fn)(void *owner), void *owner)
@@ -584,11 +164,7 @@ void front_close(struct front *f, uint64_t grace_ms, void (*fn)(void *owner), vo
 	f->closing = true;
 	f->fn = fn;
 	f->owner = owner;
-	list_for_each (n, &f->conns, struct conn, node) {
-		if (n->socket)
-			lws_callback_on_writable(n->wsi);
-		else if (!n->call)
-			kill_conn(n);
-	}
-	uv_timer_start(&f->timer, on_grace, f->n > 0 ? grace_ms : 0, 0);
+	listener_stop(&f->listener);
+	conns_close(&f->conns, on_empty, f);
+	uv_timer_start(&f->timer, on_grace, f->conns.n > 0 ? grace_ms : 0, 0);
 }

@@ -1,6 +1,6 @@
 /*
  * front.h - the public side of the bridge: HTTP/1.1 and WebSockets through libwebsockets, which
- * only front.c knows. It makes calls of what comes and gives them to `on_call`; see call.h for the
+ * only front*.c know. It makes calls of what comes and gives them to `on_call`; see call.h for the
  * rest of the conversation.
  */
 #pragma once
@@ -9,18 +9,21 @@
 
 #include "bridge/api/call.h"
 
-#define FRONT_HEAD_MAX    (16 * 1024) /* of a request: 431 */
-#define FRONT_HEAD_MS     10000       /* until a head is whole */
-#define FRONT_IDLE_MS     75000       /* an open connection without a request */
-#define FRONT_KEEPALIVE_S 30          /* WebSocket pings of ours, and how long for the answer */
+#define FRONT_HEAD_MAX (16 * 1024) /* of a request: 431 */
+#define FRONT_HEAD_MS  10000       /* until a head is whole */
+#define FRONT_IDLE_MS  75000       /* an open connection without a request */
+#define FRONT_STUCK_MS 120000      /* a client that takes nothing, or whose machine is gone */
+#define FRONT_PING_S   30          /* WebSockets from which nothing comes are pinged */
 
 struct bridge;
+struct front;
 
 struct front_config {
-	const char *host;
+	const char *host;                /* IPv4 or IPv6, in numbers */
 	uint16_t port;                   /* 0: any, see front_port() */
 	const char *cert, *cert_key;     /* PEM files, or NULL */
 	size_t max_connections;          /* 0: as many as descriptors allow */
+	uint64_t ping_s;                 /* 0: FRONT_PING_S */
 	void (*on_call)(struct call *c); /* the head is whole: dispatch.c */
 	/* An answer's last byte is out, or the client is gone; for the access log and the metrics.
 	 */

@@ -3,9 +3,10 @@
 #include <libwebsockets.h>
 
 #include "bridge/api/call_wire.h"
-#include "bridge/api/front.h"
 #include "proto/http.h"
 #include "proto/ws.h"
+
+#define NAMES_MAX 200 /* headers that lws has no number for */
 
 #define IN_PATH  "/-._~!$&'()*+,;=:@"
 #define IN_QUERY "-._~/:@,"
@@ -108,7 +109,33 @@ static size_t encode_query(struct lws *wsi, char *out, char *scratch)
 	}
 }
 
-struct call *head_call(struct lws *wsi, char *scratch)
+struct names {
+	struct lws *wsi;
+	size_t n, len;
+};
+
+static void add_name(const char *name, int len, void *ctx)
+{
+	struct names *names = ctx;
+
+	names->len += (size_t)len;
+	if (++names->n <= NAMES_MAX) /* each is looked for */
+		names->len += (size_t)max_of(lws_hdr_custom_length(names->wsi, name, len), 0);
+}
+
+/* As lws keeps it: without what is the same in every head. */
+static bool is_long(struct lws *wsi)
+{
+	struct names names = {.wsi = wsi};
+	size_t len = 0;
+
+	for (int t = 0; t < WSI_TOKEN_COUNT; t++)
+		len += (size_t)max_of(lws_hdr_total_length(wsi, (enum lws_token_indexes)t), 0);
+	lws_hdr_custom_name_foreach(wsi, add_name, &names);
+	return names.n > NAMES_MAX || len + names.len > FRONT_HEAD_MAX;
+}
+
+struct call *head_call(struct lws *wsi, struct head *h, char *scratch)
 {
 	static const enum call_method methods[] = {
 		[LWSHUMETH_GET] = CALL_GET,
@@ -126,8 +153,11 @@ struct call *head_call(struct lws *wsi, char *scratch)
 
 	if (method < 0 || method >= (int)array_size(methods))
 		return NULL;
-	path_len = encode(scratch, uri, (size_t)len, IN_PATH);
-	query_len = encode_query(wsi, scratch + path_len, scratch + HEAD_SCRATCH - FRONT_HEAD_MAX);
+	*h = (struct head){.last = true, .oversize = is_long(wsi)};
+	path_len = encode(scratch, uri, h->oversize ? 1 : (size_t)len, IN_PATH);
+	query_len = h->oversize ? 0
+				: encode_query(wsi, scratch + path_len,
+					  scratch + HEAD_SCRATCH - FRONT_HEAD_MAX);
 	c = call_new(scratch, path_len, scratch + path_len, query_len);
 	if (c && keep_headers(wsi, c) < 0) {
 		call_free(c);
@@ -183,7 +213,9 @@ const char *head_read(struct lws *wsi, struct call *c, struct head *h, int *ret_
 	char length[32], coding[32], connection[256], expect[32];
 	const char *why;
 
-	*h = (struct head){.last = true};
+	*ret_status = 431;
+	if (h->oversize)
+		return "the head of the request is too long";
 	*ret_status = 400;
 	why = read_version(wsi, c, h);
 	if (why)

@@ -1,106 +1,178 @@
+/*
+ * What is set on the listening socket its clients' sockets have from the beginning: nothing has to
+ * be set for each.
+ */
 #include "bridge/api/front_listen.h"
 
 #include <arpa/inet.h>
-#include <libwebsockets.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 
-#include "bridge/api/front_body.h"
+#include "bridge/api/front.h"
 
-/* Tries it and lets go again. */
-static int try_port(const struct front_config *config)
+#define CLIENTS_AT_ONCE 32  /* before others have their turn */
+#define AGAIN_MS        100 /* when there are no descriptors */
+
+static void on_poll(uv_poll_t *h, int status, int events);
+
+static void on_again(uv_timer_t *t)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(config->port)};
-	auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int one = 1;
+	struct listener *l = t->data;
 
-	if (inet_pton(AF_INET, config->host, &a.sin_addr) != 1)
-		return -EADDRNOTAVAIL;
+	uv_poll_start(&l->poll, UV_READABLE, on_poll);
+}
+
+static void on_poll(uv_poll_t *h, int status, int events)
+{
+	struct listener *l = h->data;
+	int fd;
+
+	(void)status;
+	(void)events;
+	for (int i = 0; i < CLIENTS_AT_ONCE && l->fd >= 0; i++) {
+		fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			l->on_client(l->owner, fd);
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+			   errno == ENOMEM) {
+			uv_poll_stop(&l->poll);
+			uv_timer_start(&l->again, on_again, AGAIN_MS, 0);
+			return;
+		} else if (errno != EINTR && errno != ECONNABORTED) {
+			return;
+		}
+	}
+}
+
+static void set(int fd, int level, int option, int value)
+{
+	setsockopt(fd, level, option, &value, sizeof(value));
+}
+
+/* Dead clients are found out about, and those that are as good as dead. */
+static void set_patience(int fd)
+{
+	set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	set(fd, IPPROTO_TCP, TCP_KEEPIDLE, FRONT_STUCK_MS / 2000);
+	set(fd, IPPROTO_TCP, TCP_KEEPINTVL, FRONT_STUCK_MS / 6000);
+	set(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+	set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, FRONT_STUCK_MS);
+}
+
+static int open_socket(const struct addrinfo *a, int *ret)
+{
+	auto_close int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
 	if (fd < 0)
 		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 1) < 0)
+	set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (a->ai_family == AF_INET6)
+		set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+	set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	set_patience(fd);
+	if (bind(fd, a->ai_addr, a->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0)
 		return -errno;
+	*ret = take_fd(&fd);
 	return 0;
 }
 
-size_t listen_max(const struct front_config *config)
+static uint16_t port_of(int fd)
 {
-	struct rlimit r;
-	size_t n;
+	struct sockaddr_storage a = {0};
+	socklen_t len = sizeof(a);
 
-	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
-		r.rlim_cur = 1024;
-	n = min_of((size_t)r.rlim_cur, (size_t)1 << 20);
-	n -= min_of(n / 4, (size_t)1024); /* for guests, files, the store */
-	return config->max_connections > 0 ? min_of(config->max_connections, n) : n;
+	getsockname(fd, (struct sockaddr *)&a, &len);
+	return ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
+					     : ((struct sockaddr_in *)&a)->sin_port);
 }
 
-static void fill_info(struct lws_context_creation_info *info, const struct lws_protocols *protocols,
-	void *user, size_t max)
+static int open_address(const char *host, uint16_t port, int *ret_fd, const char **why)
 {
-	/* A client that does not read for minutes is normal; TCP finds out about dead ones. */
-	static const lws_retry_bo_t keepalive = {
-		.secs_since_valid_ping = FRONT_KEEPALIVE_S, .secs_since_valid_hangup = UINT16_MAX};
+	const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+		.ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM};
+	struct addrinfo *found;
+	char service[8];
+	int r;
 
-	*info = (struct lws_context_creation_info){
-		.port = CONTEXT_PORT_NO_LISTEN,
-		.options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
-			   LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND,
-		.user = user,
-		.protocols = protocols,
-		.pt_serv_buf_size = BODY_READ_MAX + LWS_PRE,
-		.max_http_header_data = FRONT_HEAD_MAX,
-		.max_http_header_pool2 = (unsigned)max,
-		.fd_limit_per_thread = (unsigned)max + 64,
-		.timeout_secs = 20,
-		.timeout_secs_ah_idle = FRONT_HEAD_MS / 1000,
-		.keepalive_timeout = FRONT_IDLE_MS / 1000,
-		.ka_time = 60,
-		.ka_probes = 3,
-		.ka_interval = 20,
-		.retry_and_idle_policy = &keepalive,
-		.vhost_name = "bridge",
-		.gid = (gid_t)-1,
-		.uid = (uid_t)-1,
-	};
+	snprintf(service, sizeof(service), "%u", port);
+	if (getaddrinfo(host, service, &hints, &found) != 0) {
+		*why = "that is no IPv4 or IPv6 address";
+		return -EINVAL;
+	}
+	r = open_socket(found, ret_fd);
+	freeaddrinfo(found);
+	*why = strerror(-r);
+	return r;
 }
 
-int listen_open(struct front_loop *l, const struct front_config *config,
-	const struct lws_protocols *protocols, void *user, size_t max, uint16_t *ret_port,
-	char *why, size_t why_size)
+int listener_open(struct listener *l, uv_loop_t *loop, const char *host, uint16_t port,
+	void (*on_client)(void *owner, int fd), void *owner, uint16_t *ret_port, char *why,
+	size_t why_size)
 {
-	struct lws_context_creation_info info;
-	struct lws_vhost *vhost;
-	int r = try_port(config);
+	bool v6 = strchr(host, ':');
+	const char *reason;
+	int r;
 
-	snprintf(why, why_size, "cannot listen on %s:%u%s%s", config->host, config->port,
-		r < 0 ? ": " : "", r < 0 ? strerror(-r) : "");
-	if (r < 0)
+	*l = (struct listener){.fd = -1, .on_client = on_client, .owner = owner};
+	r = open_address(host, port, &l->fd, &reason);
+	if (r < 0) {
+		snprintf(why, why_size, "cannot listen on %s%s%s:%u: %s", v6 ? "[" : "", host,
+			v6 ? "]" : "", port, reason);
 		return r;
-	lws_set_log_level(0, NULL);
-	fill_info(&info, protocols, user, max);
-	front_loop_use(l, &info);
-	if (config->cert) {
-		info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
-		info.alpn = "http/1.1";
 	}
-	l->cx = lws_create_context(&info);
-	if (!l->cx) {
-		snprintf(why, why_size, "libwebsockets does not start");
-		return -EIO;
+	r = uv_poll_init(loop, &l->poll, l->fd);
+	if (r < 0) {
+		close_fd(&l->fd);
+		snprintf(why, why_size, "epoll: %s", strerror(-r));
+		return r;
 	}
-	info.port = config->port;
-	info.iface = strcmp(config->host, "0.0.0.0") != 0 ? config->host : NULL;
-	info.ssl_cert_filepath = config->cert;
-	info.ssl_private_key_filepath = config->cert_key;
-	vhost = lws_create_vhost(l->cx, &info);
-	if (!vhost) {
-		if (config->cert)
-			snprintf(why, why_size, "the certificate or its key cannot be used");
-		return -EIO;
-	}
-	*ret_port = (uint16_t)lws_get_vhost_listen_port(vhost);
+	uv_timer_init(loop, &l->again);
+	l->poll.data = l->again.data = l;
+	l->open = 2;
+	uv_poll_start(&l->poll, UV_READABLE, on_poll);
+	*ret_port = port_of(l->fd);
 	return 0;
+}
+
+void listener_stop(struct listener *l)
+{
+	uv_poll_stop(&l->poll);
+	uv_timer_stop(&l->again);
+	close_fd(&l->fd);
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+	struct listener *l = h->data;
+
+	if (--l->open == 0)
+		l->on_closed(l->owner);
+}
+
+void listener_close(struct listener *l, void (*fn)(void *owner), void *owner)
+{
+	l->on_closed = fn;
+	l->owner = owner;
+	uv_close((uv_handle_t *)&l->poll, on_handle_closed);
+	uv_close((uv_handle_t *)&l->again, on_handle_closed);
+}
+
+void listen_peer(int fd, char ret[LISTEN_PEER_MAX])
+{
+	struct sockaddr_storage a = {0};
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&a;
+	socklen_t len = sizeof(a);
+
+	*ret = '\0';
+	if (getpeername(fd, (struct sockaddr *)&a, &len) < 0)
+		return;
+	if (a.ss_family == AF_INET)
+		inet_ntop(AF_INET, &((struct sockaddr_in *)&a)->sin_addr, ret, LISTEN_PEER_MAX);
+	else if (a.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+		inet_ntop(AF_INET, v6->sin6_addr.s6_addr + 12, ret, LISTEN_PEER_MAX);
+	else if (a.ss_family == AF_INET6)
+		inet_ntop(AF_INET6, &v6->sin6_addr, ret, LISTEN_PEER_MAX);
 }

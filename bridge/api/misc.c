@@ -102,20 +102,15 @@ static void on_sessions(struct call *c)
 
 /* ---- figures ---- */
 
-/* From this machine, and not passed on by a proxy that is on it too. */
-static bool is_near(const struct call *c)
-{
-	return (strncmp(c->peer, "127.", 4) == 0 || strcmp(c->peer, "::1") == 0) &&
-	       !call_get_header(c, "x-forwarded-proto");
-}
-
 static void on_metrics(struct call *c)
 {
 	const char *key = call_get_header(c, "x-api-key");
+	/* And not passed on by a proxy that is on this machine too. */
+	bool near = call_is_near(c) && !call_get_header(c, "x-forwarded-proto");
 	size_t len;
 	char *text;
 
-	if (!is_near(c) && !(key && keys_check(bridge_of(c)->keys, key, strlen(key)))) {
+	if (!near && !(key && keys_check(bridge_of(c)->keys, key, strlen(key)))) {
 		call_error(c, 403, "metrics are for this machine, or with an API key");
 		return;
 	}

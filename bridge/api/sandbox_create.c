@@ -107,10 +107,8 @@ static bool read_alias(struct call *c, struct body *b)
 	b->spec.alias = b->alias;
 	if (!b->alias || !*b->alias)
 		return true;
-	if (!msg_name_valid(b->alias, 64) || strncmp(b->alias, "sb-", 3) == 0 ||
-		!strcmp(b->alias, "from-checkpoint") || !strcmp(b->alias, "checkpoints"))
-		return refuse(c, 400,
-			"alias must be of letters, digits, '.', '_', '-', and not begin with sb-");
+	if (!bridge_alias_valid(b->alias))
+		return refuse(c, 400, "alias must be " BRIDGE_ALIAS_RULE);
 	other = sandboxes_find(bridge_of(c)->sandboxes, b->alias);
 	if (other && other->state != SANDBOX_KILLED)
 		return refuse(c, 409, "there is a sandbox of that alias already");

@@ -35,7 +35,8 @@ def test_bad_options(options, word, tmp_path):
 
 @pytest.mark.parametrize("options, word", [
     (["--host", "192.0.2.1"], "192.0.2.1"), (["--tls-cert", "/nowhere", "--tls-key", "/nowhere"], "/nowhere"),
-    (["--guests", "/nowhere"], "/nowhere")])
+    (["--guests", "/nowhere"], "/nowhere"), (["--host", "here"], "here:0: that is no IPv4 or IPv6 address"),
+    (["--host", "::ffff:0:0:1"], "[::ffff:0:0:1]:0")])
 def test_cannot_start(options, word, tmp_path):
     """What it is told is fine and does not work: exit 1 and a sentence, no crash on the way out."""
     code, _, err = bridge_command("--port", "0", "--driver", "external", "--state", str(tmp_path), *options)
@@ -312,6 +313,58 @@ def test_address_to_listen_on(start_bridge):
     listening = pathlib.Path("/proc/net/tcp").read_text()
     assert f"0100007F:{bridge.port:04X} 00000000:0000 0A" in listening
     assert f"00000000:{bridge.port:04X} " not in listening
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+def test_ipv6(start_bridge, tmp_path):
+    """On ::1 only, or on :: for both worlds: who is on this machine is known as such in either."""
+    if not has_ipv6():
+        code, _, err = bridge_command("--port", "0", "--driver", "external", "--state", str(tmp_path), "--host", "::1")
+        assert code == 1 and "cannot listen on [::1]:0: " in err
+        return
+    bridge = start_bridge(driver="external", host="::1")
+    assert f"listening on http://[::1]:{bridge.port} " in bridge.log()
+    with pytest.raises(OSError):
+        bridge.get("/health")
+    bridge.host = "::1"
+    assert bridge.get("/workers").status == 200
+    with bridge.raw() as sock:  # a request without a Host
+        sock.sendall(f"POST /sandboxes/x/timeout HTTP/1.0\r\nX-API-Key: {bridge.key}\r\n\r\n".encode())
+        assert b"404" in sock.recv(100)
+    both = start_bridge(driver="external", host="::")
+    for host in "127.0.0.1", "::1":
+        both.host = host
+        assert both.get("/admin/guests").status == 200
+        assert both.get("/metrics", key=None).status == 200
+
+
+def test_no_more_clients(start_bridge):
+    """The port is closed when the end begins, and what waits for an answer has time for it."""
+    bridge = start_bridge(driver="external")
+    with bridge.raw() as sock:
+        sock.sendall(f"POST /sandboxes/x/timeout HTTP/1.1\r\nHost: h\r\nX-API-Key: {bridge.key}\r\n"
+                     "Content-Length: 2\r\n\r\n{".encode())
+        eventually(lambda: "bridge_connections 2" in bridge.get("/metrics").body.decode(), "the request")
+        bridge.terminate()
+
+        def refused():
+            try:
+                socket.create_connection((bridge.host, bridge.port), 5).close()
+                return False
+            except ConnectionRefusedError:
+                return True
+        eventually(refused, "the port to close", 3)
+        sock.sendall(b"}")
+        assert b" 404 " in sock.recv(65536)
+    assert bridge.wait_end() == 0
 
 
 def test_quiet_when_idle(start_bridge):

@@ -196,6 +196,7 @@ struct client {
 	char *in; /* all that came, NUL behind it */
 	size_t len, size;
 	bool eof, read;
+	bool reset; /* it did not end, but broke */
 };
 
 static void turn(void)
@@ -235,7 +236,7 @@ static void client_read(struct client *cl)
 	if (n > 0)
 		cl->len += (size_t)n;
 	else if (n == 0 || errno != EAGAIN)
-		cl->eof = true;
+		cl->eof = true, cl->reset |= n < 0;
 	cl->in[cl->len] = '\0';
 }
 

@@ -119,6 +119,8 @@ static void test_together(void **state)
 	(void)state;
 	assert_int_equal(TOGETHER("--no-auth"), 0);
 	assert_int_equal(TOGETHER("--no-auth", "--host", "localhost"), 0);
+	assert_string_equal(c.bridge.host, "127.0.0.1");
+	assert_int_equal(TOGETHER("--no-auth", "--host", "::1"), 0);
 	assert_int_equal(TOGETHER("--no-auth", "--host", "0.0.0.0"), -EINVAL);
 	assert_int_equal(TOGETHER("--no-auth", "--host", "::"), -EINVAL);
 	assert_int_equal(TOGETHER("--no-auth", "--host", "127.0.0.1.example.org"), -EINVAL);

@@ -4,6 +4,8 @@
  */
 #include "bridge/api/front.h"
 
+#include <netinet/tcp.h>
+
 #include "tests/unit/front_rig.h"
 
 static void test_keep_alive(void **state)
@@ -202,6 +204,8 @@ static void test_refused(void **state)
 		{400, "GET /hello HTTP/1.9\r\nHost: h\r\n\r\n"},
 		{0, "BREW /hello HTTP/1.1\r\nHost: h\r\n\r\n"},
 		{0, "\x16\x03\x01\x02\x03\x04\r\n\r\n"},
+		/* Stayed open for ever, without a request: lws made a tunnel of it. */
+		{0, "CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n"},
 	};
 	struct client cl;
 	char head[4096];
@@ -387,6 +391,34 @@ static void test_broken(void **state)
 	client_close(&cl);
 }
 
+/* Where the end of the connection is the end of the body, one that is cut must not end so. */
+static void test_broken_to_the_end(void **state)
+{
+	struct client cl;
+
+	(void)state;
+	client_open(&cl);
+	say(&cl, "GET /broken HTTP/1.0\r\n\r\n");
+	WAIT(&cl, cl.eof);
+	assert_true(cl.reset);
+	client_close(&cl);
+	client_open(&cl);
+	seen.hold = true;
+	say(&cl, "GET /chunks?n=10 HTTP/1.0\r\n\r\n");
+	WAIT(&cl, strstr(cl.in, "\r\n\r\n"));
+	call_abort(seen.last);
+	WAIT(&cl, cl.eof);
+	assert_true(cl.reset);
+	client_close(&cl);
+	client_open(&cl);
+	say(&cl, "GET /chunks?n=10 HTTP/1.0\r\n\r\n");
+	WAIT(&cl, strstr(cl.in, "\r\n\r\n"));
+	front_close(front, 10, on_front_closed, NULL);
+	WAIT(&cl, cl.eof && closed);
+	assert_true(cl.reset);
+	client_close(&cl);
+}
+
 /* An answer that comes before the body ends it; the client is let finish, and sees why. */
 static void test_early_answer(void **state)
 {
@@ -404,20 +436,128 @@ static void test_early_answer(void **state)
 	free(data);
 }
 
-static void test_big_head(void **state)
+static void send_long(struct client *cl, const char *begin, size_t len, const char *end)
 {
-	char *text = malloc(20000);
+	char *text = malloc(len);
+
+	memset(text, 'a', len);
+	say(cl, begin);
+	client_send(cl, text, len);
+	say(cl, end);
+	free(text);
+}
+
+/* It was cut without a word. */
+static void test_long_head(void **state)
+{
+	static const struct {
+		size_t len;
+		const char *begin, *end;
+	} cases[] = {
+		{20000, "GET /hello HTTP/1.1\r\nHost: h\r\nX-Big: ", "\r\n\r\n"},
+		{45000, "GET /hello HTTP/1.1\r\nHost: h\r\nCookie: ", "\r\n\r\n"},
+		{20000, "GET /hello?x=", " HTTP/1.1\r\nHost: h\r\n\r\n"},
+		{45000, "GET /", " HTTP/1.1\r\nHost: h\r\n\r\n"},
+		{20000, "GET /echo HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nX-Big: ",
+			"\r\n\r\n"},
+	};
+	struct client cl;
+	char head[4096], body[256];
+
+	(void)state;
+	for (size_t i = 0; i < array_size(cases); i++) {
+		client_open(&cl);
+		send_long(&cl, cases[i].begin, cases[i].len, cases[i].end);
+		assert_int_equal(take_answer(&cl, head, body), 431);
+		assert_non_null(strstr(body, "too long"));
+		assert_non_null(strstr(head, "Connection: close"));
+		WAIT(&cl, cl.eof);
+		client_close(&cl);
+	}
+	client_open(&cl);
+	send_long(&cl, "GET /hello HTTP/1.1\r\nHost: h\r\nX-Big: ", 15000, "\r\n\r\n");
+	assert_int_equal(take_answer(&cl, head, body), 200);
+	client_close(&cl);
+	assert_int_equal(seen.calls, 1);
+}
+
+static void test_many_headers(void **state)
+{
+	char *text = malloc(300 * 16 + 64), head[4096];
+	size_t n = (size_t)sprintf(text, "GET /hello HTTP/1.1\r\nHost: h\r\n");
+	struct client cl;
+
+	(void)state;
+	for (int i = 0; i < 300; i++)
+		n += (size_t)sprintf(text + n, "x-%d: y\r\n", i);
+	sprintf(text + n, "\r\n");
+	client_open(&cl);
+	say(&cl, text);
+	assert_int_equal(take_answer(&cl, head, NULL), 431);
+	client_close(&cl);
+	assert_int_equal(seen.calls, 0);
+	free(text);
+}
+
+/* What does not fit at all costs no more than what is kept of a head. */
+static void test_endless_head(void **state)
+{
 	struct client cl;
 
 	(void)state;
 	client_open(&cl);
-	memset(text, 'a', 20000);
-	say(&cl, "GET /hello HTTP/1.1\r\nHost: h\r\nX-Big: ");
-	client_send(&cl, text, 20000);
+	send_long(&cl, "GET /hello HTTP/1.1\r\nHost: h\r\nX-Big: ", 3 * FRONT_HEAD_MAX, "");
 	WAIT(&cl, cl.eof);
 	client_close(&cl);
 	assert_int_equal(seen.calls, 0);
-	free(text);
+}
+
+/* The other end of a client's connection: it is in this process. */
+static int server_end(const struct client *cl)
+{
+	struct sockaddr_in want = {0}, a;
+	socklen_t len = sizeof(want);
+
+	getsockname(cl->fd, (struct sockaddr *)&want, &len);
+	for (int fd = 3; fd < 1024; fd++) {
+		len = sizeof(a);
+		if (getpeername(fd, (struct sockaddr *)&a, &len) == 0 && len == sizeof(want) &&
+			a.sin_family == AF_INET && a.sin_port == want.sin_port)
+			return fd;
+	}
+	fail_msg("it is not there");
+	return -1;
+}
+
+static int option(int fd, int level, int name)
+{
+	socklen_t len = sizeof(int);
+	int value = -1;
+
+	getsockopt(fd, level, name, &value, &len);
+	return value;
+}
+
+/* Clients that are gone without a word, or take nothing, are cut after FRONT_STUCK_MS: by TCP. */
+static void test_patience_with_the_dead(void **state)
+{
+	struct client cl;
+	char head[4096];
+	int fd;
+
+	(void)state;
+	client_open(&cl);
+	say(&cl, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
+	assert_int_equal(take_answer(&cl, head, NULL), 200);
+	fd = server_end(&cl);
+	assert_int_equal(option(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+	assert_int_equal(option(fd, IPPROTO_TCP, TCP_NODELAY), 1);
+	assert_int_equal(option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), FRONT_STUCK_MS);
+	assert_int_equal(1000 * (option(fd, IPPROTO_TCP, TCP_KEEPIDLE) +
+					option(fd, IPPROTO_TCP, TCP_KEEPINTVL) *
+						option(fd, IPPROTO_TCP, TCP_KEEPCNT)),
+		FRONT_STUCK_MS);
+	client_close(&cl);
 }
 
 static void test_query(void **state)
@@ -467,7 +607,11 @@ int main(void)
 		FRONT_TEST(test_hang_up_paused),
 		FRONT_TEST(test_broken),
 		FRONT_TEST(test_early_answer),
-		FRONT_TEST(test_big_head),
+		FRONT_TEST(test_broken_to_the_end),
+		FRONT_TEST(test_long_head),
+		FRONT_TEST(test_many_headers),
+		FRONT_TEST(test_endless_head),
+		FRONT_TEST(test_patience_with_the_dead),
 		FRONT_TEST(test_query),
 	};
 
