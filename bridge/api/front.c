@@ -103,6 +103,8 @@ int front_open(struct front **ret, uv_loop_t *loop, struct bridge *bridge,
 		return r;
 	}
 	f->config = *config;
+	if (!config->body_ms)
+		f->config.body_ms = FRONT_BODY_MS;
 	f->max = context_max(config);
 	f->conns.bridge = bridge;
 	f->conns.config = &f->config;

@@ -12,6 +12,7 @@
 #define FRONT_HEAD_MAX (16 * 1024) /* of a request: 431 */
 #define FRONT_HEAD_MS  10000       /* until a head is whole */
 #define FRONT_IDLE_MS  75000       /* an open connection without a request */
+#define FRONT_BODY_MS  60000       /* for the next byte of a body: 408 */
 #define FRONT_STUCK_MS 120000      /* a client that takes nothing, or whose machine is gone */
 #define FRONT_PING_S   30          /* WebSockets from which nothing comes are pinged */
 
@@ -24,6 +25,7 @@ struct front_config {
 	const char *cert, *cert_key;     /* PEM files, or NULL */
 	size_t max_connections;          /* 0: as many as descriptors allow */
 	uint64_t ping_s;                 /* 0: FRONT_PING_S */
+	uint64_t body_ms;                /* 0: FRONT_BODY_MS; other than that for tests */
 	void (*on_call)(struct call *c); /* the head is whole: dispatch.c */
 	/* An answer's last byte is out, or the client is gone; for the access log and the metrics.
 	 */

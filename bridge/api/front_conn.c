@@ -31,7 +31,6 @@
 #include "proto/ws.h"
 
 #define TICK_US        (2 * LWS_USEC_PER_SEC) /* how often a call with a body is looked at */
-#define PATIENCE_MS    60000                  /* for the next byte of a body */
 #define PIECES_AT_ONCE 8                      /* of an answer, before others have their turn */
 #define DRAIN_MS       3000   /* reading what a refused client still sends, so that it sees why */
 #define CLOSE_MS       600000 /* for a client to read up to the close of its WebSocket */
@@ -350,8 +349,8 @@ static int write_message(struct conn *n)
 static int on_tick(struct conn *n)
 {
 	struct pollfd p = {.fd = lws_get_socket_fd(n->wsi), .events = POLLRDHUP};
+	uint64_t now = now_ms(), body_ms = n->all->config->body_ms;
 	struct call *c = n->call;
-	uint64_t now = now_ms();
 
 	if (now < n->close_until) {
 		lws_set_timeout(n->wsi, PENDING_TIMEOUT_CLOSE_ACK, 5);
@@ -367,8 +366,9 @@ static int on_tick(struct conn *n)
 	if (!n->socket)
 		lws_set_timeout(n->wsi, NO_PENDING_TIMEOUT, 0);
 	if (c && !n->socket && !n->stopped && !n->body.complete && !call_answered(c) &&
-		now - n->heard_ms > PATIENCE_MS)
-		call_error(c, 408, "nothing came of the body for %d s", PATIENCE_MS / 1000);
+		now - n->heard_ms > body_ms)
+		call_error(c, 408, "nothing came of the body for %llu s",
+			(unsigned long long)(body_ms / 1000));
 	if (n->stopped || n->drain_until > 0 || !n->socket)
 		lws_set_timer_usecs(n->wsi, TICK_US);
 	return 0;

@@ -314,7 +314,8 @@ static void on_front_closed(void *owner)
 
 static int open_front(void **state)
 {
-	struct front_config config = {.host = "127.0.0.1", .on_call = on_call, .on_done = on_done};
+	struct front_config config = {
+		.host = "127.0.0.1", .on_call = on_call, .on_done = on_done, .body_ms = 1000};
 	char why[200] = "";
 
 	(void)state;

@@ -371,6 +371,25 @@ static void test_hang_up_paused(void **state)
 	free(data);
 }
 
+/* A body that stops coming is given up, and the client told. */
+static void test_body_that_stops(void **state)
+{
+	struct client cl;
+	char head[4096], body[256];
+
+	(void)state;
+	client_open(&cl);
+	say(&cl, "PUT /body HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n");
+	client_send(&cl, "", 1);
+	assert_int_equal(take_answer(&cl, head, body), 408);
+	assert_string_equal(body, "{\"error\":\"nothing came of the body for 1 s\"}");
+	assert_non_null(strstr(head, "Connection: close"));
+	WAIT(&cl, cl.eof);
+	client_close(&cl);
+	assert_int_equal(seen.ends, 1);
+	assert_false(seen.body_end);
+}
+
 static void test_broken(void **state)
 {
 	struct client cl;
@@ -605,6 +624,7 @@ int main(void)
 		FRONT_TEST(test_paused_body),
 		FRONT_TEST(test_hang_up),
 		FRONT_TEST(test_hang_up_paused),
+		FRONT_TEST(test_body_that_stops),
 		FRONT_TEST(test_broken),
 		FRONT_TEST(test_early_answer),
 		FRONT_TEST(test_broken_to_the_end),
