@@ -1,6 +1,7 @@
 """The public side against clients that are hostile, slow or many, and what is the same for every route: ids of
 requests, CORS, methods, credentials."""
 import concurrent.futures
+import pathlib
 import random
 import re
 import resource
@@ -199,6 +200,23 @@ def test_idle_sockets(bridge):
         for sock in idle:
             sock.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_no_descriptors(bridge):
+    """A client for whom there is no descriptor waits, and is not asked for again and again; later it comes in."""
+    def ticks():
+        return sum(int(n) for n in pathlib.Path(f"/proc/{bridge.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13])
+    soft, hard = resource.prlimit(bridge.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(bridge.pid, resource.RLIMIT_NOFILE, (3, hard))
+    with bridge.raw(1) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n")
+        before = ticks()
+        with pytest.raises(socket.timeout):
+            sock.recv(1)
+        assert ticks() - before < 30  # of 100 in that second
+        resource.prlimit(bridge.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        sock.settimeout(10)
+        assert b"200 OK" in read_head(sock)[0]
 
 
 # ---- the same for every route
