@@ -1,5 +1,6 @@
 """Guests that somebody else started: registered, used, forgotten."""
 import concurrent.futures
+import contextlib
 import json
 import socket
 
@@ -94,6 +95,26 @@ def test_credentials(bridge, agent):
     token = bridge.get(f"/sandboxes/{sandbox}").json()["token"]
     for key, status in ((None, 401), ("wrong", 403), (token, 403)):
         assert bridge.get("/admin/guests", key=key).status == status
+
+
+def addresses():
+    """This machine's, and whether they are ours alone."""
+    yield "127.0.0.1", True
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(("192.0.2.1", 9))  # sends nothing
+        yield sock.getsockname()[0], False
+
+
+def test_from_elsewhere(start_bridge):
+    """With the best of keys guests are not for other machines, and figures not without one."""
+    bridge = start_bridge(driver="external", host="0.0.0.0")
+    for bridge.host, near in addresses():
+        assert bridge.get("/sandboxes").status == 200
+        assert bridge.get("/admin/guests").status == (200 if near else 403)
+        assert bridge.post("/admin/guests", {}).status == (400 if near else 403)
+        assert bridge.get("/metrics", key=None).status == (200 if near else 403)
+        assert bridge.get("/metrics").status == 200
+    bridge.host = "127.0.0.1"
 
 
 def test_guests_file(start_bridge, start_agent, tmp_path):
