@@ -460,22 +460,31 @@ static uint64_t next_delay(struct guest *g)
 	return step / 2 + (g->jitter >> 16) % (step / 2 + 1);
 }
 
+/* Nobody listens there, for longer than a restart takes. */
+static bool is_refused(const struct guest *g, uint64_t linkless_ms)
+{
+	return (g->error == -ECONNREFUSED || g->error == -ENOENT) && g->config.refused_ms > 0 &&
+	       linkless_ms >= g->config.refused_ms;
+}
+
 static void come_again_or_not(struct guest *g)
 {
 	uint64_t limit = g->was_up ? g->config.retry_ms : g->config.first_ms;
+	uint64_t linkless_ms = now_ms() - g->linkless_ms;
+	bool refused = is_refused(g, linkless_ms);
 
 	if (g->error == -EAGAIN)
 		limit = max_of(limit, (uint64_t)GUEST_BUSY_MS);
-	if ((g->error == -ECONNREFUSED || g->error == -ENOENT) && g->config.refused_ms > 0)
-		limit = min_of(limit, g->config.refused_ms);
 	if (g->paused) {
 		guest_set_state(g, GUEST_WAITING);
-	} else if (g->final || now_ms() - g->linkless_ms >= limit) {
+	} else if (g->final || linkless_ms >= limit || (refused && !g->was_up)) {
 		guest_set_state(g, GUEST_LOST);
 		guest_users_tell(&g->users, GUEST_TELL_LOST, NULL);
 	} else {
 		guest_set_state(g, GUEST_WAITING);
 		uv_timer_start(&g->timer, on_attempt, next_delay(g), 0);
+		if (refused)
+			guest_users_tell(&g->users, GUEST_TELL_REFUSED, NULL);
 	}
 }
 

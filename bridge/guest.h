@@ -50,7 +50,8 @@ struct guest_config {
 	const char *token; /* may be NULL */
 	uint64_t first_ms; /* for how long to try for the first link; 0: one attempt */
 	uint64_t retry_ms; /* and after it broke */
-	/* For how long at most while nobody listens there; 0: as while there is no answer. */
+	/* When nobody listens there for so long the first link is given up, and of another that has
+	 * not come back users are told. 0: it makes no difference. */
 	uint64_t refused_ms;
 };
 

@@ -31,6 +31,10 @@ static void tell(struct guest_user *u, enum guest_tell what, const char *word)
 		if (u->ops->on_notice)
 			u->ops->on_notice(u, word);
 		break;
+	case GUEST_TELL_REFUSED:
+		if (u->ops->on_refused)
+			u->ops->on_refused(u);
+		break;
 	}
 }
 

@@ -14,6 +14,9 @@ struct guest_user_ops {
 	/* No more attempts; guest_why() says why. */
 	void (*on_lost)(struct guest_user *u);
 	void (*on_notice)(struct guest_user *u, const char *word); /* may be NULL */
+	/* Nobody listens there, for guest_config.refused_ms already; it is dialed on. May come
+	 * several times, and be NULL. */
+	void (*on_refused)(struct guest_user *u);
 };
 
 struct guest_user {
@@ -36,6 +39,7 @@ enum guest_tell {
 	GUEST_TELL_DOWN,
 	GUEST_TELL_LOST,
 	GUEST_TELL_NOTICE,
+	GUEST_TELL_REFUSED,
 };
 
 void guest_users_init(struct guest_users *us);

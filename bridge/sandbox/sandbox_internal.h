@@ -24,7 +24,7 @@
 
 #define SANDBOX_GUEST_MS   10000ULL /* for the first link to a guest of others */
 #define SANDBOX_LINK_MS    30000    /* a broken link is dialed again for so long */
-#define SANDBOX_REFUSED_MS 2000     /* the same while nobody listens at a guest of others */
+#define SANDBOX_REFUSED_MS 2000     /* nobody listens at a guest of others: no use waits longer */
 #define SANDBOX_PREPARE_MS 10000
 #define SANDBOX_DRAIN_MS   10000 /* a hibernation waits for operations */
 #define SANDBOX_KEEP_MS    (3600 * 1000)

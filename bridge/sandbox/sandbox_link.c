@@ -70,8 +70,22 @@ static void on_lost(struct guest_user *u)
 	link_on_lost(s, guest_why(&s->guest));
 }
 
+/* Who comes now need not wait for what will hardly be; who is in the midst of something waits on.
+ */
+static void on_refused(struct guest_user *u)
+{
+	struct sandbox *s = container_of(u, struct sandbox, link);
+	struct fault f = {0};
+
+	if (s->busy || list_empty(&s->ready))
+		return;
+	fault_set(&f, 502, "the agent cannot be reached: %.180s", guest_why(&s->guest));
+	use_fail(s, &f);
+	use_arm(s);
+}
+
 static const struct guest_user_ops user_ops = {
-	.on_up = on_up, .on_down = on_down, .on_lost = on_lost};
+	.on_up = on_up, .on_down = on_down, .on_lost = on_lost, .on_refused = on_refused};
 
 void link_asked(struct sandbox *s, const char *why)
 {

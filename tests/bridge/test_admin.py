@@ -6,7 +6,9 @@ import socket
 
 import pytest
 
+import harness
 from host import eventually
+from sockets import DONE, Attached, start
 
 pytestmark = pytest.mark.bridge(driver="external")
 
@@ -148,6 +150,26 @@ def test_agent_dies(bridge, start_agent):
     for _ in range(2):
         reply = bridge.post(f"/sandboxes/{sandbox}/exec/run", {"cmd": "true", "timeout": 5}, timeout=15)
         assert reply.status == 502 and "cannot be reached" in reply.error(), reply
+
+
+def test_away_for_a_moment(bridge, agent, tmp_path):
+    """While nobody is at its address who comes is told so soon; who is in the midst of something misses nothing."""
+    relay, door = harness.Relay(agent.target), tmp_path / "door"
+    try:
+        door.symlink_to(relay.path)
+        sandbox = bridge.post("/admin/guests", {"address": f"unix:{door}"}).json()["sandboxID"]
+        client = Attached(bridge, sandbox, start(bridge, sandbox, "read x; echo got $x")).until_live()
+        door.unlink()
+        relay.cut_all()
+        for _ in range(3):
+            reply = bridge.post(f"/sandboxes/{sandbox}/exec/run", {"cmd": "true"}, timeout=15)
+            assert reply.status == 502 and "no such file" in reply.error(), reply
+        client.write("it\n")
+        door.symlink_to(relay.path)
+        assert client.to_end() == DONE and client.out == b"got it\n"
+        assert bridge.run(sandbox, "echo hello")["stdout"] == "hello\n"
+    finally:
+        relay.close()
 
 
 def test_agent_comes_back(bridge, start_agent):
