@@ -1,7 +1,7 @@
 /*
  * call.h - one HTTP request from its head to the last byte of its answer, or one WebSocket from its
  * upgrade to its end. This is all that routes and operations see of the public side; how bytes get
- * to and from the client is the front's (front.c), which makes and frees every call.
+ * to and from the client is the front's (front_conn.c), which makes and frees every call.
  *
  * A call ends exactly once, with ops->on_end, whatever the cause: the answer is out, the client
  * hung up, the bridge stops. Whoever keeps something for a call frees it there, and touches the
@@ -131,7 +131,7 @@ struct call {
 
 const char *call_method_str(const struct call *c);
 /* A header's value, by its name in lower case, or NULL. Valid while the call lives. Only those the
- * front keeps: see front.c (accept, authorization, content-type, if-none-match, range,
+ * front keeps: see front_head.c (accept, authorization, content-type, if-none-match, range,
  * if-range, last-event-id, x-api-key, x-request-id, x-forwarded-proto, x-osb-async-wake, host,
  * origin). */
 const char *call_get_header(const struct call *c, const char *name);

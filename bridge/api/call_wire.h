@@ -1,6 +1,6 @@
 /*
  * call_wire.h - the front's side of a call: filling it from a request, and what of its answer goes
- * to the client. Nobody but front.c (and tests) includes this.
+ * to the client. Nobody but front*.c (and tests) includes this.
  */
 #pragma once
 

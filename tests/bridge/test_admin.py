@@ -74,12 +74,11 @@ def test_nobody_there(bridge, tmp_path):
     assert bridge.get("/admin/guests").json() == []
 
 
-def test_it_is_just_starting(bridge, start_agent, tmp_path):
+def test_it_is_just_starting(bridge, agent, tmp_path):
     """An agent that is not there yet when its guest is registered has a moment to come."""
     with concurrent.futures.ThreadPoolExecutor() as aside:
         reply = aside.submit(bridge.post, "/admin/guests", {"id": "late", "address": f"unix:{tmp_path}/late"})
         eventually(lambda: bridge.get("/sandboxes/late").status == 200, "the sandbox")
-        agent = start_agent()
         (tmp_path / "late").symlink_to(agent.target.removeprefix("unix:"))
         assert reply.result().status == 201
     assert bridge.run("late", "echo hello")["stdout"] == "hello\n"
