@@ -1,19 +1,9 @@
 #include "bridge/api/sandbox_json.h"
 
-#include <time.h>
-
 #include "bridge/api/dispatch.h"
 #include "bridge/sandbox/patch_run.h"
 
 /* ---- as JSON ---- */
-
-static uint64_t wall_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* When it ended, or would end if nobody used it from now on. */
 static void put_end(struct text *t, const struct sandbox *s)
@@ -97,6 +87,8 @@ void sandbox_reply_store(struct call *c, int r)
 {
 	if (r == 0)
 		call_empty(c, 204);
+	else if (r == -EPERM) /* another driver's */
+		call_error(c, 409, "%s", c->sandbox->note);
 	else
 		call_error(c, r == -ENOSPC ? 507 : 500, "the change cannot be stored: %s",
 			r == -ENOMEM ? "no memory" : store_why(bridge_of(c)->store));

@@ -49,18 +49,17 @@ int local_save_pids(const char *dir, const struct local_pids *p)
 	return local_write(dir, "pids", text);
 }
 
-bool local_load_pids(const char *dir, struct local_pids *ret)
+int local_load_pids(const char *dir, struct local_pids *ret)
 {
 	char text[192];
+	int r = local_read(dir, "pids", text, sizeof(text));
 
+	if (r == 0 && sscanf(text, "%d %" SCNu64 " %d %" SCNu64 " %d %" SCNu64, &ret->outer.pid,
+			      &ret->outer.start, &ret->inner.pid, &ret->inner.start,
+			      &ret->agent.pid, &ret->agent.start) == 6)
+		return 0;
 	*ret = (struct local_pids){0};
-	if (local_read(dir, "pids", text, sizeof(text)) == 0 &&
-		sscanf(text, "%d %" SCNu64 " %d %" SCNu64 " %d %" SCNu64, &ret->outer.pid,
-			&ret->outer.start, &ret->inner.pid, &ret->inner.start, &ret->agent.pid,
-			&ret->agent.start) == 6)
-		return true;
-	*ret = (struct local_pids){0};
-	return false;
+	return r < 0 ? r : -ENOENT;
 }
 
 int local_save_spec(const char *dir, const struct local_spec *s)
@@ -81,14 +80,14 @@ void local_load_spec(const char *dir, struct local_spec *ret)
 		*ret = (struct local_spec){0};
 }
 
-int local_lock(const char *dir, int timeout_ms)
+int local_lock(const char *dir, bool make, int timeout_ms)
 {
 	char path[BOX_PATH_MAX + 32];
 	uint64_t until = now_ms() + (uint64_t)timeout_ms;
 	auto_close int fd = -1;
 
 	snprintf(path, sizeof(path), "%s/lock", dir);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	fd = open(path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0600);
 	if (fd < 0)
 		return -errno;
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {

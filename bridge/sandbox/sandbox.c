@@ -5,7 +5,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 
 static const char *const words[SANDBOX_STATES] = {
 	[SANDBOX_CREATING] = "creating",
@@ -49,14 +48,6 @@ const char *sandbox_state_str(enum sandbox_state s)
 	case SANDBOX_ERROR: return "error";
 	default: return "stopped";
 	}
-}
-
-uint64_t sandbox_wall_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 void sandbox_note(struct sandbox *s, const char *fmt, ...)
@@ -234,6 +225,12 @@ static void enter(struct sandbox *s, enum sandbox_state state)
 		s->dead_ms = now_ms();
 }
 
+bool sandbox_not_stored(struct sandbox *s, int r)
+{
+	return life_fail(s, r == -ENOSPC ? 507 : 500, "the sandbox's state cannot be stored: %s",
+		r == -ENOMEM ? "no memory" : store_why(s->all->store));
+}
+
 bool sandbox_set_state(struct sandbox *s, enum sandbox_state state)
 {
 	enum sandbox_state was = s->state;
@@ -244,8 +241,7 @@ bool sandbox_set_state(struct sandbox *s, enum sandbox_state state)
 	if (r == 0)
 		return true;
 	enter(s, was);
-	return life_fail(s, r == -ENOSPC ? 507 : 500, "the sandbox's state cannot be stored: %s",
-		r == -ENOMEM ? "no memory" : store_why(s->all->store));
+	return sandbox_not_stored(s, r);
 }
 
 void sandbox_reach(struct sandbox *s, enum sandbox_state state)
@@ -284,7 +280,7 @@ int sandbox_set_tags(struct sandbox *s, const char *json)
 	if (!tags)
 		return -ENOMEM;
 	s->tags = tags;
-	s->tags_ms = sandbox_wall_ms();
+	s->tags_ms = wall_ms();
 	r = sandbox_save(s);
 	if (r < 0) {
 		s->tags = was;
@@ -329,6 +325,13 @@ int sandbox_set_more(struct sandbox *s, const char *name, const char *json)
 	free(s->more);
 	s->more = text;
 	return 0;
+}
+
+int sandbox_confirm(struct sandbox *s)
+{
+	int r = sandbox_set_more(s, "draft", NULL);
+
+	return r < 0 ? r : sandbox_save(s);
 }
 
 static void limit_of(const struct sandbox *s, const char *name, unsigned *ret)

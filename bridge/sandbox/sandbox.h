@@ -7,7 +7,7 @@
  * operation, an attached client and a turn of an agent are uses. When the last one ends the timer
  * begins anew. So the timer cannot lie: what holds it is not a guess about activity.
  *
- * States are written to the store before they are acted on.
+ * States are written to the store before they are acted on (KILLING, if there is room).
  *
  *	CREATING -> RUNNING <-> STOPPING -> STOPPED -> (STARTING ->) RUNNING
  *		    RUNNING <-> HIBERNATING -> HIBERNATED -> WAKING -> RUNNING
@@ -162,11 +162,15 @@ struct sandbox_spec {
 	bool network;
 	const char *checkpoint;      /* fork of it, or NULL */
 	const char *address, *token; /* external, or NULL */
+	bool draft;                  /* see sandbox_confirm() */
 };
 
 /* Of every op fn and owner are set before. The answer to create: running, linked, a command works.
  * After a fault there is no such sandbox. */
 void sandbox_create(struct sandboxes *ss, const struct sandbox_spec *spec, struct sandbox_op *op);
+/* A draft is finished, and its client may know the id. Until then a restart undoes it, like one
+ * that was being created. -EIO, -ENOSPC: not stored. */
+int sandbox_confirm(struct sandbox *s);
 /* op may be NULL: nobody wants to know. Fine in any state. */
 void sandbox_kill(struct sandbox *s, struct sandbox_op *op);
 void sandbox_hibernate(struct sandbox *s, struct sandbox_op *op); /* a sleeping one too */

@@ -24,7 +24,7 @@ static void killed(struct box *b, const struct box_result *r)
 {
 	struct sandbox *s = b->owner;
 
-	s->ended_ms = sandbox_wall_ms();
+	s->ended_ms = wall_ms();
 	if (!r->ok)
 		sandbox_note(s, "%s", r->fault.text);
 	life_arrive(s, r->ok ? SANDBOX_KILLED : SANDBOX_ERROR);
@@ -98,7 +98,15 @@ struct load {
 
 static bool is_old(const struct store_sandbox *row)
 {
-	return row->ended_ms + SANDBOX_KEEP_MS < sandbox_wall_ms();
+	return row->ended_ms + SANDBOX_KEEP_MS < wall_ms();
+}
+
+static bool is_draft(const struct sandbox *s)
+{
+	struct jsonr v;
+
+	return s->state != SANDBOX_KILLING && s->state != SANDBOX_KILLED &&
+	       sandbox_more(s, "draft", &v);
 }
 
 static void on_row(void *ctx, const struct store_sandbox *row)
@@ -111,6 +119,8 @@ static void on_row(void *ctx, const struct store_sandbox *row)
 		l->no_memory = true;
 		return;
 	}
+	if (is_draft(s))
+		s->state = SANDBOX_CREATING;
 	sandboxes_add(ss, s);
 	if (s->state == SANDBOX_KILLED) {
 		s->dead_ms = now_ms();

@@ -1,8 +1,7 @@
 /*
  * sandbox_rig.h - sandboxes on a driver of the tests: each box is a real agentd on a unix socket.
  * The driver's table outlives the sandboxes, so the next sandboxes_open() finds it as after a
- * restart of the bridge. An operation can be held back, or made to fail. Hibernated is an agentd
- * that was sent SIGSTOP.
+ * restart. An operation can be held back, or made to fail. Hibernated is an agentd with SIGSTOP.
  */
 #pragma once
 
@@ -17,13 +16,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "bridge/sandbox/sandbox_internal.h"
-
-#define RIG_UNUSED __attribute__((unused))
+#include "tests/unit/protect_host.h"
 
 struct rig_box {
 	struct list node;
@@ -101,6 +97,7 @@ static void rig_spawn(struct rig_box *f)
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		setsid();
+		protect_host();
 		dup2(null, 0);
 		dup2(null, 1);
 		dup2(null, 2);
@@ -253,17 +250,22 @@ static void rig_do_stop(struct rig_box *f, struct box_result *r)
 	rig_end(f);
 }
 
+/* One that is about to die is not asleep: it stands still, or is dead, before this returns. */
 static void rig_do_hibernate(struct rig_box *f, struct box_result *r)
 {
-	if (!f->pid) { /* it died meanwhile */
-		r->ok = false;
-		r->left = BOX_LEFT_STOPPED;
-		fault_set(&r->fault, 502, "there is nothing to save");
+	int status = 0;
+
+	if (f->pid && kill(f->pid, SIGSTOP) == 0)
+		assert_int_equal(waitpid(f->pid, &status, WUNTRACED), f->pid);
+	if (f->pid && WIFSTOPPED(status)) {
+		r->bytes = 4711;
+		f->asleep = true;
 		return;
 	}
-	r->bytes = 4711;
-	kill(f->pid, SIGSTOP);
-	f->asleep = true;
+	f->pid = 0;
+	r->ok = false;
+	r->left = BOX_LEFT_STOPPED;
+	fault_set(&r->fault, 502, "there is nothing to save");
 }
 
 static void rig_do_wake(struct rig_box *f, struct box_result *r)
@@ -366,7 +368,7 @@ static void rig_limit(uint64_t ms)
 	} while (0)
 
 /* For what must not happen meanwhile. */
-RIG_UNUSED static void rig_pass(uint64_t ms)
+static inline void rig_pass(uint64_t ms)
 {
 	rig_limit(ms);
 	while (!rig.expired)
@@ -448,8 +450,8 @@ static int rig_down(void **state)
 	(void)state;
 	if (rig.all)
 		rig_close();
-	while (!list_empty(&rig.list))
-		rig_forget(list_first(&rig.list, struct rig_box, node));
+	list_for_each_safe (f, &rig.list, struct rig_box, node)
+		rig_forget(f);
 	boxes_close(&rig.boxes);
 	store_close(rig.store);
 	uv_close((uv_handle_t *)&rig.timer, NULL);
@@ -463,7 +465,7 @@ static int rig_down(void **state)
 }
 
 /* libuv's own descriptors, which it keeps, come with the first loop. */
-RIG_UNUSED static int rig_warm_up(void **state)
+static inline int rig_warm_up(void **state)
 {
 	uv_loop_t loop;
 	uv_signal_t sig;
@@ -507,7 +509,7 @@ static struct sandbox_op *rig_op(struct rig_op *o)
 			fail_msg("%s:%d: %s", __FILE__, __LINE__, (o)->fault.text);                \
 	} while (0)
 
-RIG_UNUSED static struct sandbox *rig_create_of(const struct sandbox_spec *spec)
+static inline struct sandbox *rig_create_of(const struct sandbox_spec *spec)
 {
 	struct rig_op o;
 
@@ -517,7 +519,7 @@ RIG_UNUSED static struct sandbox *rig_create_of(const struct sandbox_spec *spec)
 	return o.op.sandbox;
 }
 
-RIG_UNUSED static struct sandbox *rig_create(int64_t timeout_s)
+static inline struct sandbox *rig_create(int64_t timeout_s)
 {
 	return rig_create_of(
 		&(struct sandbox_spec){.template = "base", .timeout_s = timeout_s, .cpus = 1});
@@ -538,7 +540,7 @@ static void rig_on_use(struct sandbox_use *u, const struct fault *fault)
 	assert_true(!fault == !!u->sandbox);
 }
 
-RIG_UNUSED static void rig_use(struct sandbox *s, struct rig_use *r)
+static inline void rig_use(struct sandbox *s, struct rig_use *r)
 {
 	bool lasting = r->use.lasting;
 
@@ -554,7 +556,7 @@ static void rig_on_answer(void *owner, const uint8_t *json, size_t len, const st
 		e ? e->message : (const char *)json);
 }
 
-RIG_UNUSED static const char *rig_ask(struct sandbox *s, const char *json)
+static inline const char *rig_ask(struct sandbox *s, const char *json)
 {
 	rig.answered = false;
 	assert_true(guest_ask(sandbox_guest(s), json, strlen(json), rig_on_answer, NULL) > 0);
@@ -580,7 +582,7 @@ static void rig_on_row(void *ctx, const struct store_sandbox *row)
 	r->timeout_s = row->timeout_s;
 }
 
-RIG_UNUSED static struct rig_row rig_row(const char *id)
+static inline struct rig_row rig_row(const char *id)
 {
 	struct rig_row r = {.id = id, .state = "none"};
 
@@ -588,7 +590,7 @@ RIG_UNUSED static struct rig_row rig_row(const char *id)
 	return r;
 }
 
-RIG_UNUSED static size_t rig_processes(void)
+static inline size_t rig_processes(void)
 {
 	size_t n = 0;
 

@@ -1,158 +1,14 @@
 /*
- * test_local.c - sandboxes without a VM, for real: namespaces, overlay, agentd, and what is left of
- * them afterwards.
+ * test_local.c - sandboxes without a VM, for real: what they are inside, their life, and another
+ * bridge that comes after one that was killed.
  * ctest: timeout=180
  */
 #include "bridge/box/box.h"
-#include "tests/unit/box_rig.h"
+#include "tests/unit/local_rig.h"
 
-#include <grp.h>
-#include <sys/mount.h>
-#include <sys/prctl.h>
-
-#include "bridge/box/local.h"
-
-static struct rig rig;
-static char state_dir[BOX_PATH_MAX];
-
-static void make_state_dir(void)
-{
-	snprintf(state_dir, sizeof(state_dir), "/tmp/test-local-XXXXXX");
-	assert_non_null(mkdtemp(state_dir));
-}
-
-static void remove_state_dir(void)
-{
-	char path[BOX_PATH_MAX + 16];
-
-	snprintf(path, sizeof(path), "%s/boxes", state_dir);
-	assert_int_equal(rmdir(path), 0); /* so no box is left */
-	assert_int_equal(rmdir(state_dir), 0);
-}
-
-static int up(void **state)
-{
-	(void)state;
-	make_state_dir();
-	rig_up_in(&rig, &box_driver_local, state_dir);
-	return 0;
-}
-
-static void no_group_left(void);
-
-static int down(void **state)
-{
-	(void)state;
-	rig_down(&rig);
-	assert_int_equal(rig_count_fds(), rig.fds);
-	no_group_left();
-	remove_state_dir();
-	return 0;
-}
-
-/* ---- what is left on the host ---- */
-
-/* Processes that know of this state directory. */
-static unsigned count_processes(void)
-{
-	DIR *d = opendir("/proc");
-	unsigned n = 0;
-
-	for (struct dirent *e; (e = readdir(d));) {
-		char path[300], text[4096];
-		int fd;
-		ssize_t len;
-
-		if (atoi(e->d_name) <= 0 || atoi(e->d_name) == getpid())
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/cmdline", e->d_name);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		len = fd < 0 ? 0 : read(fd, text, sizeof(text));
-		n += len > 0 && memmem(text, (size_t)len, state_dir, strlen(state_dir));
-		if (fd >= 0)
-			close(fd);
-	}
-	closedir(d);
-	return n;
-}
-
-static bool file_has(const char *path, const char *what)
-{
-	char line[4096];
-	FILE *f = fopen(path, "re");
-	bool found = false;
-
-	while (f && !found && fgets(line, sizeof(line), f))
-		found = strstr(line, what);
-	if (f)
-		fclose(f);
-	return found;
-}
-
-static bool has_cgroup(const char *id)
-{
-	char dir[BOX_PATH_MAX + 64], path[BOX_PATH_MAX + 128];
-
-	local_cgroup_find(state_dir, dir, sizeof(dir));
-	snprintf(path, sizeof(path), "%s/%s", dir, id);
-	return dir[0] && access(path, F_OK) == 0;
-}
-
-static void nothing_left(const char *dir, const char *id)
-{
-	assert_int_equal(access(dir, F_OK), -1);
-	assert_false(file_has("/proc/self/mountinfo", state_dir));
-	assert_false(has_cgroup(id));
-	assert_int_equal(count_processes(), 0);
-}
-
-static void no_group_left(void)
-{
-	assert_false(has_cgroup("."));
-}
-
-static void destroy(struct rig_box *x)
-{
-	rig_do(x, box_destroy(&x->box, on_rig_answer));
-	rig_ok(x);
-	assert_null(x->box.state);
-	nothing_left(x->box.dir, x->box.id);
-}
-
-static void restart(struct rig_box *x)
-{
-	rig_do(x, box_restart(&x->box, on_rig_answer));
-	rig_ok(x);
-}
-
-static void stop(struct rig_box *x)
-{
-	rig_do(x, box_stop(&x->box, on_rig_answer));
-	rig_ok(x);
-	assert_int_equal(x->r.left, BOX_LEFT_STOPPED);
-	assert_int_equal(count_processes(), 0);
-}
-
-static void adopt(struct rig_box *x, enum box_left left)
-{
-	rig_do(x, box_adopt(&x->box, on_rig_answer));
-	rig_ok(x);
-	assert_int_equal(x->r.left, left);
-}
-
-static void start_new(struct rig_box *x, const char *id)
-{
-	rig_box_init(&rig, x, id);
-	rig_start(x);
-}
-
-static void prints(struct rig_box *x, const char *script, const char *expected)
-{
-	struct rig_run run;
-
-	rig_run(x, &run, script);
-	assert_string_equal(run.out, expected);
-}
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 /* ---- inside ---- */
 
@@ -245,6 +101,31 @@ static void the_state_directory_is_masked(void **state)
 	unlink(key);
 	rig_down(&rig);
 	remove_state_dir();
+}
+
+/* Root inside has the directory of agentd's socket. What he puts there leads the bridge nowhere. */
+static void a_link_for_a_socket(void **state)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct rig_box x;
+	struct dial d;
+	char script[512], path[128];
+
+	(void)state;
+	start_new(&x, "sb-00000001");
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%.64s/others.sock", state_dir);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	snprintf(script, sizeof(script),
+		"sudo -n sh -c 'ln -sf %s /run/agentd/link/agent.sock; readlink /run/agentd/link/agent.sock'",
+		sa.sun_path);
+	snprintf(path, sizeof(path), "%s\n", sa.sun_path);
+	prints(&x, script, path);
+	assert_int_equal(dial_start(&d, &x.box.target), -ELOOP);
+	close(fd);
+	unlink(sa.sun_path);
+	destroy(&x);
 }
 
 static void two_are_apart(void **state)
@@ -420,6 +301,39 @@ static void adopted_after_leaving(void **state)
 	destroy(&x);
 }
 
+/* A bridge that has no descriptor left cannot say what a box is, and does not end it for that. */
+static void adopted_without_descriptors(void **state)
+{
+	struct rlimit was, few;
+	struct rig_box x;
+	int fds[64] = {0};
+	size_t n = 0;
+
+	(void)state;
+	start_new(&x, "sb-00000001");
+	prints(&x, "(sleep 1000 >/dev/null 2>&1 &)", "");
+	box_leave(&x.box);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	few = (struct rlimit){.rlim_cur = 48, .rlim_max = was.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	while ((fds[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+		n++;
+	for (unsigned left = 0; left < 2; left++) {
+		rig_box_init(&rig, &x, "sb-00000001");
+		rig_do(&x, box_adopt(&x.box, on_rig_answer));
+		assert_false(x.r.ok);
+		box_leave(&x.box);
+		close(fds[--n]);
+	}
+	while (n > 0)
+		close(fds[--n]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	rig_box_init(&rig, &x, "sb-00000001");
+	adopt(&x, BOX_LEFT_RUNNING);
+	prints(&x, "pgrep -c sleep", "1\n");
+	destroy(&x);
+}
+
 /* A bridge that is killed at any step of a start leaves what adopt and destroy can clean. */
 static void killed_while_it_starts(void **state)
 {
@@ -455,217 +369,6 @@ static void half_a_box_is_cleaned(void **state)
 	destroy(&x);
 }
 
-/* ---- other hosts ---- */
-
-static void without_bubblewrap(void **state)
-{
-	const char *old = getenv("PATH");
-	char *path = strdup(old ? old : "");
-	struct box_spec spec = {.template = "base"};
-	struct rig_box x;
-
-	(void)state;
-	assert_non_null(path);
-	rig_box_init(&rig, &x, "sb-00000001");
-	setenv("PATH", "/nowhere", 1);
-	rig_do(&x, box_start(&x.box, &spec, on_rig_answer));
-	setenv("PATH", path, 1);
-	free(path);
-	assert_false(x.r.ok);
-	assert_int_equal(x.r.fault.status, 500);
-	assert_string_equal(
-		x.r.fault.text, "the sandbox cannot be made: bubblewrap (bwrap) is not installed");
-	destroy(&x);
-}
-
-static void without_an_agent(void **state)
-{
-	struct boxes bs;
-	struct box_config config = {.state_dir = state_dir, .agentd = "/no/agentd"};
-	char why[128];
-
-	(void)state;
-	assert_int_equal(
-		boxes_open(&bs, &rig.loop, &box_driver_local, &config, why, sizeof(why)), -EINVAL);
-	assert_string_equal(why, "/no/agentd is no program: local sandboxes need a static agentd");
-}
-
-/* Longer than a socket's address may be. */
-static void a_long_state_directory(void **state)
-{
-	char parent[32];
-	struct rig_box x;
-
-	(void)state;
-	make_state_dir();
-	snprintf(parent, sizeof(parent), "%.31s", state_dir);
-	snprintf(state_dir, sizeof(state_dir), "%s/%0120d, with: odd \\ parts", parent, 0);
-	assert_int_equal(mkdir(state_dir, 0700), 0);
-	rig_up_in(&rig, &box_driver_local, state_dir);
-	start_new(&x, "sb-00000001");
-	prints(&x, "hostname", "sb-00000001\n");
-	destroy(&x);
-	rig_down(&rig);
-	remove_state_dir();
-	rmdir(parent);
-
-	snprintf(state_dir, sizeof(state_dir), "/tmp/%0230d", 0);
-	assert_int_equal(
-		boxes_open(&rig.boxes, &rig.loop, &box_driver_local,
-			&(struct box_config){.state_dir = state_dir}, rig.why, sizeof(rig.why)),
-		-EINVAL);
-	assert_string_equal(rig.why, "the path of the state directory is too long");
-}
-
-static void shell(const char *fmt, ...)
-{
-	char command[2048];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(command, sizeof(command), fmt, ap);
-	va_end(ap);
-	assert_int_equal(system(command), 0);
-}
-
-/* A root of its own, with a name that overlayfs must be told carefully, and in which somebody else
- * has our number already. */
-static void another_root(void **state)
-{
-	char root[] = "/tmp/test-root:a,b-XXXXXX";
-	struct rig_box x;
-
-	(void)state;
-	assert_non_null(mkdtemp(root));
-	make_state_dir();
-	shell("cd '%s' && chmod 755 . && mkdir -p bin etc proc dev tmp usr && cp /bin/busybox bin/ && "
-	      "for p in sh cat id ls echo; do ln -s busybox bin/$p; done && "
-	      "printf 'root:x:0:0:root:/root:/bin/sh\\nother:x:1000:1000::/home/other:/bin/sh\\n' > etc/passwd && "
-	      "printf 'root:x:0:\\nother:x:1000:\\nmore:x:10001:other\\n' > etc/group",
-		root);
-	rig_up_in(&rig, &box_driver_local, state_dir);
-	rig.config.root = root;
-	start_new(&x, "sb-00000001");
-	prints(&x, "id; cat /etc/passwd /etc/group; ls -A /home",
-		"uid=1000(sandbox) gid=1000(sandbox) groups=1000(sandbox)\n"
-		"root:x:0:0:root:/root:/bin/sh\nsandbox:x:1000:1000:sandbox:/home/sandbox:/bin/sh\n"
-		"root:x:0:\nmore:x:10001:other\nsandbox:x:1000:\nsandbox\n");
-	destroy(&x);
-	rig_down(&rig);
-	remove_state_dir();
-	assert_int_equal(local_disk_remove(root), 0);
-}
-
-/* What is not a system call of root: no cgroup, one user in the namespace, overlays by directory.
- */
-static void as_an_ordinary_user(void **state)
-{
-	struct rig_box x;
-
-	(void)state;
-	rig_up_in(&rig, &box_driver_local, state_dir);
-	start_new(&x, "sb-00000001");
-	prints(&x,
-		"id -un; hostname; pwd; echo x > ~/f; echo x > /workspace/f; echo x > /tmp/f; "
-		"echo y > /etc/made; cat ~/f /etc/made; ls -A /root /tmp; ls /run",
-		"sandbox\nsb-00000001\n/home/sandbox\nx\ny\n/root:\n\n/tmp:\nf\nagentd\n");
-	assert_int_equal(access("/etc/made", F_OK), -1);
-	stop(&x);
-	restart(&x);
-	prints(&x, "cat ~/f /etc/made; stat -c %U ~/f", "x\ny\nsandbox\n");
-	destroy(&x);
-	rig_down(&rig);
-}
-
-static void an_ordinary_user(void **state)
-{
-	const struct CMUnitTest tests[] = {cmocka_unit_test(as_an_ordinary_user)};
-	pid_t pid;
-	int status;
-
-	(void)state;
-	make_state_dir();
-	assert_int_equal(chown(state_dir, 65534, 65534), 0);
-	pid = fork();
-	if (pid == 0) {
-		if (setgroups(0, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 ||
-			setresuid(65534, 65534, 65534) < 0)
-			_exit(99);
-		prctl(PR_SET_DUMPABLE, 1);
-		_exit(cmocka_run_group_tests(tests, NULL, NULL));
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-	remove_state_dir();
-}
-
-/* In a container PID 1 may be anything. A namespace ends only when all in it are reaped, so agentd
- * must not be the child of somebody on the host. */
-static void nobody_reaps_on_the_host(void **state)
-{
-	uint64_t began;
-	struct rig_box x;
-
-	(void)state;
-	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
-	start_new(&x, "sb-00000001");
-	prints(&x, "(setsid sleep 1000 >/dev/null 2>&1 &)", "");
-	began = now_ms();
-	destroy(&x);
-	assert_true(now_ms() - began < 1500);
-	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
-	while (waitpid(-1, NULL, 0) > 0)
-		;
-}
-
-/* Where nothing limits us nothing is limited, and a box starts all the same. */
-static void a_cgroup_of_its_own(void **state)
-{
-	struct box_spec spec = {.template = "base", .cpus = 1, .memory_mb = 256};
-	struct rig_box x;
-
-	(void)state;
-	rig_box_init(&rig, &x, "sb-00000001");
-	rig_do(&x, box_start(&x.box, &spec, on_rig_answer));
-	rig_ok(&x);
-	assert_true(has_cgroup("sb-00000001"));
-	prints(&x,
-		"grep ^0: /proc/self/cgroup; ls -d /sys/fs/cgroup/sandbox /sys/fs/cgroup/init; "
-		"cat /sys/fs/cgroup/memory.max 2>/dev/null | grep -v '^268435456$'",
-		"0::/sandbox/s0\n/sys/fs/cgroup/init\n/sys/fs/cgroup/sandbox\n");
-	destroy(&x);
-}
-
-/* A service's cgroup with the service in it could not hand controllers down. */
-static void as_a_service(void **state)
-{
-	char group[BOX_PATH_MAX + 64], found[BOX_PATH_MAX + 64], again[BOX_PATH_MAX + 64], *end;
-	char path[BOX_PATH_MAX + 128];
-	FILE *f;
-
-	(void)state;
-	local_cgroup_find("/x", found, sizeof(found));
-	snprintf(group, sizeof(group), "%s", found);
-	end = strrchr(group, '/');
-	snprintf(end, sizeof(group) - (size_t)(end - group), "/test-local-%d", getpid());
-	assert_int_equal(mkdir(group, 0755), 0);
-	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
-	f = fopen(path, "we");
-	assert_true(f && fputs("0", f) >= 0 && fclose(f) == 0);
-	local_cgroup_find("/x", found, sizeof(found));
-	assert_int_equal(strncmp(found, group, strlen(group)), 0);
-	assert_int_equal(strncmp(found + strlen(group), "/bridge-", 8), 0);
-	assert_true(file_has("/proc/self/cgroup", "/bridge-main\n"));
-	local_cgroup_find("/x", again, sizeof(again));
-	assert_string_equal(again, found);
-	snprintf(path, sizeof(path), "%s/../cgroup.procs", group);
-	f = fopen(path, "we");
-	assert_true(f && fputs("0", f) >= 0 && fclose(f) == 0);
-	snprintf(path, sizeof(path), "%s/bridge-main", group);
-	assert_int_equal(rmdir(path), 0);
-	assert_int_equal(rmdir(group), 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -674,6 +377,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(namespaces_of_its_own, up, down),
 		cmocka_unit_test_setup_teardown(writes_do_not_reach_the_host, up, down),
 		cmocka_unit_test(the_state_directory_is_masked),
+		cmocka_unit_test_setup_teardown(a_link_for_a_socket, up, down),
 		cmocka_unit_test_setup_teardown(two_are_apart, up, down),
 		cmocka_unit_test_setup_teardown(stop_and_restart_keep_files, up, down),
 		cmocka_unit_test_setup_teardown(the_end_of_agentd_is_told, up, down),
@@ -681,16 +385,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_not_there, up, down),
 		cmocka_unit_test_setup_teardown(adopted_after_a_kill, up, down),
 		cmocka_unit_test_setup_teardown(adopted_after_leaving, up, down),
+		cmocka_unit_test_setup_teardown(adopted_without_descriptors, up, down),
 		cmocka_unit_test_setup_teardown(killed_while_it_starts, up, down),
 		cmocka_unit_test_setup_teardown(half_a_box_is_cleaned, up, down),
-		cmocka_unit_test_setup_teardown(without_bubblewrap, up, down),
-		cmocka_unit_test_setup_teardown(without_an_agent, up, down),
-		cmocka_unit_test(a_long_state_directory),
-		cmocka_unit_test(another_root),
-		cmocka_unit_test(an_ordinary_user),
-		cmocka_unit_test_setup_teardown(nobody_reaps_on_the_host, up, down),
-		cmocka_unit_test_setup_teardown(a_cgroup_of_its_own, up, down),
-		cmocka_unit_test(as_a_service),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
