@@ -87,15 +87,7 @@ static bool began(const char *dir)
 	return local_read(dir, "nest", text, sizeof(text)) < 0 || text[0];
 }
 
-static void end_in_order(const struct proc_id *agent, int grace_ms)
-{
-	auto_close int fd = proc_open(agent);
-
-	if (fd >= 0 && proc_signal(fd, SIGTERM) == 0)
-		proc_wait(fd, grace_ms);
-}
-
-int local_end(const char *dir, int grace_ms)
+int local_end(const char *dir)
 {
 	/* "nest" goes last: as long as it is there it is looked for strays. */
 	static const char *const names[] = {"pids", ("link/" LOCAL_SOCKET), "nest"};
@@ -110,8 +102,6 @@ int local_end(const char *dir, int grace_ms)
 	if (lock < 0)
 		return lock;
 	known = local_load_pids(dir, &pids);
-	if (grace_ms > 0)
-		end_in_order(&pids.agent, grace_ms);
 	r = known ? kill_known(&pids) : began(dir) ? kill_strays(dir) : 0;
 	if (r < 0)
 		return r;
