@@ -181,7 +181,7 @@ static void take(struct roster *r, const struct msg_entry *m)
 
 	kind_of(m->id, &kind);
 	if (!e) {
-		e = add(r, m->id, kind);
+		e = r->n < ROSTER_LISTED_MAX ? add(r, m->id, kind) : NULL;
 		if (!e)
 			return;
 		e->cmd = strndup(m->cmd, m->cmd_len);

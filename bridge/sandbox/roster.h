@@ -35,6 +35,10 @@ struct roster_entry {
  * min. So keep ids, not entries. */
 #define ROSTER_KEEP_MS (10 * 60 * 1000)
 
+/* Entries that an agent may list, more than it ever has. What clients start is not counted: it ends
+ * and is swept. */
+#define ROSTER_LISTED_MAX 20480
+
 struct roster {
 	struct list entries;
 	size_t n;
