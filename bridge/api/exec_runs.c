@@ -46,11 +46,7 @@ static uint64_t wall_ms(void)
 
 static struct list *bucket_of(struct exec_runs *rs, const char *id)
 {
-	uint32_t h = 2166136261U;
-
-	for (; *id; id++)
-		h = (h ^ (uint8_t)*id) * 16777619U;
-	return &rs->buckets[h % BUCKETS];
+	return &rs->buckets[hash_text(id) % BUCKETS];
 }
 
 /* ---- how long they stay ---- */

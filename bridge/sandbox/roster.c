@@ -19,11 +19,19 @@ void roster_init(struct roster *r)
 {
 	*r = (struct roster){0};
 	list_init(&r->entries);
+	for (size_t i = 0; i < ROSTER_BUCKETS; i++)
+		list_init(&r->buckets[i]);
+}
+
+static struct list *bucket_of(struct roster *r, const char *id)
+{
+	return &r->buckets[hash_text(id) % ROSTER_BUCKETS];
 }
 
 void roster_remove(struct roster *r, struct roster_entry *e)
 {
 	list_remove(&e->node);
+	list_remove(&e->bucket);
 	r->n--;
 	free(e->cmd);
 	free(e->args);
@@ -70,7 +78,7 @@ enum roster_kind roster_kind_of(const char *id)
 
 struct roster_entry *roster_find(struct roster *r, const char *id)
 {
-	list_for_each (e, &r->entries, struct roster_entry, node) {
+	list_for_each (e, bucket_of(r, id), struct roster_entry, bucket) {
 		if (strcmp(e->id, id) == 0)
 			return e;
 	}
@@ -132,6 +140,7 @@ static struct roster_entry *add(struct roster *r, const char *id, enum roster_ki
 	e->kind = kind;
 	e->running = true;
 	list_append(&r->entries, &e->node);
+	list_append(bucket_of(r, e->id), &e->bucket);
 	r->n++;
 	return e;
 }
