@@ -77,6 +77,7 @@ void session_arm(struct session *s)
 	at = sooner(at, quiet_at(s));
 	at = sooner(at, r->expire_at);
 	at = sooner(at, r->repaint_at);
+	at = sooner(at, session_yield_at(s));
 	at = sooner(at, session_residue_unknown(s) ? now : 0);
 	if (at == 0)
 		uv_timer_stop(&s->timer);
@@ -169,6 +170,7 @@ static void on_timer(uv_timer_t *t)
 	if (r->lost_at && r->lost_at <= now)
 		session_lost(s);
 	place_expire(r, now);
+	session_yield(s, now);
 	session_unpin(s);
 	if (session_residue_unknown(s))
 		session_on_readable(&s->process, STORE_OUT);

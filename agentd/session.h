@@ -44,6 +44,7 @@ struct session {
 	unsigned n_viewers, n_writers;
 	struct viewer *owner; /* of the terminal; NULL: nobody */
 	bool paused;          /* output is not read: a lossless viewer is too far behind */
+	uint64_t paused_at;   /* since when, or since it was last looked whom to pass over */
 	bool wide[3];         /* the pipe has been enlarged */
 	bool closing;
 };

@@ -50,8 +50,18 @@ static uint64_t pin(const struct session *s)
 	return min;
 }
 
+/* From here on it counts whether viewers take anything. */
+static void begin_pause(struct session *s, uint64_t now)
+{
+	s->paused_at = now;
+	list_for_each (v, &s->viewers, struct viewer, link)
+		v->took = false;
+}
+
 static void pause_reading(struct session *s, bool paused)
 {
+	if (paused && !s->paused)
+		begin_pause(s, now_ms());
 	s->paused = paused;
 	process_read(&s->process, STORE_OUT, !paused);
 	process_read(&s->process, STORE_ERR, !paused);
@@ -99,6 +109,8 @@ static ssize_t read_into_store(struct session *s, int stream)
 
 	if (room == 0) {
 		pause_reading(s, true);
+		if (session_yield_at(s))
+			session_arm(s);
 		return -ENOBUFS;
 	}
 	store_begin(&s->store, (enum store_stream)stream);
@@ -171,6 +183,43 @@ void session_unpin(struct session *s)
 	pause_reading(s, false);
 	if (session_residue_unknown(s)) /* perhaps there is nothing to be told of */
 		session_arm(s);
+}
+
+/*
+ * Some viewers take nothing, and another has taken all there is: after a while they part. Whoever
+ * takes anything, however little, is waited for; and so is everybody when nobody else waits.
+ */
+uint64_t session_yield_at(const struct session *s)
+{
+	uint64_t at = 0;
+
+	if (!s->paused)
+		return 0;
+	list_for_each (v, &s->viewers, struct viewer, link) {
+		uint64_t mine = s->paused_at + v->attach.yield_ms;
+
+		if (viewer_pin(v) != UINT64_MAX && v->attach.yield_ms && (at == 0 || mine < at))
+			at = mine;
+	}
+	return at;
+}
+
+void session_yield(struct session *s, uint64_t now)
+{
+	uint64_t at = session_yield_at(s);
+	bool awaited = false;
+
+	if (at == 0 || at > now)
+		return;
+	list_for_each (v, &s->viewers, struct viewer, link)
+		awaited |= viewer_waits(v);
+	list_for_each (v, &s->viewers, struct viewer, link) {
+		uint64_t ms = v->attach.yield_ms;
+
+		v->yields |=
+			awaited && ms && s->paused_at + ms <= now && !v->took && !viewer_waits(v);
+	}
+	begin_pause(s, now); /* somebody may yet come to wait */
 }
 
 bool session_residue_unknown(const struct session *s)

@@ -11,11 +11,7 @@
 
 static struct list *bucket(const struct sessions *all, const char *id)
 {
-	uint32_t h = 2166136261u;
-
-	for (; *id; id++)
-		h = (h ^ (uint8_t)*id) * 16777619u;
-	return (struct list *)&all->names[h % SESSIONS_BUCKETS];
+	return (struct list *)&all->names[hash_text(id) % SESSIONS_BUCKETS];
 }
 
 struct session *sessions_find(const struct sessions *all, const char *id)

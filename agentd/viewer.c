@@ -147,7 +147,7 @@ int viewer_attach(struct viewer *v, struct session *s, const struct msg_attach *
 	if (r < 0)
 		return error_set(e, E_BAD_OFFSET, 0,
 			"session %s has no output at these offsets yet", s->rec->id);
-	*v = (struct viewer){.events = events, .attach = *a, .cursor = cursor};
+	*v = (struct viewer){.events = events, .attach = *a, .cursor = cursor, .took = true};
 	list_init(&v->link);
 	if ((r = check_limits(s, a, old, e)) < 0 ||
 		(a->viewer && (r = take_place(v, s, a, old, e)) < 0))
@@ -176,7 +176,7 @@ void viewer_detach(struct viewer *v, bool hold)
 		now = now_ms();
 		v->place->attached = false;
 		v->place->last_used = now;
-		if (hold && holds(v))
+		if (hold && holds(v) && !v->yields)
 			v->place->hold_until = now + v->attach.hold_ms;
 		v->place = NULL;
 	}
@@ -187,9 +187,21 @@ void viewer_detach(struct viewer *v, bool hold)
 
 uint64_t viewer_pin(const struct viewer *v)
 {
-	if (v->attach.policy == POLICY_LIVE)
+	if (v->attach.policy == POLICY_LIVE || v->yields)
 		return UINT64_MAX;
 	return holds(v) ? v->pin : store_cursor_pos(&v->cursor);
+}
+
+bool viewer_waits(const struct viewer *v)
+{
+	return viewer_pin(v) != UINT64_MAX &&
+	       store_cursor_pos(&v->cursor) == store_head(&v->session->store);
+}
+
+static void note_took(struct viewer *v)
+{
+	v->took = true;
+	v->yields = false;
 }
 
 /* Payload bytes and positions run in step except where something was skipped; then they are off by
@@ -206,7 +218,13 @@ static void note_skew(struct viewer *v)
 
 void viewer_consumed(struct viewer *v, uint64_t total)
 {
-	if (!v->session || !holds(v) || total < v->skew_mark)
+	if (!v->session || !holds(v))
+		return;
+	if (total > v->taken) {
+		v->taken = total;
+		note_took(v);
+	}
+	if (total < v->skew_mark)
 		return;
 	total = min_of(total, v->sent) + v->skew;
 	if (total <= v->pin)
@@ -241,24 +259,39 @@ static bool give_end(struct viewer *v, struct mux_item *ret)
 	return give_event(v, ret, w.len);
 }
 
+/* Is there anything that takes credit? A gap in front of it waits for the credit as well: until
+ * then it may grow. */
+static bool has_data(const struct viewer *v)
+{
+	struct store *s = &v->session->store;
+	struct store_cursor c = v->cursor;
+	struct store_piece p;
+
+	for (store_peek(s, &c, 0, &p); p.kind == STORE_GAP; store_peek(s, &c, 0, &p))
+		store_advance(s, &c, &p, 0);
+	return p.kind == STORE_DATA;
+}
+
 static bool give_piece(
 	struct viewer *v, size_t max, const struct store_piece *p, struct mux_item *ret)
 {
 	struct session *s = v->session;
 
 	*ret = (struct mux_item){.stream = (uint8_t)p->stream, .arg = p->off};
+	if (max == 0 && has_data(v))
+		return false;
 	if (p->kind == STORE_GAP) {
 		ret->type = FRAME_GAP;
 		put_u64(v->scratch, p->len);
 		ret->data = v->scratch;
 		ret->len = 8;
 	} else {
-		if (max == 0)
-			return false;
 		ret->type = FRAME_DATA;
 		ret->data = p->data;
 		ret->len = (size_t)p->len;
 		v->sent += p->len;
+		if (!holds(v))
+			note_took(v);
 	}
 	store_advance(&s->store, &v->cursor, p, (size_t)p->len);
 	note_skew(v);

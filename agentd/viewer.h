@@ -31,10 +31,13 @@ struct viewer {
 	uint64_t in_off;            /* unnamed viewers' place->in_off */
 	uint64_t live_pos;          /* head at the attach: from there on it is live */
 	bool live_sent, end_sent, writer;
+	bool took;   /* anything, since the session paused */
+	bool yields; /* was waited for in vain: pins nothing until it takes something again */
 	bool owner_news, size_news; /* of the terminal: to be told how it is by then */
 	/* Pinning: payload sent, position minus payload, payload sent when that difference last
 	 * changed. */
 	uint64_t sent, skew, skew_mark, pin;
+	uint64_t taken;       /* as its credit says */
 	uint8_t scratch[600]; /* the event or gap handed out last */
 };
 
@@ -50,6 +53,8 @@ bool viewer_next(struct viewer *v, size_t max, struct mux_item *ret);
 void viewer_consumed(struct viewer *v, uint64_t total);
 /* Oldest position it needs; UINT64_MAX: it does not hold anything back. */
 uint64_t viewer_pin(const struct viewer *v);
+/* Does it wait for output that it must not miss? */
+bool viewer_waits(const struct viewer *v);
 
 /* Input at offset `off` of this viewer's own stream. -ERANGE: a hole before it; -EPERM: not a
  * writer. */

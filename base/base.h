@@ -85,3 +85,13 @@ static inline void close_fd(int *fd)
 		close(*fd);
 	*fd = -1;
 }
+
+/* FNV-1a, for tables of names: not against those who choose the names. */
+static inline uint32_t hash_text(const char *s)
+{
+	uint32_t h = 2166136261U;
+
+	for (; *s; s++)
+		h = (h ^ (uint8_t)*s) * 16777619U;
+	return h;
+}

@@ -101,6 +101,7 @@ static void fill_open(const struct remote *r, struct msg_open *m)
 		.since_err = r->off[STREAM_ERR],
 		.policy = c->policy,
 		.hold_ms = c->policy == POLICY_LOSSLESS && *r->viewer ? REMOTE_HOLD_MS : 0,
+		.yield_ms = c->yield_ms,
 		.input = c->input,
 		/* Whoever has taken it from us meanwhile keeps it. */
 		.own = c->own == OWN_TAKE && r->opened ? OWN_IF_FREE : c->own,

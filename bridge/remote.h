@@ -75,6 +75,7 @@ struct remote_config {
 	bool has_size;
 	struct msg_size size;
 	enum msg_policy policy;
+	uint64_t yield_ms; /* 0: the session waits for us however long another waits */
 	/* How much may be unconsumed; 0: REMOTE_WINDOW. The agent refuses one that is over 128 KiB
 	 * more than the session's ring. */
 	uint64_t window;

@@ -118,6 +118,7 @@ struct msg_attach {
 	uint64_t since_out, since_err;
 	enum msg_policy policy;
 	uint64_t hold_ms;
+	uint64_t yield_ms; /* 0: never */
 	/* Of a terminal. */
 	enum msg_own own;
 	bool has_size;

@@ -282,6 +282,7 @@ static int read_attach(struct msg_reader *r, const cJSON *obj, struct msg_attach
 	if ((e = read_since(r, obj, a)) < 0 || (e = msg_get_bool(r, obj, "input", &a->input)) < 0 ||
 		(e = msg_get_name(r, obj, "viewer", MSG_VIEWER_MAX, &a->viewer)) < 0 ||
 		(e = msg_get_u64(r, obj, "hold_ms", MSG_HOLD_MAX_MS, &a->hold_ms)) < 0 ||
+		(e = msg_get_u64(r, obj, "yield_ms", MSG_HOLD_MAX_MS, &a->yield_ms)) < 0 ||
 		(e = msg_get_str(r, obj, "policy", &policy)) < 0 ||
 		(e = msg_read_attach_pty(r, obj, a)) < 0)
 		return e;
@@ -448,6 +449,8 @@ static void put_attach(struct jsonw *w, const struct msg_attach *a)
 	jsonw_str(w, "policy", a->policy == POLICY_LIVE ? "live" : "lossless");
 	if (a->hold_ms)
 		jsonw_u64(w, "hold_ms", a->hold_ms);
+	if (a->yield_ms)
+		jsonw_u64(w, "yield_ms", a->yield_ms);
 	if (a->input)
 		jsonw_bool(w, "input", true);
 	msg_put_attach_pty(w, a);

@@ -230,6 +230,7 @@ static void on_output(
 	struct attach *a = r->owner;
 
 	(void)off;
+	a->begun = true;
 	if (!a->call) {
 		remote_consumed(r, len);
 		return;
@@ -247,10 +248,16 @@ static void on_output(
 }
 
 /*
- * What is gone before the first byte is gone from the scrollback: as agreed. Later it is a loss,
- * which a client that came with ?since= is told; one that could not understand had better come
- * again. A terminal goes on.
+ * What is gone before the first byte is gone from the scrollback, as agreed, and so is what an
+ * agent that was killed took along from the middle of it: coming again would bring neither. Later
+ * it is a loss, which a client that came with ?since= is told; one that could not understand had
+ * better come again. A terminal goes on.
  */
+static bool is_loss(const struct attach *a, uint64_t missing)
+{
+	return a->state == ATTACH_LIVE || (a->begun && missing > 0);
+}
+
 static void on_gap(struct remote *r, uint8_t stream, uint64_t off, uint64_t missing)
 {
 	struct attach *a = r->owner;
@@ -269,7 +276,7 @@ static void on_gap(struct remote *r, uint8_t stream, uint64_t off, uint64_t miss
 			broken(a);
 		else
 			call_ready(a->call);
-	} else if (off > 0) {
+	} else if (is_loss(a, missing)) {
 		over(a, CLOSE_LOST, "output was lost: attach again to have what is left");
 	}
 }
@@ -455,8 +462,10 @@ static void on_usable(struct sandbox_use *u, const struct fault *fault)
 	struct attach *a = u->owner;
 	struct roster_entry *e = entry_of(a);
 	char name[MSG_VIEWER_MAX + 1];
-	struct remote_config config = {
-		.id = a->id, .window = ATTACH_WINDOW, .since_now = a->since_now};
+	struct remote_config config = {.id = a->id,
+		.window = ATTACH_WINDOW,
+		.since_now = a->since_now,
+		.yield_ms = ATTACH_YIELD_MS};
 	int err;
 
 	if (fault) {

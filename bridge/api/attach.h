@@ -20,7 +20,8 @@
 #define ATTACH_QUIET_MS  30000 /* then an empty message */
 #define ATTACH_CUT_MS    10    /* how long half a character waits */
 #define ATTACH_LINGER_MS 5000
-#define ATTACH_SIGNALS   8 /* asked for before the session is live; more are dropped */
+#define ATTACH_YIELD_MS  5000 /* a client that takes nothing is waited for, if another waits */
+#define ATTACH_SIGNALS   8    /* asked for before the session is live; more are dropped */
 #define ATTACH_CONTROL   4096
 
 /* How WebSockets close; codes of our own as in docs/bridge.md. */
@@ -71,6 +72,7 @@ struct attach {
 	int place;    /* of ATTACH_PLACES; -1: none */
 	uint64_t since[2];
 	bool since_now, resumes; /* ?since= was given, so notes are understood */
+	bool begun;              /* some output has come */
 	bool has_exit;
 	int exit_code;
 	uint16_t code;

@@ -9,7 +9,7 @@
 #include "bridge/api/dispatch.h"
 
 #define PAGE      256
-#define PAGES_MAX 64 /* an agent has at most 10 240 sessions, a page may be short */
+#define PAGES_MAX 256 /* an agent has at most 10 240 sessions, a page may be short */
 
 /* fault NULL: the roster is up to date. */
 typedef void (*exec_list_fn)(void *owner, const struct fault *fault);
@@ -32,13 +32,14 @@ static void list_free(struct exec_list *l)
 	free(l);
 }
 
+/* Of a list that never came to its end nobody can say what is not in it. */
 static void finish(struct exec_list *l, const struct fault *fault)
 {
 	exec_list_fn fn = l->fn;
 	void *owner = l->owner;
 
 	for (size_t i = 0; !fault && i < l->n; i++)
-		roster_take(&l->sandbox->roster, &l->pages[i], i == 0, i + 1 == l->n);
+		roster_take(&l->sandbox->roster, &l->pages[i], i == 0, !l->pages[i].next);
 	list_free(l);
 	if (fn)
 		fn(owner, fault);

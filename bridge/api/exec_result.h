@@ -5,12 +5,15 @@
 
 #include "bridge/api/exec_runs.h"
 
+/* A fault's text, each byte of it escaped at its longest, and the members around it. */
+#define EXEC_RESULT_TAIL (6 * sizeof(((struct fault *)0)->text) + 128)
+
 struct exec_result {
 	const struct run *run; /* ended, and held meanwhile */
 	unsigned part;
 	size_t at; /* in a part that is text */
 	struct exec_output_at output;
-	char head[64], tail[512];
+	char head[64], tail[EXEC_RESULT_TAIL];
 };
 
 /* polled: as run-async's result has it, with `running` and `error`. */

@@ -37,11 +37,7 @@ static void set_state(struct run *r, enum run_state state)
 
 static struct list *bucket_of(struct exec_runs *rs, const char *id)
 {
-	uint32_t h = 2166136261U;
-
-	for (; *id; id++)
-		h = (h ^ (uint8_t)*id) * 16777619U;
-	return &rs->buckets[h % BUCKETS];
+	return &rs->buckets[hash_text(id) % BUCKETS];
 }
 
 /* ---- how long they stay ---- */

@@ -3,6 +3,9 @@
  * up. It goes on when the client hangs up, so that a prompt is never written by half; it holds the
  * sandbox itself for that.
  *
+ * What is written to a session goes there whole, one visit's after the other's: the agent takes it
+ * in pieces, and an interrupt in the middle of a long prompt would spoil both.
+ *
  * Except for the beginning of a new command. Its client attaches in a moment, and would find only
  * what the scrollback still has: so the visit stays for a while, at the first byte and as a viewer
  * that must not miss any. It has the name of the first client's place (attach.c), who thereby takes
@@ -35,7 +38,8 @@ struct visit {
 	struct remote remote;
 	struct exec_start start;
 	bool starts, opened, over;
-	bool stays; /* answered, and waiting for the first client */
+	bool writes, waits; /* waits: for another to have written */
+	bool stays;         /* answered, and waiting for the first client */
 	enum roster_kind kind;
 	char id[ROSTER_ID_MAX + 1];
 	struct buf input;
@@ -44,6 +48,8 @@ struct visit {
 			     stack any more */
 	bool freed;
 };
+
+static void open_remote(struct visit *v);
 
 static void on_gone(uv_handle_t *h)
 {
@@ -63,14 +69,46 @@ static void maybe_free(struct visit *v)
 	uv_close((uv_handle_t *)&v->timer, on_gone);
 }
 
+/* Does it write to the same session, or wait to? */
+static bool is_writer(const struct visit *v, const struct visit *other)
+{
+	return v->writes && !v->over && v->sandbox == other->sandbox &&
+	       strcmp(v->id, other->id) == 0;
+}
+
+static bool is_first(const struct visit *v)
+{
+	list_for_each (other, &v->bridge->visits, struct visit, node) {
+		if (other == v)
+			return true;
+		if (is_writer(other, v))
+			return false;
+	}
+	return true;
+}
+
+/* They are in the order in which they came. `left` may be out of the list. */
+static void let_next(struct visit *left)
+{
+	list_for_each (v, &left->bridge->visits, struct visit, node) {
+		if (!is_writer(v, left))
+			continue;
+		if (v->waits)
+			open_remote(v);
+		return;
+	}
+}
+
 /* We leave. The call, if it is there, is answered by the caller; nothing is done after that. */
 static void leave(struct visit *v)
 {
 	ASSERT(!v->over);
 	v->over = true;
+	v->waits = false;
 	remote_close(&v->remote);
 	sandbox_unuse(&v->use);
 	maybe_free(v);
+	let_next(v);
 }
 
 static void fail(struct visit *v, const struct fault *f)
@@ -87,7 +125,7 @@ static void on_time_up(uv_timer_t *t)
 
 static bool keeps_beginning(const struct visit *v)
 {
-	return v->starts && v->kind == ROSTER_EXEC && buf_len(&v->input) == 0;
+	return v->starts && v->kind == ROSTER_EXEC && !v->writes;
 }
 
 static void stay(struct visit *v)
@@ -275,7 +313,10 @@ static void on_call_end(struct call *c)
 	struct visit *v = c->state;
 
 	v->call = NULL;
-	maybe_free(v);
+	if (v->waits)
+		leave(v); /* nothing of it is written yet */
+	else
+		maybe_free(v);
 }
 
 static const struct call_ops call_ops = {.on_end = on_call_end};
@@ -299,6 +340,7 @@ static struct visit *begin(struct call *c, struct buf *input, exec_visit_fn fn)
 		v->input = *input;
 		*input = BUF_NULL(0);
 	}
+	v->writes = buf_len(&v->input) > 0;
 	v->remote.owner = v;
 	uv_timer_init(v->bridge->loop, &v->timer);
 	v->timer.data = v;
@@ -312,16 +354,16 @@ static struct visit *begin(struct call *c, struct buf *input, exec_visit_fn fn)
 
 static void open_remote(struct visit *v)
 {
-	bool input = buf_len(&v->input) > 0, keeps = keeps_beginning(v);
+	bool keeps = keeps_beginning(v);
 	char place[MSG_VIEWER_MAX + 1];
 	struct remote_config config = {
 		.id = v->id,
-		.viewer = input   ? NULL
-			  : keeps ? place
-				  : "",
+		.viewer = v->writes ? NULL
+			  : keeps   ? place
+				    : "",
 		.start = v->starts ? &v->start.start : NULL,
 		.since_now = !v->starts,
-		.input = input,
+		.input = v->writes,
 		.own = OWN_NEVER,
 		.policy = keeps ? POLICY_LOSSLESS : POLICY_LIVE,
 		.window = 1,
@@ -329,6 +371,9 @@ static void open_remote(struct visit *v)
 	struct fault f = {0};
 	int r;
 
+	v->waits = v->writes && !is_first(v);
+	if (v->waits)
+		return;
 	attach_place(v->sandbox, 0, place);
 	r = remote_open(&v->remote, sandbox_guest(v->sandbox), &events, &config);
 	if (r < 0) {

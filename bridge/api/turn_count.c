@@ -112,6 +112,8 @@ static void feed(struct turn_count *t, struct lines *l, const uint8_t *data, siz
 		for (int r; (r = lines_next(l, &text)) != 0;) {
 			if (r > 0)
 				fn(t, text);
+			else if (l == &t->in)
+				t->unanswered++; /* too long: the session will say so */
 		}
 	}
 }

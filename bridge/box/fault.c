@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "proto/error.h"
+#include "proto/text.h"
 
 bool fault_set(struct fault *f, int status, const char *fmt, ...)
 {
@@ -13,6 +14,7 @@ bool fault_set(struct fault *f, int status, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(f->text, sizeof(f->text), fmt, ap);
 	va_end(ap);
+	f->text[utf8_cut(f->text, strlen(f->text))] = '\0';
 	return false;
 }
 

@@ -4,15 +4,20 @@
  * the loop:
  *
  *	DOWN -> WORKING (disk, cgroup) -> NESTING -> UP		start, restart
- *	UP   -> WORKING (end, remove) -> DOWN			stop, destroy
+ *	UP   -> ENDING -> WORKING (end) -> DOWN			stop
+ *	UP   -> WORKING (end, remove) -> DOWN			destroy
  *	UP   -> WORKING (end) -> DOWN, on_gone			agentd died by itself
  *
  * An operation that comes while the last of these is under way waits for it, and takes the place of
  * on_gone.
+ *
+ * ENDING is agentd's own time to end its sessions. It is seconds when a program does not care, and
+ * threads are few: so it is waited for on the loop.
  */
 #include "bridge/box/local.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -20,7 +25,7 @@
 
 #define GRACE_MS 4000 /* agentd gives its sessions 3 s between TERM and KILL */
 
-enum local_phase { LOCAL_DOWN, LOCAL_WORKING, LOCAL_NESTING, LOCAL_UP };
+enum local_phase { LOCAL_DOWN, LOCAL_WORKING, LOCAL_NESTING, LOCAL_UP, LOCAL_ENDING };
 enum local_op { OP_NONE, OP_START, OP_RESTART, OP_ADOPT, OP_STOP, OP_DESTROY, OP_GONE, OP_UNDO };
 
 struct local {
@@ -30,6 +35,7 @@ struct local {
 	struct local_host host;
 	struct local_nest *nest;
 	struct proc_watch *inner, *agent;
+	uv_timer_t *grace; /* ENDING; on the heap, because it is closed later */
 	uv_work_t work;
 	/* In and out of the thread. */
 	char dir[BOX_PATH_MAX], id[BOX_ID_MAX + 1];
@@ -43,6 +49,7 @@ struct local {
 };
 
 static void begin(struct local *l, enum local_op op);
+static void work(struct local *l);
 
 static void set_phase(struct local *l, enum local_phase phase)
 {
@@ -63,9 +70,16 @@ static struct local *state(struct box *b)
 	return l;
 }
 
+static void on_grace_closed(uv_handle_t *h)
+{
+	free(h);
+}
+
 /* Nobody watches it any more. */
 static void let_go(struct local *l)
 {
+	if (l->grace)
+		uv_close((uv_handle_t *)take_ptr(&l->grace), on_grace_closed);
 	proc_watch_free(l->inner);
 	proc_watch_free(l->agent);
 	l->inner = l->agent = NULL;
@@ -75,7 +89,12 @@ static void let_go(struct local *l)
 
 static void on_end(struct proc_watch *w)
 {
-	begin(w->owner, OP_GONE);
+	struct local *l = w->owner;
+
+	if (l->phase == LOCAL_ENDING)
+		work(l);
+	else
+		begin(l, OP_GONE);
 }
 
 static int watch(struct local *l)
@@ -119,7 +138,7 @@ static void run_make(struct local *l)
 			l->error = local_write(l->dir, "made", "1\n");
 	} else {
 		local_load_spec(l->dir, &l->spec);
-		l->error = local_end(l->dir, 0);
+		l->error = local_end(l->dir);
 	}
 	if (l->error < 0) {
 		if (!l->why[0])
@@ -169,14 +188,14 @@ static int look(struct local *l)
 		return 0;
 	}
 	l->left = made ? BOX_LEFT_STOPPED : BOX_LEFT_NOTHING;
-	return local_end(l->dir, 0);
+	return local_end(l->dir);
 }
 
 static void run_destroy(struct local *l)
 {
 	char path[BOX_PATH_MAX + 16];
 
-	l->error = local_end(l->dir, 0);
+	l->error = local_end(l->dir);
 	if (l->error < 0)
 		return;
 	snprintf(path, sizeof(path), "%s/made", l->dir);
@@ -192,10 +211,10 @@ static void run(uv_work_t *w)
 	case OP_START:
 	case OP_RESTART: run_make(l); break;
 	case OP_ADOPT: l->error = look(l); break;
-	case OP_STOP: l->error = local_end(l->dir, GRACE_MS); break;
 	case OP_DESTROY: run_destroy(l); break;
+	case OP_STOP:
 	case OP_GONE:
-	case OP_UNDO: l->error = local_end(l->dir, 0); break;
+	case OP_UNDO: l->error = local_end(l->dir); break;
 	case OP_NONE: break;
 	}
 }
@@ -327,6 +346,31 @@ static void done(uv_work_t *w, int status)
 	}
 }
 
+static void work(struct local *l)
+{
+	let_go(l);
+	set_phase(l, LOCAL_WORKING);
+	ASSERT(uv_queue_work(l->box->boxes->loop, &l->work, run, done) == 0);
+}
+
+static void on_grace_over(uv_timer_t *t)
+{
+	work(t->data);
+}
+
+/* False: it has ended. */
+static bool ask_to_end(struct local *l)
+{
+	if (l->phase != LOCAL_UP || proc_signal(l->agent->pidfd, SIGTERM) < 0)
+		return false;
+	l->grace = xcalloc(1, sizeof(*l->grace));
+	uv_timer_init(l->box->boxes->loop, l->grace);
+	l->grace->data = l;
+	uv_timer_start(l->grace, on_grace_over, GRACE_MS, 0);
+	set_phase(l, LOCAL_ENDING);
+	return true;
+}
+
 static void begin(struct local *l, enum local_op op)
 {
 	if (l->phase == LOCAL_WORKING) { /* OP_GONE is on its way */
@@ -335,13 +379,13 @@ static void begin(struct local *l, enum local_op op)
 		return;
 	}
 	ASSERT(l->phase != LOCAL_NESTING || op == OP_UNDO);
-	let_go(l);
+	ASSERT(l->phase != LOCAL_ENDING);
 	l->op = op;
 	l->error = 0;
 	if (op != OP_UNDO)
 		l->why[0] = '\0';
-	set_phase(l, LOCAL_WORKING);
-	ASSERT(uv_queue_work(l->box->boxes->loop, &l->work, run, done) == 0);
+	if (op != OP_STOP || !ask_to_end(l))
+		work(l);
 }
 
 /* ---- the table ---- */

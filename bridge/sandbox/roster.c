@@ -18,11 +18,19 @@ void roster_init(struct roster *r)
 {
 	*r = (struct roster){0};
 	list_init(&r->entries);
+	for (size_t i = 0; i < ROSTER_BUCKETS; i++)
+		list_init(&r->buckets[i]);
+}
+
+static struct list *bucket_of(struct roster *r, const char *id)
+{
+	return &r->buckets[hash_text(id) % ROSTER_BUCKETS];
 }
 
 void roster_remove(struct roster *r, struct roster_entry *e)
 {
 	list_remove(&e->node);
+	list_remove(&e->bucket);
 	r->n--;
 	free(e->cmd);
 	free(e->args);
@@ -69,7 +77,7 @@ enum roster_kind roster_kind_of(const char *id)
 
 struct roster_entry *roster_find(struct roster *r, const char *id)
 {
-	list_for_each (e, &r->entries, struct roster_entry, node) {
+	list_for_each (e, bucket_of(r, id), struct roster_entry, bucket) {
 		if (strcmp(e->id, id) == 0)
 			return e;
 	}
@@ -124,6 +132,7 @@ static struct roster_entry *add(struct roster *r, const char *id, enum roster_ki
 	e->running = true;
 	e->known_ms = now_ms();
 	list_append(&r->entries, &e->node);
+	list_append(bucket_of(r, e->id), &e->bucket);
 	r->n++;
 	return e;
 }
@@ -174,7 +183,7 @@ static void take(struct roster *r, const struct msg_entry *m)
 
 	kind_of(m->id, &kind);
 	if (!e) {
-		e = add(r, m->id, kind);
+		e = r->n < ROSTER_LISTED_MAX ? add(r, m->id, kind) : NULL;
 		if (!e)
 			return;
 		e->cmd = strndup(m->cmd, m->cmd_len);

@@ -17,7 +17,8 @@
 enum roster_kind { ROSTER_EXEC, ROSTER_RUN, ROSTER_PTY, ROSTER_AGENT };
 
 struct roster_entry {
-	struct list node; /* by start */
+	struct list node;   /* by start */
+	struct list bucket; /* by id */
 	char id[ROSTER_ID_MAX + 1];
 	enum roster_kind kind;
 	bool running;
@@ -36,8 +37,14 @@ struct roster_entry {
  * min. So keep ids, not entries. */
 #define ROSTER_KEEP_MS (10 * 60 * 1000)
 
+/* Entries that an agent may list, more than it ever has. What clients start is not counted: it ends
+ * and is swept. */
+#define ROSTER_LISTED_MAX 20480
+#define ROSTER_BUCKETS    128
+
 struct roster {
 	struct list entries;
+	struct list buckets[ROSTER_BUCKETS];
 	size_t n;
 	uint64_t swept_ms;
 	bool known; /* the agent's list was read in this life of the box: what is not here is not

@@ -15,11 +15,7 @@
 
 static struct sandbox **bucket_of(struct sandboxes *ss, const char *id)
 {
-	uint32_t h = 2166136261u;
-
-	for (; *id; id++)
-		h = (h ^ (uint8_t)*id) * 16777619u;
-	return &ss->buckets[h % SANDBOX_BUCKETS];
+	return &ss->buckets[hash_text(id) % SANDBOX_BUCKETS];
 }
 
 static struct sandbox *find_id(struct sandboxes *ss, const char *id)

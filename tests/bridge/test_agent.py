@@ -1,5 +1,6 @@
 """Claude sessions: how they are started and spoken to over HTTP, and that a sandbox does not idle out in a turn."""
 # ctest: timeout=300
+import concurrent.futures
 import json
 import pathlib
 import time
@@ -160,6 +161,19 @@ def test_large_prompt(box):
     assert box.post(f"/agent/{session}/prompt", {"text": "say " + "x" * 3_000_000}).status == 204
     talk.wait("turn_complete")
     assert len(talk.wait("assistant")["message"]["content"][0]["text"]) == 3_000_000
+
+
+def test_large_prompts_at_once(box):
+    """Bug: what came while a long prompt was on its way went into the middle of its line, and spoilt both."""
+    session = start(box)["sessionID"]
+    talk = Talk(box, session)
+    bodies = [("prompt", {"text": f"say {n}" + "x" * 2_000_000}) for n in range(3)] + [("interrupt", {})] * 5
+    with concurrent.futures.ThreadPoolExecutor(len(bodies)) as pool:
+        replies = list(pool.map(lambda body: box.post(f"/agent/{session}/{body[0]}", body[1]), bodies))
+    assert [reply.status for reply in replies] == [204] * len(bodies)
+    talk.wait("turn_complete", 3)
+    assert "error" not in talk.kinds()
+    eventually(lambda: pending(box, session) == 0, "no turn to do")
 
 
 def test_many_at_once(box):

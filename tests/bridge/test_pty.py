@@ -41,10 +41,11 @@ def test_environment(bridge, sandbox):
 
 def test_program_instead_of_a_shell(bridge, sandbox):
     """cmd and args; a program that is not there is a 400 with the reason."""
-    session = terminal(bridge, sandbox, cmd="sh", args=["-c", "tty; stty size; read x; echo got $x"], cols=0, rows=50)
+    script = f"tty; {until_size(50, 80).strip()}; read x; echo got $x"
+    session = terminal(bridge, sandbox, cmd="sh", args=["-c", script], cols=0, rows=50)
     t = Terminal(bridge, sandbox, session)
     t.until(b"/dev/pts/")
-    t.until(b"50 80\r\n")
+    t.until(b"right\r\n")
     t.type("it\r")
     t.until(b"got it\r\n")
     assert t.to_end()[0] == 1000

@@ -279,62 +279,6 @@ def test_agent_route_is_an_alias(bridge, sandbox):
     assert client.to_end() == DONE and client.out == b"hi\n"
 
 
-def test_two_clients(bridge, sandbox):
-    """Each gets everything, each may write; the list says how many there are, and the sandbox that left is gone from it."""
-    sid = start(bridge, sandbox, "cat")
-    one, two = (Attached(bridge, sandbox, sid).until_live() for _ in range(2))
-    one.write("from one\n")
-    for client in (one, two):
-        client.until(b"from one\n")
-    two.write("from two\n")
-    for client in (one, two):
-        client.until(b"from two\n")
-
-    def attached():
-        return [s["attachedClients"] for s in bridge.get(f"/sandboxes/{sandbox}/exec").json() if s["sessionID"] == sid]
-    assert attached() == [2]
-    one.cut()
-    eventually(lambda: attached() == [1], "the first client to be gone")
-    two.end_input()
-    assert two.to_end() == DONE
-    assert two.out == b"from one\nfrom two\n"
-
-
-def test_many_clients(bridge, sandbox):
-    """The agent lets eight write: those beyond read as well, and are told when they try."""
-    sid = start(bridge, sandbox, "cat")
-    clients = [Attached(bridge, sandbox, sid).until_live() for _ in range(12)]
-    clients[7].write("to all\n")
-    for client in clients:
-        client.until(b"to all\n")
-    clients[9].write("I cannot\n")
-    assert clients[9].to_end()[0] == 1008
-    clients[3].cut()
-
-    def can_write():
-        client = Attached(bridge, sandbox, sid).until_live()
-        client.write("come later\n")
-        try:
-            client.until(b"come later\n")
-            return client
-        except Closed:
-            return None
-    late = eventually(can_write, "a place to be free")
-    late.end_input()
-    for client in clients[:3] + clients[4:9] + clients[10:] + [late]:
-        assert client.to_end() == DONE
-
-
-def test_too_many_clients(bridge, sandbox):
-    """The agent's 64 viewers of a session are the limit: the next is told to come later."""
-    sid = start(bridge, sandbox, "read x")
-    clients = [Attached(bridge, sandbox, sid).until_live() for _ in range(64)]
-    assert Attached(bridge, sandbox, sid).to_end()[0] == 1013
-    clients[0].end_input()
-    for client in clients:
-        assert client.to_end() == DONE
-
-
 def test_leaving_ends_nothing(bridge, sandbox):
     """B13, B16: a client that goes, in order or not, leaves the command running and everything for the next."""
     sid = start(bridge, sandbox, "while read x; do echo $x; done; exit 2")
@@ -397,23 +341,6 @@ def test_stalling_reader_loses_nothing(bridge, sandbox):
     assert client.to_end() == DONE
     assert client.streams[OUT].hash.hexdigest() == wanted and client.streams[OUT].n == size
     assert peak - before < 20 * 1024, f"{peak - before} KiB more"
-
-
-def test_stopped_reader_stalls_no_other_session(bridge, sandbox):
-    """One client stops reading in the middle of much output; others on the same link do not notice."""
-    stopped = Attached(bridge, sandbox, start(bridge, sandbox, "read x; head -c 50000000 /dev/zero"), keep=False).until_live()
-    stopped.write("\n")
-    stopped.next()
-    other = Attached(bridge, sandbox, start(bridge, sandbox, "read x; head -c 50000000 /dev/zero"), keep=False)
-    other.write("\n")
-    assert other.to_end() == DONE and other.streams[OUT].n == 50_000_000
-    echo = Attached(bridge, sandbox, start(bridge, sandbox, "cat")).until_live()
-    for n in range(50):
-        echo.write(f"{n}\n")
-        assert echo.next(2) == (OUT, b"%d\n" % n)
-    echo.end_input()
-    assert echo.to_end() == stopped.to_end() == DONE
-    assert stopped.streams[OUT].n == 50_000_000
 
 
 def test_no_gap_between_replay_and_live(bridge, sandbox):

@@ -61,7 +61,7 @@ static void test_open(const uint8_t *p, size_t len)
 		return;
 	}
 	ASSERT(m.service[0] && (!m.id || msg_name_valid(m.id, MSG_ID_MAX)));
-	ASSERT(m.attach.hold_ms <= MSG_HOLD_MAX_MS);
+	ASSERT(m.attach.hold_ms <= MSG_HOLD_MAX_MS && m.attach.yield_ms <= MSG_HOLD_MAX_MS);
 	if (m.has_start)
 		check_start(&m.start);
 	size = utf8_valid(m.service, strlen(m.service)) ? msg_format_open(&m, again, sizeof(again))

@@ -187,6 +187,7 @@ static void rnd_open(struct msg_open *m, struct parts *p)
 	m->attach.input = rnd(2);
 	m->attach.policy = rnd(2) ? POLICY_LIVE : POLICY_LOSSLESS;
 	m->attach.hold_ms = rnd_u64(MSG_HOLD_MAX_MS);
+	m->attach.yield_ms = rnd_u64(MSG_HOLD_MAX_MS);
 	if (!m->attach.since_now) {
 		m->attach.since_out = rnd_u64(INT_MAX_JSON);
 		m->attach.since_err = rnd_u64(INT_MAX_JSON);
@@ -216,8 +217,9 @@ static void test_open(void **state)
 			    a.attach.input == b.attach.input);
 		assert_true(a.attach.since_out == b.attach.since_out &&
 			    a.attach.since_err == b.attach.since_err);
-		assert_true(
-			a.attach.policy == b.attach.policy && a.attach.hold_ms == b.attach.hold_ms);
+		assert_true(a.attach.policy == b.attach.policy &&
+			    a.attach.hold_ms == b.attach.hold_ms &&
+			    a.attach.yield_ms == b.attach.yield_ms);
 		msg_open_fini(&b);
 		msg_open_fini(&b);
 	}

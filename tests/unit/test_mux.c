@@ -1,154 +1,172 @@
 /*
  * test_mux.c - the server end of the channels: which ids there are, what ends a channel, who may
- * send how much, who sends next; and a peer that breaks the rules or never reads. The client end
- * and both together are in test_mux_client.c.
+ * send how much, who sends next. What is said and what must come of it is a table of steps where
+ * that is all there is to it. The client end and both together are in test_mux_client.c, a peer
+ * that breaks the rules or never reads in test_mux_peer.c.
  */
 #include "tests/unit/wire_rig.h"
 
 #include <stdio.h>
 
+enum act {
+	SAYS_DATA = 256, /* below: a frame of that type */
+	SAYS_END,        /* DATA with FIN */
+	SAYS_PART,       /* a WebSocket frame: the beginning of a message, `arg` bytes */
+	SAYS_REST,       /* and the rest of it */
+	OPENS,           /* by the rig's own words, of which nothing is written down */
+	CLOSES,          /* from here on we */
+	ACCEPTS,         /* with this window */
+	GRANTS,
+	ACKS,
+	HAS, /* so many bytes to send, or an error as text: OPEN is refused with it */
+};
+
+struct step {
+	unsigned act;
+	uint32_t id;
+	uint64_t arg;
+	const char *text;
+	const char *told, *heard; /* since it was last looked; NULL: is not looked at */
+};
+
+struct script {
+	const char *name;
+	uint64_t max_channels, window, send_limit;
+	bool defer;
+	unsigned closes; /* in all; 0: not counted */
+	const struct step *steps;
+	size_t n;
+};
+
+static void act(struct rig *r, const struct step *s)
+{
+	const char *text = s->text ? s->text : "";
+	struct channel *c = s->id && s->act >= CLOSES ? &rig_chan(r, s->id)->channel : NULL;
+
+	switch (s->act) {
+	case SAYS_DATA: rig_say_data(r, s->id, s->arg, text, false); break;
+	case SAYS_END: rig_say_data(r, s->id, s->arg, text, true); break;
+	case SAYS_PART: rig_ws(r, WS_BINARY, false, text, s->arg); break;
+	case SAYS_REST: rig_ws(r, WS_CONT, true, text, s->arg); break;
+	case OPENS: rig_open(r, s->id); break;
+	case CLOSES: channel_close(c, text, strlen(text)); break;
+	case ACCEPTS: channel_accept(c, s->arg, text, strlen(text)); break;
+	case GRANTS: channel_grant(c, s->arg); break;
+	case ACKS: channel_ack(c, STREAM_IN, s->arg); break;
+	case HAS:
+		r->refuse = s->text;
+		if (c)
+			rig_chan(r, s->id)->todo = s->arg, channel_ready(c);
+		break;
+	default: rig_say(r, (enum frame_type)s->act, s->id, s->arg, text);
+	}
+}
+
+static void check(const char *name, size_t at, const char *got, const char *want)
+{
+	if (strcmp(got, want) != 0)
+		fail_msg("%s, step %zu: %s, and not %s", name, at, got, want);
+}
+
+static void play(void **state)
+{
+	const struct script *p = *state;
+	struct rig r;
+
+	rig_server(&r, p->max_channels);
+	r.window = p->window ? p->window : r.window;
+	r.send_limit = p->send_limit ? p->send_limit : r.send_limit;
+	r.defer = p->defer;
+	for (size_t i = 0; i < p->n; i++) {
+		act(&r, &p->steps[i]);
+		if (p->steps[i].told)
+			check(p->name, i, rig_told(&r), p->steps[i].told);
+		if (p->steps[i].heard)
+			check(p->name, i, rig_heard(&r), p->steps[i].heard);
+	}
+	rig_fini(&r);
+	if (p->closes)
+		assert_int_equal(r.closes, p->closes);
+}
+
+#define FAILED "{\"error\":{\"code\":\"failed\"}}"
+
 /* ---- ids ---- */
 
-static void test_open(void **state)
-{
-	struct rig r;
-
-	(void)state;
-	rig_server(&r, 0);
-	rig_say(&r, FRAME_OPEN, 5, 0, "{\"a\":1}");
-	assert_string_equal(rig_told(&r), "open 5 {\"a\":1}");
-	assert_string_equal(rig_heard(&r), "OPENED 5 {}");
-	rig_say(&r, FRAME_OPEN, 5, 0, "{}");
-	rig_say(&r, FRAME_OPEN, 0, 0, "{}");
-	r.refuse = "{\"error\":{\"code\":\"not_found\"}}";
-	rig_say(&r, FRAME_OPEN, 6, 0, "{}");
-	rig_say(&r, FRAME_OPEN, 6, 0, "{}"); /* a refused id is free */
-	assert_string_equal(rig_told(&r), "open 6 {}; open 6 {}");
-	assert_string_equal(rig_heard(&r),
-		"REFUSED 5 !channel_in_use; REFUSED 0 !bad_message; REFUSED 6 !not_found; REFUSED 6 !not_found");
+static const struct step open_steps[] = {
+	{FRAME_OPEN, 5, 0, "{\"a\":1}", "open 5 {\"a\":1}", "OPENED 5 {}"},
+	{FRAME_OPEN, 5, 0, "{}", "", "REFUSED 5 !channel_in_use"},
+	{FRAME_OPEN, 0, 0, "{}", "", "REFUSED 0 !bad_message"},
+	{HAS, 0, 0, "{\"error\":{\"code\":\"not_found\"}}", "", ""},
+	{FRAME_OPEN, 6, 0, "{}", "open 6 {}", "REFUSED 6 !not_found"},
+	{FRAME_OPEN, 6, 0, "{}", "open 6 {}", "REFUSED 6 !not_found"}, /* a refused id is free */
 	/* The one whose id was wanted goes on. */
-	rig_say_data(&r, 5, 0, "abc", false);
-	rig_say(&r, FRAME_REQ, 5, 9, "{}");
-	assert_string_equal(rig_told(&r), "data 5.0@0 abc; request 5@9 {}");
-	assert_string_equal(rig_heard(&r), "RES 5@9 {}");
-	rig_fini(&r);
-}
+	{SAYS_DATA, 5, 0, "abc", "data 5.0@0 abc", ""},
+	{FRAME_REQ, 5, 9, "{}", "request 5@9 {}", "RES 5@9 {}"},
+};
 
 /* An id is free when both have sent CLOSE, and not before. */
-static void test_reuse(void **state)
-{
-	struct rig r;
+static const struct step reuse_steps[] = {
+	{.act = OPENS, .id = 5},
+	{CLOSES, 5, 0, "", "close 5", "CLOSE 5"},
+	{FRAME_OPEN, 5, 0, "{}", "", "REFUSED 5 !channel_in_use"},
+	{SAYS_END, 5, 0, "crossed", "", ""},
+	{FRAME_WINDOW, 5, 5000, "", "", ""},
+	{FRAME_REQ, 5, 1, "{}", "", "RES 5@1 !no_channel"},
+	{FRAME_CLOSE, 5, 0, "", "", ""},
+	{.act = OPENS, .id = 5},
+	{FRAME_CLOSE, 5, 0, FAILED, "close 5 !failed", "CLOSE 5"},
+	{FRAME_CLOSE, 5, 0, "", "", ""},
+	{.act = OPENS, .id = 5},
+};
 
-	(void)state;
-	rig_server(&r, 0);
-	channel_close(&rig_open(&r, 5)->channel, NULL, 0);
-	assert_string_equal(rig_told(&r), "close 5");
-	assert_string_equal(rig_heard(&r), "CLOSE 5");
-	rig_say(&r, FRAME_OPEN, 5, 0, "{}");
-	rig_say_data(&r, 5, 0, "crossed", true);
-	rig_say(&r, FRAME_WINDOW, 5, 5000, "");
-	rig_say(&r, FRAME_REQ, 5, 1, "{}");
-	assert_string_equal(rig_told(&r), "");
-	assert_string_equal(rig_heard(&r), "REFUSED 5 !channel_in_use; RES 5@1 !no_channel");
-	rig_say(&r, FRAME_CLOSE, 5, 0, "");
-	assert_string_equal(rig_heard(&r), "");
-	rig_open(&r, 5);
-	rig_say(&r, FRAME_CLOSE, 5, 0, "{\"error\":{\"code\":\"failed\"}}");
-	assert_string_equal(rig_told(&r), "close 5 !failed");
-	assert_string_equal(rig_heard(&r), "CLOSE 5");
-	rig_say(&r, FRAME_CLOSE, 5, 0, "");
-	assert_string_equal(rig_heard(&r), "");
-	rig_open(&r, 5);
-	rig_fini(&r);
-}
-
-static void test_unknown_channel(void **state)
-{
-	struct rig r;
-
-	(void)state;
-	rig_server(&r, 0);
-	rig_say_data(&r, 77, 0, "x", true);
-	rig_say(&r, FRAME_WINDOW, 77, 1, "");
-	rig_say(&r, FRAME_ACK, 77, 1, ""); /* bug: was rejected */
-	rig_say(&r, FRAME_CLOSE, 77, 0, "");
-	rig_say_data(&r, 0, 0, "x", true);
-	rig_say(&r, FRAME_WINDOW, 0, 1, "");
-	rig_say(&r, FRAME_CLOSE, 0, 0, "");
-	assert_string_equal(rig_heard(&r), "");
-	rig_say(&r, FRAME_REQ, 77, 3, "{}");
-	rig_say(&r, FRAME_REQ, 0, UINT64_MAX, "{}");
-	assert_string_equal(rig_told(&r), "request 0@18446744073709551615 {}");
-	assert_string_equal(rig_heard(&r), "RES 77@3 !no_channel; RES 0@18446744073709551615 {}");
-	rig_fini(&r);
-}
+static const struct step unknown_steps[] = {
+	{SAYS_END, 77, 0, "x", "", ""},
+	{FRAME_WINDOW, 77, 1, "", "", ""},
+	{FRAME_ACK, 77, 1, "", "", ""}, /* bug: was rejected */
+	{FRAME_CLOSE, 77, 0, "", "", ""},
+	{SAYS_END, 0, 0, "x", "", ""},
+	{FRAME_WINDOW, 0, 1, "", "", ""},
+	{FRAME_CLOSE, 0, 0, "", "", ""},
+	{FRAME_REQ, 77, 3, "{}", "", "RES 77@3 !no_channel"},
+	{FRAME_REQ, 0, UINT64_MAX, "{}", "request 0@18446744073709551615 {}",
+		"RES 0@18446744073709551615 {}"},
+};
 
 /* Ids in any order; what waits for the peer's CLOSE counts. */
-static void test_max_channels(void **state)
-{
-	struct rig r;
-
-	(void)state;
-	rig_server(&r, 3);
-	rig_open(&r, 900);
-	rig_open(&r, 7);
-	channel_close(&rig_open(&r, 60000)->channel, NULL, 0);
-	rig_heard(&r);
-	rig_say(&r, FRAME_OPEN, 1, 0, "{}");
-	assert_string_equal(rig_heard(&r), "REFUSED 1 !too_many");
-	rig_say(&r, FRAME_CLOSE, 60000, 0, "");
-	rig_open(&r, 1);
-	rig_say(&r, FRAME_OPEN, 2, 0, "{}");
-	assert_string_equal(rig_heard(&r), "REFUSED 2 !too_many");
-	rig_fini(&r);
-	assert_int_equal(r.closes, 4);
-}
+static const struct step max_steps[] = {
+	{.act = OPENS, .id = 900},
+	{.act = OPENS, .id = 7},
+	{.act = OPENS, .id = 60000},
+	{CLOSES, 60000, 0, "", "close 60000", "CLOSE 60000"},
+	{FRAME_OPEN, 1, 0, "{}", "", "REFUSED 1 !too_many"},
+	{FRAME_CLOSE, 60000, 0, "", "", ""},
+	{.act = OPENS, .id = 1},
+	{FRAME_OPEN, 2, 0, "{}", "", "REFUSED 2 !too_many"},
+};
 
 /* An answer that takes a while: the id is taken meanwhile, nothing may be sent but an end. */
-static void test_deferred(void **state)
-{
-	struct rig r;
-	struct rig_chan *c;
-
-	(void)state;
-	rig_server(&r, 3);
-	r.defer = true;
-	r.send_limit = 5;
-	rig_say(&r, FRAME_OPEN, 5, 0, "{}");
-	c = rig_chan(&r, 5);
-	c->todo = 10;
-	channel_ready(&c->channel); /* said too early: forgotten until it is open */
-	rig_say(&r, FRAME_OPEN, 5, 0, "{}");
-	rig_say_data(&r, 5, 0, "", true);
-	rig_say(&r, FRAME_REQ, 5, 1, "{}");
-	rig_say(&r, FRAME_WINDOW, 5, 7, "");
-	assert_string_equal(rig_told(&r), "open 5 {}; data 5.0@0+fin; request 5@1 {}");
-	assert_string_equal(rig_heard(&r), "REFUSED 5 !channel_in_use; RES 5@1 {}");
-	channel_accept(&c->channel, 4, "{\"window\":4}", 12);
-	assert_string_equal(rig_heard(&r), "OPENED 5 {\"window\":4}; DATA 5.1 xxxxxxx");
-	rig_say_data(&r, 5, 0, "abcd", false);
-	assert_string_equal(rig_told(&r), "data 5.0@0 abcd");
+static const struct step deferred_steps[] = {
+	{FRAME_OPEN, 5, 0, "{}", "open 5 {}", ""},
+	{HAS, 5, 10, NULL, "", ""}, /* said too early: forgotten until it is open */
+	{FRAME_OPEN, 5, 0, "{}", "", "REFUSED 5 !channel_in_use"},
+	{SAYS_END, 5, 0, "", "data 5.0@0+fin", ""},
+	{FRAME_REQ, 5, 1, "{}", "request 5@1 {}", "RES 5@1 {}"},
+	{FRAME_WINDOW, 5, 7, "", "", ""},
+	{ACCEPTS, 5, 4, "{\"window\":4}", "", "OPENED 5 {\"window\":4}; DATA 5.1 xxxxxxx"},
+	{SAYS_DATA, 5, 0, "abcd", "data 5.0@0 abcd", ""},
 	/* Others: refused after all; with more than nothing sent; and too many of them. */
-	rig_say(&r, FRAME_OPEN, 6, 0, "{}");
-	rig_say(&r, FRAME_OPEN, 7, 0, "{}");
-	rig_say(&r, FRAME_OPEN, 8, 0, "{}");
-	assert_string_equal(rig_heard(&r), "REFUSED 8 !too_many");
-	rig_told(&r);
-	channel_close(&rig_chan(&r, 6)->channel, "{\"error\":{\"code\":\"failed\"}}", 27);
-	rig_say_data(&r, 7, 0, "x", false);
-	assert_string_equal(rig_told(&r), "close 6 !failed; close 7 !credit_overrun");
-	assert_string_equal(rig_heard(&r), "REFUSED 6 !failed; REFUSED 7 !credit_overrun");
-	rig_say(&r, FRAME_CLOSE, 7, 0, "");  /* crossed it */
-	rig_say(&r, FRAME_OPEN, 6, 0, "{}"); /* free again */
-	rig_say(&r, FRAME_OPEN, 7, 0, "{}");
-	rig_told(&r);
+	{FRAME_OPEN, 6, 0, "{}", "open 6 {}", ""},
+	{FRAME_OPEN, 7, 0, "{}", "open 7 {}", ""},
+	{FRAME_OPEN, 8, 0, "{}", "", "REFUSED 8 !too_many"},
+	{CLOSES, 6, 0, FAILED, "close 6 !failed", "REFUSED 6 !failed"},
+	{SAYS_DATA, 7, 0, "x", "close 7 !credit_overrun", "REFUSED 7 !credit_overrun"},
+	{FRAME_CLOSE, 7, 0, "", "", ""},           /* crossed it */
+	{FRAME_OPEN, 6, 0, "{}", "open 6 {}", ""}, /* free again */
+	{FRAME_OPEN, 7, 0, "{}", "open 7 {}", ""},
 	/* The client does not want it any more; the link goes. */
-	rig_say(&r, FRAME_CLOSE, 6, 0, "");
-	assert_string_equal(rig_told(&r), "close 6");
-	assert_string_equal(rig_heard(&r), "CLOSE 6");
-	rig_fini(&r);
-	assert_int_equal(r.closes, 5);
-}
+	{FRAME_CLOSE, 6, 0, "", "close 6", "CLOSE 6"},
+};
 
 /* The table is kept sorted whatever comes. */
 static void test_many_ids(void **state)
@@ -180,36 +198,22 @@ static void test_many_ids(void **state)
 
 /* ---- credit ---- */
 
-static void test_receive_credit(void **state)
-{
-	struct rig r;
-
-	(void)state;
-	rig_server(&r, 0);
-	r.window = 10;
-	rig_open(&r, 1);
-	rig_open(&r, 2);
-	rig_open(&r, 3);
-	rig_say_data(&r, 1, 0, "123456", false);
-	rig_say_data(&r, 1, 6, "7890", false);
-	rig_say_data(&r, 1, 10, "", false); /* nothing: no event */
-	rig_say_data(&r, 1, 10, "", true);  /* an end needs no credit */
-	assert_string_equal(rig_told(&r), "data 1.0@0 123456; data 1.0@6 7890; data 1.0@10+fin");
-	assert_string_equal(rig_heard(&r), "");
-	rig_say_data(&r, 1, 10, "1", false);
-	rig_say_data(&r, 2, 0, "12345678901", false);
-	assert_string_equal(rig_told(&r), "close 1 !credit_overrun; close 2 !credit_overrun");
-	assert_string_equal(rig_heard(&r), "CLOSE 1 !credit_overrun; CLOSE 2 !credit_overrun");
-	rig_say_data(&r, 3, 0, "1234567890", true);
-	assert_string_equal(rig_told(&r), "data 3.0@0+fin 1234567890");
+static const struct step receive_steps[] = {
+	{.act = OPENS, .id = 1},
+	{.act = OPENS, .id = 2},
+	{.act = OPENS, .id = 3},
+	{SAYS_DATA, 1, 0, "123456", "data 1.0@0 123456", ""},
+	{SAYS_DATA, 1, 6, "7890", "data 1.0@6 7890", ""},
+	{SAYS_DATA, 1, 10, "", "", ""},               /* nothing: no event */
+	{SAYS_END, 1, 10, "", "data 1.0@10+fin", ""}, /* an end needs no credit */
+	{SAYS_DATA, 1, 10, "1", "close 1 !credit_overrun", "CLOSE 1 !credit_overrun"},
+	{SAYS_DATA, 2, 0, "12345678901", "close 2 !credit_overrun", "CLOSE 2 !credit_overrun"},
+	{SAYS_END, 3, 0, "1234567890", "data 3.0@0+fin 1234567890", ""},
 	/* In two fragments: the end is with the last. */
-	rig_open(&r, 4);
-	rig_ws(&r, WS_BINARY, false, "\x20\1\0\0\0\0\0\4\0\0\0\0\0\0\0\7ab", 18);
-	rig_ws(&r, WS_CONT, true, "cd", 2);
-	assert_string_equal(rig_told(&r), "data 4.0@7 ab; data 4.0@9+fin cd");
-	rig_fini(&r);
-	assert_int_equal(r.closes, 4);
-}
+	{.act = OPENS, .id = 4},
+	{SAYS_PART, 4, 18, "\x20\1\0\0\0\0\0\4\0\0\0\0\0\0\0\7ab", "data 4.0@7 ab", ""},
+	{SAYS_REST, 4, 2, "cd", "data 4.0@9+fin cd", ""},
+};
 
 /* However many grants: one WINDOW, when half of it is used, and never a lower one. */
 static void test_grants(void **state)
@@ -239,66 +243,40 @@ static void test_grants(void **state)
 }
 
 /* Bug: a grant too small to be told at once was never told, and the peer ran dry with it. */
-static void test_small_grant(void **state)
-{
-	struct rig r;
-	struct rig_chan *c;
-
-	(void)state;
-	rig_server(&r, 0);
-	r.window = 100;
-	c = rig_open(&r, 1);
-	rig_say_data(&r, 1, 0, "0123456789012345678901234567890123456789", false);
-	channel_grant(&c->channel, 150);
-	assert_string_equal(rig_heard(&r), "");
-	rig_say_data(
-		&r, 1, 40, "012345678901234567890123456789012345678901234567890123456789", false);
-	assert_string_equal(rig_heard(&r), "WINDOW 1@150");
-	rig_fini(&r);
-}
+static const struct step small_grant_steps[] = {
+	{.act = OPENS, .id = 1},
+	{SAYS_DATA, 1, 0, "0123456789012345678901234567890123456789", NULL, ""},
+	{GRANTS, 1, 150, NULL, NULL, ""},
+	{SAYS_DATA, 1, 40, "012345678901234567890123456789012345678901234567890123456789", NULL,
+		"WINDOW 1@150"},
+};
 
 /* What was not told yet is not granted yet. */
-static void test_untold_grant(void **state)
-{
-	struct rig r;
-	struct rig_chan *c;
+static const struct step untold_grant_steps[] = {
+	{.act = OPENS, .id = 1},
+	{.act = SAYS_DATA,
+		.id = 1,
+		.arg = 0,
+		.text = "1234567890",
+		.told = "data 1.0@0 1234567890"},
+	{.act = GRANTS, .id = 1, .arg = 20},
+	{SAYS_DATA, 1, 10, "1", "close 1 !credit_overrun", "CLOSE 1 !credit_overrun"},
+};
 
-	(void)state;
-	rig_server(&r, 0);
-	r.window = 10;
-	c = rig_open(&r, 1);
-	rig_say_data(&r, 1, 0, "1234567890", false);
-	channel_grant(&c->channel, 20);
-	rig_told(&r);
-	rig_say_data(&r, 1, 10, "1", false);
-	assert_string_equal(rig_told(&r), "close 1 !credit_overrun");
-	assert_string_equal(rig_heard(&r), "CLOSE 1 !credit_overrun");
-	rig_fini(&r);
-}
-
-static void test_acks(void **state)
-{
-	struct rig r;
-	struct rig_chan *c;
-
-	(void)state;
-	rig_server(&r, 0);
-	c = rig_open(&r, 1);
-	for (unsigned i = 0; i <= 100; i++)
-		channel_ack(&c->channel, STREAM_IN, i);
-	assert_string_equal(rig_heard(&r), "ACK 1@100");
-	channel_ack(&c->channel, STREAM_IN, 99);
-	channel_ack(&c->channel, STREAM_IN, 100);
-	assert_string_equal(rig_heard(&r), "");
-	channel_ack(&c->channel, STREAM_IN, UINT64_MAX);
-	channel_grant(&c->channel, 5000);
-	assert_string_equal(rig_heard(&r), "ACK 1@18446744073709551615; WINDOW 1@5000");
+/* However many: the latest is told, and never a lower one. */
+static const struct step ack_steps[] = {
+	{.act = OPENS, .id = 1},
+	{.act = ACKS, .id = 1, .arg = 0},
+	{.act = ACKS, .id = 1, .arg = 50},
+	{ACKS, 1, 100, NULL, NULL, "ACK 1@100"},
+	{.act = ACKS, .id = 1, .arg = 99},
+	{ACKS, 1, 100, NULL, NULL, ""},
+	{.act = ACKS, .id = 1, .arg = UINT64_MAX},
+	{GRANTS, 1, 5000, NULL, NULL, "ACK 1@18446744073709551615; WINDOW 1@5000"},
 	/* A channel that closes has nothing more to say of itself. */
-	channel_grant(&c->channel, 9000);
-	channel_close(&c->channel, NULL, 0);
-	assert_string_equal(rig_heard(&r), "CLOSE 1");
-	rig_fini(&r);
-}
+	{.act = GRANTS, .id = 1, .arg = 9000},
+	{CLOSES, 1, 0, "", NULL, "CLOSE 1"},
+};
 
 /* Exactly what the peer granted, by the largest total it named. */
 static void test_send_credit(void **state)
@@ -590,154 +568,24 @@ static void test_link_gone(void **state)
 	rig_fini(&r);
 }
 
-/* ---- a peer that breaks the rules ---- */
-
-static void test_rejects(void **state)
-{
-	static const uint8_t wrong_way[] = {FRAME_RES, FRAME_NOTICE, FRAME_REJECT, FRAME_OPENED,
-		FRAME_REFUSED, FRAME_GAP, FRAME_EVENT};
-	char want[64];
-	struct rig r;
-
-	(void)state;
-	rig_server(&r, 0);
-	rig_open(&r, 5);
-	for (unsigned type = 0; type < 256; type++) {
-		if (frame_type_known((uint8_t)type))
-			continue;
-		rig_say(&r, (enum frame_type)type, 5, 1, "\xff whatever");
-		snprintf(want, sizeof(want),
-			type ? "REJECT 5@%u !unknown_type" : "REJECT 5 !unknown_type", type);
-		assert_string_equal(rig_heard(&r), want);
-	}
-	for (size_t i = 0; i < array_size(wrong_way); i++) {
-		rig_say(&r, (enum frame_type)wrong_way[i], 5, 1, "12345678");
-		snprintf(want, sizeof(want), "REJECT 5@%u !unknown_type", wrong_way[i]);
-		assert_string_equal(rig_heard(&r), want);
-	}
-	assert_string_equal(rig_told(&r), "");
-	rig_say_data(&r, 5, 0, "still here", false);
-	assert_string_equal(rig_told(&r), "data 5.0@0 still here");
-	rig_fini(&r);
-}
-
-static void expect_close(struct rig *r, int code)
-{
-	rig_heard(r);
-	assert_int_equal(r->closed, code);
-	assert_int_equal(r->wire.close_code, code);
-	assert_int_equal(r->wire.state, WIRE_CLOSED);
-	rig_fini(r);
-}
-
-static void test_hello_rules(void **state)
-{
-	struct rig r;
-
-	(void)state;
-	rig_server(&r, 0);
-	rig_say(&r, FRAME_HELLO, 0, 0, "{}"); /* a second one */
-	expect_close(&r, WS_CLOSE_PROTOCOL);
-	for (unsigned type = 0; type < 256; type++) {
-		if (type == FRAME_HELLO)
-			continue;
-		rig_init(&r, WS_SERVER, 0, NULL);
-		rig_upgrade(&r);
-		rig_say(&r, (enum frame_type)type, 0, 0, "{}");
-		assert_string_equal(rig_told(&r), "upgraded");
-		expect_close(&r, WS_CLOSE_PROTOCOL);
-	}
-	rig_init(&r, WS_SERVER, 0, NULL);
-	rig_upgrade(&r);
-	rig_say(&r, FRAME_HELLO, 5, 0, "{}");
-	expect_close(&r, WS_CLOSE_PROTOCOL);
-	for (size_t len = 0; len < FRAME_HEADER; len++) {
-		rig_server(&r, 0);
-		rig_ws(&r, WS_BINARY, true, "\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0", len);
-		expect_close(&r, WS_CLOSE_PROTOCOL);
-		rig_server(&r, 0);
-		rig_ws(&r, WS_BINARY, false, "\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0", len);
-		rig_ws(&r, WS_CONT, true, "", 0);
-		expect_close(&r, WS_CLOSE_PROTOCOL);
-	}
-}
-
-/* Asks and never listens: at some point nothing more is taken in. When it listens again, every
- * answer is there, once and in order. */
-static void test_flood(void **state)
-{
-	static const uint8_t ping[] = "\x82\x92\0\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0{}";
-	const size_t n = 20000, size = sizeof(ping) - 1;
-	uint8_t *all = malloc(n * size);
-	size_t at = 0, used, rounds = 0;
-	struct rig r;
-
-	(void)state;
-	for (size_t i = 0; i < n; i++) {
-		memcpy(all + i * size, ping, size);
-		put_u64(all + i * size + 14, i);
-	}
-	rig_server(&r, 0);
-	for (; at < n * size; rounds++) {
-		r.deaf = true;
-		do {
-			used = rig_bytes(&r, all + at, min_of(n * size - at, (size_t)200000));
-			at += used;
-			assert_true(buf_len(&r.wire.mux.control) <= MUX_CONTROL_HIGH + FRAME_MAX);
-		} while (wire_wants_input(&r.wire) && at < n * size);
-		assert_int_equal(rig_bytes(&r, all + at, 0), 0);
-		r.deaf = false;
-		rig_told(&r);
-		rig_heard(&r);
-		assert_true(wire_wants_input(&r.wire));
-	}
-	assert_true(rounds > 3);
-	assert_int_equal(r.heard_frames, n + 1); /* and HELLO */
-	assert_int_equal(r.wire.state, WIRE_OPEN);
-	free(all);
-	rig_fini(&r);
-}
-
-/* Bug: so many windows due at once did not fit, and the link was ended as if the peer were to
- * blame.
- */
-static void test_very_many_due(void **state)
-{
-	const uint32_t n = 20000;
-	const char *heard;
-	struct rig r;
-
-	(void)state;
-	rig_server(&r, 65536);
-	for (uint32_t id = 1; id <= n; id++)
-		rig_say(&r, FRAME_OPEN, id, 0, "{}"), rig_pump(&r);
-	rig_heard(&r);
-	r.heard_frames = 0;
-	for (uint32_t id = 1; id <= n; id++) {
-		channel_grant(&rig_chan(&r, id)->channel, 2000);
-		channel_ack(&rig_chan(&r, id)->channel, STREAM_IN, 1);
-	}
-	heard = rig_heard(&r);
-	assert_string_equal(heard + strlen(heard) - 30, "ACK 20000@1; WINDOW 20000@2000");
-	assert_int_equal(r.heard_frames, 2 * n);
-	assert_int_equal(r.wire.state, WIRE_OPEN);
-	rig_fini(&r);
-}
+#define PLAY(of, ...)                                                                              \
+	cmocka_unit_test_prestate(play, (&(struct script){#of, .steps = of##_steps,                \
+						.n = array_size(of##_steps), __VA_ARGS__}))
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_open),
-		cmocka_unit_test(test_reuse),
-		cmocka_unit_test(test_unknown_channel),
-		cmocka_unit_test(test_max_channels),
-		cmocka_unit_test(test_deferred),
+		PLAY(open, .closes = 1),
+		PLAY(reuse, .closes = 3),
+		PLAY(unknown, .closes = 0),
+		PLAY(max, .max_channels = 3, .closes = 4),
+		PLAY(deferred, .max_channels = 3, .defer = true, .send_limit = 5, .closes = 5),
 		cmocka_unit_test(test_many_ids),
-		cmocka_unit_test(test_receive_credit),
+		PLAY(receive, .window = 10, .closes = 4),
 		cmocka_unit_test(test_grants),
-		cmocka_unit_test(test_small_grant),
-		cmocka_unit_test(test_untold_grant),
-		cmocka_unit_test(test_acks),
+		PLAY(small_grant, .window = 100),
+		PLAY(untold_grant, .window = 10),
+		PLAY(ack, .closes = 1),
 		cmocka_unit_test(test_send_credit),
 		cmocka_unit_test(test_fair),
 		cmocka_unit_test(test_control_overtakes),
@@ -745,10 +593,6 @@ int main(void)
 		cmocka_unit_test(test_close_in_callbacks),
 		cmocka_unit_test(test_ready_in_pull),
 		cmocka_unit_test(test_link_gone),
-		cmocka_unit_test(test_rejects),
-		cmocka_unit_test(test_hello_rules),
-		cmocka_unit_test(test_flood),
-		cmocka_unit_test(test_very_many_due),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

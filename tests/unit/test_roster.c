@@ -112,6 +112,23 @@ static void test_take(void **state)
 }
 
 /* Nobody saw their end; they are told of for a while all the same. */
+/* A guest may list without end, whatever it has. */
+static void test_too_many_listed(void **state)
+{
+	struct msg_entry page[] = {
+		{.id = "s1", .cmd = "x", .cmd_len = 2}, {.id = "s2", .cmd = "x", .cmd_len = 2}};
+	struct roster r;
+
+	(void)state;
+	roster_init(&r);
+	r.n = ROSTER_LISTED_MAX - 1;
+	take(&r, page, 2, true, false);
+	assert_non_null(roster_find(&r, "s1"));
+	assert_null(roster_find(&r, "s2"));
+	assert_non_null(roster_add(&r, "x1", ROSTER_EXEC, "sh", NULL)); /* ours are few */
+	roster_fini(&r);
+}
+
 static void test_lost(void **state)
 {
 	struct msg_end end = ended(END_EXITED, 0, 0);
@@ -212,6 +229,7 @@ int main(void)
 		cmocka_unit_test(test_ids),
 		cmocka_unit_test(test_entries),
 		cmocka_unit_test(test_take),
+		cmocka_unit_test(test_too_many_listed),
 		cmocka_unit_test(test_lost),
 		cmocka_unit_test(test_sweep),
 		cmocka_unit_test(test_clock_set),

@@ -128,6 +128,27 @@ static void test_long_line(void **state)
 	turn_count_fini(&t);
 }
 
+/* Bug: that such a line was refused was taken for the end of the turn under way. */
+static void test_long_prompt(void **state)
+{
+	static char blob[1024 * 1024];
+	struct turn_count t;
+
+	(void)state;
+	turn_count_init(&t);
+	memset(blob, 'x', sizeof(blob));
+	IN(PROMPT);
+	for (int i = 0; i < 18; i++)
+		turn_count_in(&t, blob, sizeof(blob));
+	IN("");
+	OUT(BAD);
+	assert_int_equal(t.pending, 1);
+	assert_int_equal(t.unanswered, 0);
+	OUT(DONE);
+	assert_int_equal(t.pending, 0);
+	turn_count_fini(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -136,6 +157,7 @@ int main(void)
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_found),
 		cmocka_unit_test(test_long_line),
+		cmocka_unit_test(test_long_prompt),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,6 +64,88 @@ static void test_lossless(void **state)
 	srig_down(&r);
 }
 
+/*
+ * One that takes nothing while another waits is waited for only so long; then it misses what the
+ * store cannot hold, and is told so once, however much that becomes. As soon as it takes something
+ * it counts again. (Before, a client that had stopped stood in everybody's way for ever.)
+ */
+static void yield_once(bool held)
+{
+	struct srig r;
+	struct session *s;
+	struct watcher slow, fast;
+	char want[100];
+	uint64_t gap;
+
+	srig_up(&r, "none");
+	s = start_ring(&r, "a", MUCH_SCRIPT "; read x; " MUCH_SCRIPT, RING);
+	watch_session(&slow, s,
+		ATTACH(.policy = POLICY_LOSSLESS, .viewer = held ? "me" : NULL,
+			.hold_ms = held ? 60000 : 0, .yield_ms = 300));
+	watch_session(&fast, s, ATTACH(.policy = POLICY_LOSSLESS, .input = true));
+	slow.credit = 1000;
+	UNTIL(&r, fast.next[1] == MUCH);
+	assert_true(slow.v.yields && slow.next[1] == 1000);
+	assert_string_equal(watcher_log(&slow), "live");
+	viewer_consumed(&slow.v, 1000);
+	watcher_wake(&slow, RING + STORE_SLACK);
+	assert_true(!slow.v.yields && slow.next[1] == MUCH);
+	gap = MUCH - buf_len(&slow.got[1]);
+	viewer_consumed(&slow.v, buf_len(&slow.got[1]));
+	slow.asleep = true;
+	viewer_input(&fast.v, 0, (const uint8_t *)"\n", 1, false);
+	UNTIL(&r, s->paused);
+	assert_true(store_head(&s->store) <= MUCH + RING + STORE_SLACK);
+	watcher_wake(&slow, UINT64_MAX);
+	while (!slow.closed || !fast.closed) {
+		viewer_consumed(&slow.v, buf_len(&slow.got[1]));
+		srig_turn(&r);
+	}
+	snprintf(want, sizeof(want), "live; gap 1@1000+%llu; end exited out=6000000 err=0; close",
+		(unsigned long long)gap);
+	assert_string_equal(watcher_log(&slow), want);
+	assert_string_equal(watcher_log(&fast), "live; end exited out=6000000 err=0; close");
+	watcher_fini(&slow);
+	watcher_fini(&fast);
+	srig_down(&r);
+}
+
+static void test_yield(void **state)
+{
+	(void)state;
+	yield_once(false);
+	yield_once(true);
+}
+
+/* Nobody waits: then it is waited for. And what has been passed over has no claim to be held. */
+static void test_yield_to_somebody(void **state)
+{
+	struct srig r;
+	struct session *s;
+	struct watcher slow, other;
+
+	(void)state;
+	srig_up(&r, "none");
+	s = start_ring(&r, "a", MUCH_SCRIPT, RING);
+	watch_session(&slow, s,
+		ATTACH(.policy = POLICY_LOSSLESS, .viewer = "me", .hold_ms = 60000, .yield_ms = 5));
+	watch_session(&other, s, ATTACH(.policy = POLICY_LIVE));
+	slow.asleep = true;
+	UNTIL(&r, s->paused);
+	FOR_MS(&r, 50);
+	assert_true(s->paused && !slow.v.yields);
+	watcher_gone(&other, false);
+	watcher_fini(&other);
+	watch_session(&other, s, ATTACH(.policy = POLICY_LOSSLESS, .since_now = true));
+	UNTIL(&r, slow.v.yields);
+	watcher_gone(&slow, true);
+	assert_int_equal(place_held(s->rec), 0);
+	UNTIL(&r, other.closed);
+	watcher_fini(&slow);
+	watcher_fini(&other);
+	srig_down(&r);
+}
+
 static void test_live(void **state)
 {
 	struct srig r;
@@ -501,9 +583,8 @@ static void test_unpin_at_the_limit(void **state)
 	UNTIL(&r, s->paused);
 	assert_int_equal(place_held(s->rec), 1);
 	UNTIL(&r, place_held(s->rec) == 0 && !s->paused);
-	FOR_MS(&r, 50);
+	UNTIL(&r, store_head(&s->store) == MUCH);
 	assert_non_null(sessions_find(&r.all, "a"));
-	assert_int_equal(store_head(&s->store), MUCH);
 	watcher_fini(&w);
 	srig_down(&r);
 }
@@ -512,6 +593,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lossless),
+		cmocka_unit_test(test_yield),
+		cmocka_unit_test(test_yield_to_somebody),
 		cmocka_unit_test(test_live),
 		cmocka_unit_test(test_detach_resumes),
 		cmocka_unit_test(test_ended_already),
