@@ -13,6 +13,7 @@ struct msg_file_entry {
 	const char *type;        /* "file", "dir", "link", ... */
 	const char *target;
 	uint64_t size, mode, uid, gid, nlink, blocks;
+	uint64_t errnum; /* it could not be looked at */
 	int64_t mtime_ns, ctime_ns;
 };
 

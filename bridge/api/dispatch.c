@@ -222,7 +222,7 @@ static void preflight(struct call *c)
 	call_header(c, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE, PATCH");
 	call_header(c, "Access-Control-Allow-Headers",
 		"X-API-Key, Authorization, Content-Type, X-Request-Id, X-OSB-Async-Wake, Range, "
-		"If-None-Match, Last-Event-ID");
+		"If-None-Match, If-Range, Last-Event-ID");
 	call_header(c, "Access-Control-Max-Age", ORIGINS_MAX_AGE);
 	call_empty(c, 204);
 }
