@@ -26,22 +26,26 @@ class Channel:
             self.room = max(self.room, total)
             self.more.notify()
 
+    def say(self, kind, payload=b"", arg=0, flags=0, stream=0):
+        """Any frame of it."""
+        self.send(frame(kind, self.number, arg, payload, flags, stream))
+
     def opened(self, window=1 << 20):
-        self.send(frame(OPENED, self.number, payload={"window": window}))
+        self.say(OPENED, {"window": window})
 
     def event(self, **members):
-        self.send(frame(EVENT, self.number, payload=members))
+        self.say(EVENT, members)
 
     def data(self, data):
         for at in range(0, len(data), PAYLOAD_MAX):
             part = data[at:at + PAYLOAD_MAX]
             with self.more:
                 self.more.wait_for(lambda: self.offset + len(part) <= self.room, 30)
-            self.send(frame(DATA, self.number, self.offset, part, stream=STDOUT))
+            self.say(DATA, part, self.offset, stream=STDOUT)
             self.offset += len(part)
 
     def close(self, **error):
-        self.send(frame(CLOSE, self.number, payload={"error": error} if error else b""))
+        self.say(CLOSE, {"error": error} if error else b"")
 
 
 class Liar:

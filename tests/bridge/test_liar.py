@@ -1,11 +1,14 @@
 """Guests that lie about their files: the client is told, or its connection is cut; the bridge and all others go on."""
 import json
+import os
+import random
 
 import pytest
 
 from guests import Guest
 from host import read_head
 from liar import Liar
+from wire import ACK, DATA, FIN, GAP, OPENED, RES, WINDOW
 
 pytestmark = pytest.mark.bridge(driver="external")
 FILE = {"type": "file", "size": 10, "mode": 0o644, "mtime_ns": 1_600_000_000_000_000_000, "ctime_ns": 1, "name": "f"}
@@ -155,3 +158,82 @@ def test_a_line_without_an_end(lie):
         assert not rest.endswith(b"0\r\n\r\n"), rest
         raise ConnectionResetError
     sock.close()
+
+
+# anything
+
+NUMBERS = [0, 1, 10, 4096, 1 << 20, 1 << 32, 1 << 53, (1 << 53) + 1, -1, 1.5, "7", None, True]
+WORDS = ["entry", "done", "watching", "file", "dir", "f", "", "x" * 3000, "\u0000", "\u00e4", {"b64": "/w=="}, {"b64": "!"}, 7, [], None]
+NAMES = ["event", "type", "name", "path", "target", "kind", "cursor", "size", "bytes", "mtime_ns", "ctime_ns", "files", "failed",
+         "truncated", "errno", "seq", "text", "line", "error"]
+
+
+def some_object(random):
+    return {name: random.choice(NUMBERS if random.random() < 0.5 else WORDS) for name in random.sample(NAMES, random.randrange(8))}
+
+
+def some_data(random):
+    return random.choice([
+        b"x" * random.randrange(70000), b"\n", b"{", b'{"path":"', json.dumps(some_object(random)).encode() + b"\n",
+        b"".join(json.dumps(some_object(random)).encode() + b"\n" for _ in range(50)), b'{"event":"watching","cursor":"a-1"}\n',
+        b'{"seq":7,"kind":"create","path":"f"}\n', b'{"name":"f","type":"file","size":1}\n'])
+
+
+def some_frame(random, channel):
+    how = random.randrange(12)
+    if how < 3:
+        channel.event(**some_object(random))
+    elif how == 3:
+        channel.event(event="entry", **{**FILE, "size": random.choice([0, 1, 10, 70000])})
+    elif how == 4:
+        channel.event(event="done", bytes=random.choice([0, 1, 10, 70000]))
+    elif how < 9:
+        channel.data(some_data(random))
+    elif how == 9:
+        channel.say(random.choice([GAP, WINDOW, ACK, RES, OPENED]), random.choice([b"", b"{}", bytes(8), b"\xff"]),
+                    random.choice([0, 1, 1 << 20, 1 << 63]), stream=random.randrange(3))
+    elif how == 10:
+        channel.say(DATA, b"abc", random.choice([0, 5, 1 << 40]), random.choice([0, FIN]), random.randrange(3))
+    else:
+        channel.close(**random.choice([{}, {"code": "failed", "errno": 2, "message": "m"}, {"code": 7}, some_object(random)]))
+
+
+def some_request(random, guest):
+    body = json.dumps({"path": "/f", "to": "/g", "pattern": "x", "mode": "0644", "uid": 1}).encode()
+    method, route, query = random.choice([
+        ("GET", "", {}), ("HEAD", "", {}), ("PUT", "", {}), ("DELETE", "", {}), ("GET", "/list", {}), ("POST", "/mkdir", {}),
+        ("GET", "/stat", {}), ("POST", "/rename", {}), ("POST", "/copy", {}), ("GET", "/watch", {}), ("POST", "/search", {}),
+        ("POST", "/glob", {}), ("GET", "/tar", {}), ("GET", "/tar", {"partial": "true"}), ("PUT", "/tar", {})])
+    headers = random.choice([{}, {"Range": "bytes=1-5"}, {"Range": "bytes=-3", "If-Range": '"x"'}, {"If-None-Match": "*"},
+                             {"Accept": "application/x-ndjson"}])
+    if method in ("PUT", "POST"):
+        headers = {**headers, "Content-Length": len(body)}
+    return guest.open(method, guest.url(route, "/f", **query), headers, body if method in ("PUT", "POST") else b"",
+                      random.choice(["1.0", "1.1"]))
+
+
+@pytest.mark.seconds(int(os.environ.get("LIAR_SECONDS", 120)))
+def test_anything(lie, bridge):
+    """Frames of every kind, right ones and wrong ones, in any order, for every route: the bridge is still there."""
+    seed = int(os.environ.get("LIAR_SEED", random.randrange(1 << 30)))
+    print("LIAR_SEED", seed)  # told when it fails
+    chance = random.Random(seed)
+
+    def on_open(channel):
+        here = random.Random(chance.random())
+        if here.random() < 0.9:
+            channel.opened()
+        for _ in range(here.randrange(12)):
+            some_frame(here, channel)
+    guest = lie(on_open, **{f"file.{op}": lambda _: some_object(random.Random(chance.random()))
+                            for op in ("stat", "remove", "mkdir", "rename", "copy")})
+    for _ in range(int(os.environ.get("LIAR_REQUESTS", 200))):
+        sock = some_request(chance, guest)
+        sock.settimeout(0.1)
+        try:
+            while sock.recv(1 << 16):
+                pass
+        except OSError:
+            pass
+        sock.close()
+    assert bridge.get("/health").status == 200
