@@ -136,12 +136,22 @@ static int make_link(int dir, const char *name, const char *target)
 	return r < 0 ? r : symlinkat(target, dir, name) < 0 ? -errno : 0;
 }
 
+static bool is_same(int a_dir, const char *a, int b_dir, const char *b)
+{
+	struct stat x, y;
+
+	return fstatat(a_dir, a, &x, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       fstatat(b_dir, b, &y, AT_SYMLINK_NOFOLLOW) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
+}
+
+/* What has the name gives way only to what is there, and is not itself. */
 static int make_hard_link(
 	const struct local_unpack *u, int dir, const char *name, const char *target)
 {
 	char clean[TAR_NAME_MAX + 1];
 	auto_close int from = -1;
-	const char *from_name;
+	const char *from_name = "";
 	int r = tar_clean_path(target, 0, clean);
 
 	if (r <= 0)
@@ -149,6 +159,12 @@ static int make_hard_link(
 	from = open_parent(u, clean, &from_name);
 	if (from < 0)
 		return from;
+	if (linkat(from, from_name, dir, name, 0) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
+	if (is_same(from, from_name, dir, name))
+		return 0;
 	r = make_way(dir, name);
 	return r < 0 ? r : linkat(from, from_name, dir, name, 0) < 0 ? -errno : 0;
 }

@@ -21,7 +21,7 @@
 
 const char *const call_kept[CALL_KEPT] = {"accept", "authorization", "content-type",
 	"if-none-match", "range", "last-event-id", "x-api-key", "x-request-id", "x-forwarded-proto",
-	"x-osb-async-wake", "host", "origin", "if-range"};
+	"x-osb-async-wake", "host", "origin", "if-range", "content-range"};
 
 struct kept_call {
 	struct call call;

@@ -9,7 +9,7 @@
 #define CALL_HEAD_MAX (CALL_HEADERS_OUT + 1024) /* of an answer */
 
 /* The headers of requests that are kept. */
-#define CALL_KEPT 13
+#define CALL_KEPT 14
 extern const char *const call_kept[CALL_KEPT];
 
 /* Out of memory: NULL. path and query are copied. */

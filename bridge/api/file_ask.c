@@ -9,19 +9,23 @@
 
 /* ---- paths ---- */
 
-/* A name in the query, as it is or in base64: what stands between sees no line ends then. */
-static char *query_path(const struct call *c, const char *name)
+static bool query_has(const struct call *c, const char *name)
 {
-	char *path = call_query(c, name), other[32];
-	auto_free char *encoded = NULL;
-	ssize_t n;
+	size_t n = strlen(name);
+	const char *p = c->query;
 
-	snprintf(other, sizeof(other), "%sB64", name);
-	encoded = path ? NULL : call_query(c, other);
-	if (!encoded)
-		return path;
-	path = malloc(strlen(encoded) + 1);
-	n = path ? base64_decode(encoded, strlen(encoded), path) : -ENOMEM;
+	while (*p && (strncmp(p, name, n) != 0 || !strchr("=&", p[n]))) {
+		p += strcspn(p, "&");
+		p += *p == '&';
+	}
+	return *p;
+}
+
+static char *decoded(const char *encoded)
+{
+	char *path = malloc(strlen(encoded) + 1);
+	ssize_t n = path ? base64_decode(encoded, strlen(encoded), path) : -ENOMEM;
+
 	if (n < 0 || memchr(path, '\0', (size_t)n)) {
 		free(path);
 		return NULL;
@@ -30,11 +34,34 @@ static char *query_path(const struct call *c, const char *name)
 	return path;
 }
 
-static char *checked(struct call *c, char *path, const char *name)
+/* A name in the query, as it is or in base64: what stands between sees no line ends then. "" when
+ * there is none; NULL: it is wrong. */
+static char *query_path(const struct call *c, const char *name)
 {
+	auto_free char *encoded = NULL;
+	char other[32];
+
+	if (query_has(c, name))
+		return call_query(c, name);
+	snprintf(other, sizeof(other), "%sB64", name);
+	if (!query_has(c, other))
+		return strdup("");
+	encoded = call_query(c, other);
+	return encoded ? decoded(encoded) : NULL;
+}
+
+/* Takes the path. */
+static char *checked(struct call *c, char *path, const char *name, const char *missing)
+{
+	if (path && !*path && missing) {
+		free(path);
+		path = strdup(missing);
+	}
 	if (path && *path && strlen(path) <= FILE_PATH_MAX)
 		return path;
-	if (!path || !*path)
+	if (!path)
+		call_error(c, 400, "%s is not a path", name);
+	else if (!*path)
 		call_error(c, 400, "%s is required", name);
 	else
 		call_error(c, 400, "%s has more than %d bytes", name, FILE_PATH_MAX);
@@ -44,16 +71,34 @@ static char *checked(struct call *c, char *path, const char *name)
 
 char *file_path(struct call *c)
 {
-	return checked(c, query_path(c, "path"), "path");
+	return file_path_or(c, NULL);
 }
 
-char *file_path_field(struct call *c, const char *name)
+char *file_path_or(struct call *c, const char *missing)
+{
+	return checked(c, query_path(c, "path"), "path", missing);
+}
+
+char *file_path_field(struct call *c, const char *name, const char *missing)
 {
 	char *path = NULL;
 
 	if (!field_str(c, name, FILE_PATH_MAX, &path))
 		return NULL;
-	return checked(c, path ? path : query_path(c, name), name);
+	return checked(c, path ? path : query_path(c, name), name, missing);
+}
+
+bool file_flag(struct call *c, const char *name, bool *ret)
+{
+	auto_free char *text = call_query(c, name);
+
+	if (!query_has(c, name))
+		return true;
+	*ret = text && strcmp(text, "true") == 0;
+	if (*ret || (text && strcmp(text, "false") == 0))
+		return true;
+	call_error(c, 400, "%s must be true or false", name);
+	return false;
 }
 
 /* ---- messages ---- */
@@ -79,10 +124,10 @@ void file_open(struct jsonw *w, char out[FILE_MESSAGE], const char *op, const ch
 	jsonw_u64(w, "window", REMOTE_FILE_WINDOW);
 }
 
-void file_words(struct jsonw *w, const char *name, const char *words, size_t max)
+void file_words(struct jsonw *w, const char *name, const char *words)
 {
 	jsonw_open(w, name, '[');
-	for (const char *p = words; *p && max > 0; max--) {
+	for (const char *p = words; *p;) {
 		size_t n = strcspn(p, ",");
 
 		if (n > 0)
@@ -106,14 +151,22 @@ void file_error(struct call *c, const struct error *e)
 	call_fault(c, &f);
 }
 
+static void come_again(struct call *c, const char *why)
+{
+	struct fault f;
+
+	fault_set(&f, 503, "%s", why);
+	call_fault(c, &f);
+}
+
 void file_error_sending(struct call *c, int err)
 {
 	if (err == -EMSGSIZE || err == -E2BIG)
 		call_error(c, 413, "the request is too large");
 	else if (err == -EMFILE)
-		call_error(c, 503, "too many operations on this sandbox at once");
+		come_again(c, "too many operations on this sandbox at once");
 	else if (err == -ENOMEM)
-		call_error(c, 503, "out of memory");
+		come_again(c, "out of memory");
 	else
 		call_error(c, 502, "the link to the sandbox is broken");
 }

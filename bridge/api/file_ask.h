@@ -20,23 +20,28 @@ struct file_ask {
 	file_ask_fn fn;
 };
 
-/* The path in the query ("path", or "pathB64"), for free(). NULL: there was none and 400 is the
- * answer. */
+/* The path in the query ("path", or "pathB64"), for free(). NULL: there was none, or none that can
+ * be, and 400 is the answer. */
 char *file_path(struct call *c);
+/* The same; `missing` when there was none, or an empty one. */
+char *file_path_or(struct call *c, const char *missing);
 /* The same of a body's member, or of the query where the body has none: names of any bytes can be
- * given there. */
-char *file_path_field(struct call *c, const char *name);
+ * given there. missing NULL: it is required. */
+char *file_path_field(struct call *c, const char *name, const char *missing);
 
 /* A message about `path` is begun in `out`; members may follow. FILE_MESSAGE is always enough for
  * two paths, and the most that can be sent. */
-#define FILE_MESSAGE (64 * 1024)
+#define FILE_MESSAGE FRAME_PAYLOAD_MAX
 void file_request(struct jsonw *w, char out[FILE_MESSAGE], const char *op, const char *path);
 /* OPEN of service "file". */
 void file_open(struct jsonw *w, char out[FILE_MESSAGE], const char *op, const char *path);
 void file_member(struct jsonw *w, const char *name, const char *bytes); /* NULL: left out */
 
-/* What stands between commas, as an array; at most max. */
-void file_words(struct jsonw *w, const char *name, const char *words, size_t max);
+/* What stands between commas, as an array. How many are too many the agent says. */
+void file_words(struct jsonw *w, const char *name, const char *words);
+/* A member of the query that is "true" or "false"; *ret stays when it is not there. false: it is
+ * neither, and 400 is the answer. */
+bool file_flag(struct call *c, const char *name, bool *ret);
 
 /* Sends w, which it ends. When it fails the call is answered, and fn does not come. */
 void file_ask_send(struct file_ask *a, struct call *c, struct jsonw *w, file_ask_fn fn);

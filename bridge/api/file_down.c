@@ -1,9 +1,11 @@
 /*
  * The agent tells size and time of what it opened before the first byte, so a plain GET is one
  * round trip. For HEAD, and for a range, which may count from the end, the file is looked at first;
- * a file that has become another one in between is then a broken answer, not a wrong one.
+ * but what is said of it is what was opened. When that has not got the range, or is not what the
+ * client has the rest of, the answer is broken, not wrong.
  *
- * A file that says it has no bytes may be empty, or of /proc: it is sent without a length.
+ * A file that says it has no bytes may be empty, or of /proc: it is sent without a length. So is
+ * one of more bytes than numbers count one by one.
  */
 #include "bridge/api/file_down.h"
 
@@ -25,24 +27,45 @@ struct file_down {
 	uint64_t from, len; /* of the part */
 };
 
-static void set_entry(struct file_down *d, const struct msg_file_entry *m)
+static void set_entry(
+	struct file_down *d, bool is_file, uint64_t size, int64_t mtime_ns, int64_t ctime_ns)
 {
-	d->known = m->type && strcmp(m->type, "file") == 0 && m->size > 0;
-	d->size = m->size;
-	d->mtime_ns = m->mtime_ns;
-	d->ctime_ns = m->ctime_ns;
+	d->known = is_file && size > 0 && size <= FILE_SIZE_EXACT;
+	d->size = size;
+	d->mtime_ns = mtime_ns;
+	d->ctime_ns = ctime_ns;
+}
+
+/* A range is wanted only of what the client has the rest of. A date is not enough to know that: a
+ * file can change twice in its second. */
+static bool still_so(const struct file_down *d)
+{
+	const char *wanted = call_get_header(d->out.call, "if-range");
+	char tag[FILE_TAG_MAX];
+
+	file_tag(tag, d->size, d->mtime_ns, d->ctime_ns);
+	return !wanted || strcmp(wanted, tag) == 0;
+}
+
+/* The client has it already. */
+static bool not_modified(const struct file_down *d)
+{
+	char tag[FILE_TAG_MAX];
+
+	file_tag(tag, d->size, d->mtime_ns, d->ctime_ns);
+	return d->known && file_tag_listed(call_get_header(d->out.call, "if-none-match"), tag);
 }
 
 /* ---- the head ---- */
 
-static void put_headers(struct file_down *d, char tag[FILE_TAG_MAX])
+static void put_headers(struct file_down *d)
 {
 	char text[FILE_DISPOSITION_MAX];
 	struct call *c = d->out.call;
 
-	file_tag(tag, d->size, d->mtime_ns, d->ctime_ns);
 	if (d->known) {
-		call_header(c, "ETag", tag);
+		file_tag(text, d->size, d->mtime_ns, d->ctime_ns);
+		call_header(c, "ETag", text);
 		call_header(c, "Accept-Ranges", "bytes");
 		file_date(text, d->mtime_ns);
 		call_header(c, "Last-Modified", text);
@@ -57,10 +80,10 @@ static void put_headers(struct file_down *d, char tag[FILE_TAG_MAX])
 static void give_head(struct file_down *d)
 {
 	struct call *c = d->out.call;
-	char tag[FILE_TAG_MAX], range[96];
+	char range[96];
 
-	put_headers(d, tag);
-	if (d->known && file_tag_listed(call_get_header(c, "if-none-match"), tag)) {
+	put_headers(d);
+	if (not_modified(d)) {
 		call_empty(c, 304);
 		return;
 	}
@@ -86,11 +109,10 @@ static void on_event(struct file_out *o, const struct msg_file_event *m)
 {
 	struct file_down *d = container_of(o, struct file_down, out);
 
-	if (m->kind == FILE_EVENT_ENTRY && !d->part) {
-		d->known = m->is_file && m->size > 0;
-		d->size = m->size;
-		d->mtime_ns = m->mtime_ns;
-		d->ctime_ns = m->ctime_ns;
+	if (m->kind == FILE_EVENT_ENTRY && !o->began) {
+		set_entry(d, m->is_file, m->size, m->mtime_ns, m->ctime_ns);
+		if (d->part && !(still_so(d) && d->from + d->len <= d->size))
+			file_out_fail(o);
 	} else if (m->kind == FILE_EVENT_DONE && d->known &&
 		   m->bytes != (d->part ? d->len : d->size)) {
 		file_out_fail(o); /* it became shorter meanwhile */
@@ -133,23 +155,12 @@ static void not_in_it(struct file_down *d)
 	call_error(d->out.call, 416, "the file has only %" PRIu64 " bytes", d->size);
 }
 
-/* A range is wanted only of what the client has the rest of. */
-static bool still_so(const struct file_down *d)
-{
-	const char *wanted = call_get_header(d->out.call, "if-range");
-	char tag[FILE_TAG_MAX], date[FILE_DATE_MAX];
-
-	file_tag(tag, d->size, d->mtime_ns, d->ctime_ns);
-	file_date(date, d->mtime_ns);
-	return !wanted || strcmp(wanted, tag) == 0 || strcmp(wanted, date) == 0;
-}
-
 static void on_stat(struct file_ask *a, const uint8_t *json, size_t len)
 {
 	struct file_down *d = container_of(a, struct file_down, ask);
 	struct call *c = a->call;
 	struct msg_file_entry m;
-	enum file_range range;
+	enum file_range range = FILE_RANGE_WHOLE;
 	struct error e;
 	bool is_file;
 
@@ -157,17 +168,18 @@ static void on_stat(struct file_ask *a, const uint8_t *json, size_t len)
 		call_error(c, 502, "the agent's answer cannot be read");
 		return;
 	}
-	set_entry(d, &m);
 	is_file = m.type && strcmp(m.type, "file") == 0;
+	set_entry(d, is_file, m.size, m.mtime_ns, m.ctime_ns);
 	msg_file_entry_fini(&m);
-	range = d->known && still_so(d)
-			? file_range_parse(call_get_header(c, "range"), d->size, &d->from, &d->len)
-			: FILE_RANGE_WHOLE;
+	if (is_file && (c->head || not_modified(d))) {
+		give_head(d);
+		return;
+	}
+	if (d->known && still_so(d) && !c->head)
+		range = file_range_parse(call_get_header(c, "range"), d->size, &d->from, &d->len);
 	d->part = range == FILE_RANGE_PART;
 	if (range == FILE_RANGE_NONE)
 		not_in_it(d);
-	else if (c->head && is_file)
-		give_head(d);
 	else
 		open_file(d); /* of what is no file the agent says what is wrong */
 }

@@ -42,7 +42,7 @@ static void put_path(struct text *t, const char *dir, const char *name)
 	if (asprintf(&path, "%s%s%s", dir, slash, name) < 0)
 		t->failed = true;
 	else
-		text_bytes(t, "path", path, strlen(path));
+		file_bytes_put(t, "path", path);
 }
 
 void file_entry_put(struct text *t, const struct msg_file_entry *m, const char *dir, int errnum)

@@ -63,8 +63,9 @@ static bool make_room(struct listing *l)
 	return true;
 }
 
-static bool pack(struct listing *l, const struct msg_file_entry *m, const char *name, int errnum)
+static bool pack(struct listing *l, const struct msg_file_entry *m)
 {
+	const char *name = m->name ? m->name : m->path ? m->path : "";
 	size_t name_len = strlen(name) + 1, target_len = m->target ? strlen(m->target) + 1 : 0;
 	size_t size = align_up(sizeof(struct row) + name_len + target_len, 8);
 	struct row *r;
@@ -79,10 +80,10 @@ static bool pack(struct listing *l, const struct msg_file_entry *m, const char *
 		.uid = m->uid,
 		.gid = m->gid,
 		.mtime_ns = m->mtime_ns,
-		.errnum = errnum,
+		.errnum = (int)min_of(m->errnum, (uint64_t)4095),
 		.name_len = (uint32_t)name_len,
 		.has_target = m->target != NULL};
-	snprintf(r->type, sizeof(r->type), "%s", errnum || !m->type ? "unknown" : m->type);
+	snprintf(r->type, sizeof(r->type), "%s", m->errnum || !m->type ? "unknown" : m->type);
 	memcpy(r->name, name, name_len);
 	if (m->target)
 		memcpy(r->name + name_len, m->target, target_len);
@@ -94,20 +95,15 @@ static bool pack(struct listing *l, const struct msg_file_entry *m, const char *
 /* False: that is the end. */
 static bool take(struct listing *l, struct jsonr line)
 {
-	const uint8_t *json = (const uint8_t *)line.p;
 	struct msg_file_entry m;
-	uint64_t errnum = 0;
-	const char *name;
 	struct error e;
 	bool ok;
 
-	if (msg_parse_file_entry(json, line.len, &m, &e) < 0 ||
-		msg_parse_file_number(json, line.len, "errno", &errnum, &e) < 0) {
+	if (msg_parse_file_entry((const uint8_t *)line.p, line.len, &m, &e) < 0) {
 		fail(l, 502, "the agent's answer cannot be read");
 		return false;
 	}
-	name = m.name ? m.name : m.path ? m.path : "";
-	ok = l->n < FILE_LIST_MAX && pack(l, &m, name, (int)min_of(errnum, (uint64_t)4095));
+	ok = l->n < FILE_LIST_MAX && pack(l, &m);
 	msg_file_entry_fini(&m);
 	if (!ok)
 		fail(l, 413, "the directory has too many entries to be listed");
@@ -136,7 +132,7 @@ static void on_data(struct remote_file *f, uint64_t off, const uint8_t *data, si
 		data += n;
 		len -= n;
 		while ((r = lines_next(&l->lines, &line)) != 0) {
-			if (r > 0 && !take(l, line))
+			if (!take(l, r > 0 ? line : (struct jsonr){"", 0}))
 				return;
 		}
 	}

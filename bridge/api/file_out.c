@@ -114,6 +114,8 @@ static ssize_t pull(struct call *c, uint8_t *out, size_t max)
 		return o->ops->pull(o, out, max);
 	if (n == 0 || o->state == FILE_OUT_FAILED)
 		return file_out_nothing(o);
+	if (c->answer_length >= 0 && n > (uint64_t)c->answer_length - c->bytes_out)
+		return CALL_BROKEN; /* the agent sends more than it said there is */
 	memcpy(out, buf_head(&o->held), n);
 	file_out_took(o, n);
 	return (ssize_t)n;

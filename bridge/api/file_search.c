@@ -14,6 +14,7 @@
 #define CONTEXT_MAX    10 /* lines on each side: so a line of the answer fits into a window */
 #define PATTERN_MAX    16384
 #define GLOBS_MAX      256
+#define ERRORS_MAX     (1024 * 1024) /* bytes, about: the agent tells the first 100 */
 
 struct search {
 	struct file_lines lines;
@@ -65,7 +66,10 @@ static void put(struct file_lines *l, struct jsonr line)
 	} else {
 		bool wrong = jsonr_member(line, "error", &error);
 
-		put_object(wrong ? &s->errors : &l->text, line);
+		if (!wrong)
+			put_object(&l->text, line);
+		else if (buf_len(&s->errors.buf) < ERRORS_MAX)
+			put_object(&s->errors, line);
 	}
 }
 
@@ -134,13 +138,11 @@ static bool read_globs(struct call *c, struct question *q)
 
 static bool read_common(struct call *c, struct question *q)
 {
-	if (!field_str(c, "path", FILE_PATH_MAX, &q->path) ||
-		!field_str(c, "pattern", PATTERN_MAX, &q->pattern) ||
+	q->path = file_path_field(c, "path", ".");
+	if (!q->path || !field_str(c, "pattern", PATTERN_MAX, &q->pattern) ||
 		!field_bool(c, "hidden", &q->hidden) || !field_bool(c, "ignore", &q->ignore) ||
 		!field_int(c, "maxResults", 1, RESULTS_MAX, &q->limit))
 		return false;
-	if (!q->path)
-		q->path = call_query(c, "path");
 	if (q->pattern)
 		return true;
 	call_error(c, 400, "pattern is required");
@@ -202,7 +204,7 @@ void file_search(struct call *c)
 	struct jsonw w;
 
 	if (read_common(c, &q) && read_search(c, &q)) {
-		file_open(&w, message, "grep", q.path ? q.path : ".");
+		file_open(&w, message, "grep", q.path);
 		put_common(&w, &q);
 		put_search(&w, &q);
 		begin(c, &w);
@@ -217,7 +219,7 @@ void file_glob(struct call *c)
 	struct jsonw w;
 
 	if (read_common(c, &q) && field_str(c, "type", 16, &q.type)) {
-		file_open(&w, message, "glob", q.path ? q.path : ".");
+		file_open(&w, message, "glob", q.path);
 		put_common(&w, &q);
 		file_member(&w, "type", q.type);
 		begin(c, &w);

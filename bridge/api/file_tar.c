@@ -5,8 +5,7 @@
 #include "bridge/api/file_up.h"
 #include "bridge/api/text.h"
 
-#define EXCLUDES_MAX 64
-#define STRIP_MAX    1000
+#define STRIP_MAX 1000
 
 struct tar {
 	struct file_out out;
@@ -48,21 +47,21 @@ void file_tar_down(struct call *c)
 {
 	static const struct file_out_ops ops = {
 		.on_begin = on_begin, .on_event = on_event, .on_end = on_end};
-	auto_free char *exclude = call_query(c, "exclude"), *partial = call_query(c, "partial");
-	char *path = file_path(c);
+	auto_free char *path = file_path(c), *exclude = call_query(c, "exclude");
 	char message[FILE_MESSAGE];
+	bool partial = false;
 	struct jsonw w;
 	struct tar *t;
 
-	if (!path)
+	if (!path || !file_flag(c, "partial", &partial))
 		return;
 	t = xcalloc(1, sizeof(*t));
-	t->path = path;
-	t->partial = partial && strcmp(partial, "true") == 0;
 	file_out_init(&t->out, c, &ops);
 	file_open(&w, message, "tar", path);
 	if (exclude)
-		file_words(&w, "exclude", exclude, EXCLUDES_MAX);
+		file_words(&w, "exclude", exclude);
+	t->path = take_ptr(&path);
+	t->partial = partial;
 	file_out_open(&t->out, &w);
 }
 
@@ -84,15 +83,15 @@ static void answer(struct call *c, const struct msg_file_event *done)
 
 void file_tar_up(struct call *c)
 {
-	auto_free char *path = file_path(c);
+	auto_free char *path = file_path(c), *text = call_query(c, "strip");
 	char message[FILE_MESSAGE];
 	uint64_t strip = 0;
 	struct jsonw w;
 
 	if (!path)
 		return;
-	if (call_query_u64(c, "strip", &strip) && strip > STRIP_MAX) {
-		call_error(c, 400, "strip is over %d", STRIP_MAX);
+	if (text && (!call_query_u64(c, "strip", &strip) || strip > STRIP_MAX)) {
+		call_error(c, 400, "strip must be a number, at most %d", STRIP_MAX);
 		return;
 	}
 	file_open(&w, message, "untar", path);

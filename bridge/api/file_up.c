@@ -165,6 +165,10 @@ void file_up(struct call *c, const char *path)
 	char message[FILE_MESSAGE];
 	struct jsonw w;
 
+	if (call_get_header(c, "content-range")) { /* curl -C: the part would be all there is */
+		call_error(c, 400, "a file is written as a whole, not from Content-Range on");
+		return;
+	}
 	file_open(&w, message, "write", path);
 	if (c->length >= 0)
 		jsonw_u64(&w, "size", (uint64_t)c->length);

@@ -12,9 +12,14 @@
 
 #define KEEPALIVE_MS 15000
 #define CURSOR_MAX   128
-#define EXCLUDES_MAX 256
 
-enum { CLOSE_ENDED = 1000, CLOSE_LOST = 1011, CLOSE_NO_PATH = 4404, CLOSE_NO_SANDBOX = 4410 };
+enum {
+	CLOSE_ENDED = 1000,
+	CLOSE_REFUSED = 1008,
+	CLOSE_LOST = 1011,
+	CLOSE_NO_PATH = 4404,
+	CLOSE_NO_SANDBOX = 4410,
+};
 
 struct watch {
 	struct file_lines lines;
@@ -22,7 +27,7 @@ struct watch {
 	bool socket;
 	uv_timer_t timer;             /* since the last event */
 	char *path, *since, *exclude; /* owned */
-	bool flat;
+	bool recursive;
 	char prefix[CURSOR_MAX]; /* of all cursors */
 };
 
@@ -109,6 +114,8 @@ static uint16_t close_code(const struct file_out *o)
 		return CLOSE_ENDED;
 	if (s != SANDBOX_RUNNING && s != SANDBOX_BUSY)
 		return CLOSE_NO_SANDBOX;
+	if (o->error.code == E_BAD_MESSAGE)
+		return CLOSE_REFUSED;
 	return o->error.err == ENOENT || o->error.err == ENOTDIR ? CLOSE_NO_PATH : CLOSE_LOST;
 }
 
@@ -172,10 +179,10 @@ static void open_watch(struct watch *w)
 	struct jsonw j;
 
 	file_open(&j, message, "watch", w->path);
-	jsonw_bool(&j, "recursive", !w->flat);
+	jsonw_bool(&j, "recursive", w->recursive);
 	file_member(&j, "since", w->since);
 	if (w->exclude)
-		file_words(&j, "exclude", w->exclude, EXCLUDES_MAX);
+		file_words(&j, "exclude", w->exclude);
 	file_out_open(&w->lines.out, &j);
 }
 
@@ -202,17 +209,17 @@ static char *read_since(const struct call *c)
 
 void file_watch(struct call *c)
 {
-	auto_free char *recursive = call_query(c, "recursive");
-	char *path = file_path(c);
+	auto_free char *path = file_path(c);
+	bool recursive = true;
 	struct watch *w;
 
-	if (!path)
+	if (!path || !file_flag(c, "recursive", &recursive))
 		return;
 	w = xcalloc(1, sizeof(*w));
-	w->path = path;
+	w->path = take_ptr(&path);
 	w->since = read_since(c);
 	w->exclude = call_query(c, "exclude");
-	w->flat = recursive && strcmp(recursive, "false") == 0;
+	w->recursive = recursive;
 	w->socket = c->websocket;
 	uv_timer_init(bridge_of(c)->loop, &w->timer);
 	file_lines_init(&w->lines, c, &lines_ops);

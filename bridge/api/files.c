@@ -51,20 +51,10 @@ static void make_directory(struct call *c)
 
 static void list_files(struct call *c)
 {
-	char *path = call_query(c, "path");
+	char *path = file_path_or(c, "/");
 
-	if (!path || !*path) {
-		free(path);
-		path = strdup("/");
-	}
-	if (!path) {
-		call_error(c, 503, "out of memory");
-	} else if (strlen(path) > FILE_PATH_MAX) {
-		call_error(c, 400, "path has more than %d bytes", FILE_PATH_MAX);
-		free(path);
-	} else {
+	if (path)
 		file_list(c, path);
-	}
 }
 
 #define DATA (R_SANDBOX | R_DATA | R_TOKEN)

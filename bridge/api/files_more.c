@@ -16,12 +16,14 @@
 
 static void on_stat(struct file_ask *a, const uint8_t *json, size_t len)
 {
-	auto_free char *path = call_query(a->call, "path");
+	auto_free char *path = file_path(a->call);
 	struct msg_file_entry m;
 	struct error e;
 	struct text t;
 
-	if (!path || msg_parse_file_entry(json, len, &m, &e) < 0) {
+	if (!path)
+		return;
+	if (msg_parse_file_entry(json, len, &m, &e) < 0) {
 		call_error(a->call, 502, "the agent's answer cannot be read");
 		return;
 	}
@@ -38,14 +40,15 @@ static void on_stat(struct file_ask *a, const uint8_t *json, size_t len)
 
 static void stat_file(struct call *c)
 {
-	auto_free char *path = file_path(c), *follow = call_query(c, "follow");
+	auto_free char *path = file_path(c);
 	char message[FILE_MESSAGE];
+	bool follow = true;
 	struct jsonw w;
 
-	if (!path)
+	if (!path || !file_flag(c, "follow", &follow))
 		return;
 	file_request(&w, message, "file.stat", path);
-	jsonw_bool(&w, "follow", !follow || strcmp(follow, "false") != 0);
+	jsonw_bool(&w, "follow", follow);
 	file_ask_call(c, &w, on_stat);
 }
 
@@ -53,8 +56,8 @@ static void stat_file(struct call *c)
 
 static void rename_file(struct call *c)
 {
-	auto_free char *path = file_path_field(c, "path");
-	auto_free char *to = path ? file_path_field(c, "to") : NULL;
+	auto_free char *path = file_path_field(c, "path", NULL);
+	auto_free char *to = path ? file_path_field(c, "to", NULL) : NULL;
 	char message[FILE_MESSAGE];
 	bool replace = true;
 	struct jsonw w;
@@ -82,8 +85,8 @@ static void on_copied(struct file_ask *a, const uint8_t *json, size_t len)
 
 static void copy_file(struct call *c)
 {
-	auto_free char *path = file_path_field(c, "path");
-	auto_free char *to = path ? file_path_field(c, "to") : NULL;
+	auto_free char *path = file_path_field(c, "path", NULL);
+	auto_free char *to = path ? file_path_field(c, "to", NULL) : NULL;
 	bool replace = true, recursive = false;
 	char message[FILE_MESSAGE];
 	struct jsonw w;
@@ -119,7 +122,7 @@ static bool read_mode(struct call *c, int64_t *ret)
 
 static void change_mode(struct call *c)
 {
-	auto_free char *path = file_path_field(c, "path");
+	auto_free char *path = file_path_field(c, "path", NULL);
 	char message[FILE_MESSAGE];
 	bool recursive = false;
 	int64_t mode = -1;
@@ -139,7 +142,7 @@ static void change_mode(struct call *c)
 
 static void change_owner(struct call *c)
 {
-	auto_free char *path = file_path_field(c, "path");
+	auto_free char *path = file_path_field(c, "path", NULL);
 	bool recursive = false, follow = true;
 	int64_t uid = -1, gid = -1;
 	char message[FILE_MESSAGE];

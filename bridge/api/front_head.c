@@ -29,7 +29,8 @@ static const char *header(struct lws *wsi, enum lws_token_indexes token, char *o
 
 static const int kept_tokens[CALL_KEPT] = {WSI_TOKEN_HTTP_ACCEPT, WSI_TOKEN_HTTP_AUTHORIZATION,
 	WSI_TOKEN_HTTP_CONTENT_TYPE, WSI_TOKEN_HTTP_IF_NONE_MATCH, WSI_TOKEN_HTTP_RANGE, -1, -1, -1,
-	-1, -1, WSI_TOKEN_HOST, WSI_TOKEN_ORIGIN, WSI_TOKEN_HTTP_IF_RANGE};
+	-1, -1, WSI_TOKEN_HOST, WSI_TOKEN_ORIGIN, WSI_TOKEN_HTTP_IF_RANGE,
+	WSI_TOKEN_HTTP_CONTENT_RANGE};
 
 /* One that lws has no number for; it wants the colon. */
 static int copy_custom(struct lws *wsi, char *out, int size, const char *name)

@@ -169,7 +169,7 @@ static void make(struct call *c, const char *op)
 
 	if (!field_int(c, "expiresIn", INT64_MIN, INT64_MAX, &life))
 		return;
-	path = file_path_field(c, "path");
+	path = file_path_field(c, "path", NULL);
 	if (!path)
 		return;
 	expires = now_s() +

@@ -5,6 +5,8 @@ import socket
 import struct
 import urllib.parse
 
+import pytest
+
 
 class Guest:
     """A sandbox of `bridge`, and short words for its files' routes. Paths: str, bytes or pathlib."""
@@ -39,13 +41,23 @@ class Guest:
     def post(self, route, body, headers=None):
         return self.bridge.post(self.base + route, body, headers=headers)
 
-    def open(self, method, url, headers=None, body=b""):
+    def open(self, method, url, headers=None, body=b"", version="1.1"):
         """Sends a request by hand; gives the socket, nothing of the answer is read."""
         sock = self.bridge.raw(timeout=60)
-        lines = [f"{method} {self.bridge.path(url)} HTTP/1.1", "Host: test", f"X-API-Key: {self.bridge.key}"]
+        lines = [f"{method} {self.bridge.path(url)} HTTP/{version}", "Host: test", f"X-API-Key: {self.bridge.key}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         sock.sendall("\r\n".join(lines + ["", ""]).encode() + body)
         return sock
+
+
+@pytest.fixture
+def guest(bridge, agent):
+    return Guest(bridge, bridge.adopt(agent))
+
+
+@pytest.fixture
+def top(tmp_path):
+    return tmp_path
 
 
 def reset(sock):

@@ -6,6 +6,7 @@ import urllib.parse
 import pytest
 
 from browser import Browser
+from guests import Guest
 from harness import eventually
 
 SHOTS = os.environ.get("CONSOLE_SHOTS")
@@ -135,6 +136,42 @@ def test_a_visit(bridge, browser):
     assert not severe, severe
     hosts = {urllib.parse.urlsplit(url).netloc for url in browser.requested() if not url.startswith(("data:", "blob:", "chrome"))}
     assert hosts == {f"127.0.0.1:{bridge.port}"}, hosts
+
+
+def test_files_stay_as_they_are(bridge, browser):
+    """A name that is no text could not be opened; lines that end in CR LF lost their CR when they were saved; a link was
+    fetched whole whatever it led to, and one to a directory led nowhere; a page of 100 000 rows stood still."""
+    sandbox = bridge.create()
+    guest = Guest(bridge, sandbox)
+    assert guest.put(b"odd/\xff.txt", b"one\r\ntwo\r\n").status == 204
+    assert guest.put("odd/mixed", b"one\r\ntwo\n").status == 204
+    done = bridge.run(sandbox, "cd odd && mkdir deep many && touch deep/below && ln -s deep to-deep && truncate -s 2M large &&"
+                               " ln -s large to-large && cd many && seq 2500 | xargs touch")
+    assert done["exitCode"] == 0, done
+    enter(browser, bridge, f"{sandbox}/files")
+    browser.clear("#path")
+    browser.type("#path", "/home/sandbox/odd\ue007")
+    browser.wait_text("#entries", "mixed")
+    browser.click_text("#entries button.file", "\N{REPLACEMENT CHARACTER}.txt")
+    browser.find("#editor")
+    for key in "z", "Enter":
+        browser.press(key)
+    browser.press("Control", "s")
+    browser.wait_text("#editor-state", "Saved")
+    assert guest.get(b"odd/\xff.txt").body == b"z\r\none\r\ntwo\r\n"
+    browser.click("#editor-close")
+    browser.click_text("#entries button.file", "mixed")
+    browser.wait_text("#say", "line ends of several kinds")
+    browser.click_text("#entries button.file", "to-large")
+    browser.wait_text("#say", "larger than 1.0 MiB")
+    browser.click_text("#entries button.directory", "many/")
+    browser.wait_text("#entries-note", "first 2000 of 2500")
+    assert browser.run("document.querySelector('#entries').children.length") == 2000
+    browser.click("#up")
+    browser.wait_text("#entries", "to-deep")
+    browser.click_text("#entries button.file", "to-deep")
+    browser.wait_text("#entries", "below")
+    assert browser.run("document.querySelector('#path').value") == "/home/sandbox/odd/to-deep"
 
 
 def test_terminals_come_back(bridge, browser):

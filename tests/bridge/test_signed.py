@@ -7,15 +7,10 @@ import urllib.parse
 
 import pytest
 
-from guests import Guest
+from guests import Guest, guest
 from harness import eventually
 
 pytestmark = pytest.mark.bridge(driver="external")
-
-
-@pytest.fixture
-def guest(bridge, agent):
-    return Guest(bridge, bridge.adopt(agent))
 
 
 def make(guest, op, path, **fields):

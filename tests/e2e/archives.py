@@ -1,14 +1,27 @@
-"""Archives, listings and batches through the agent, and what a tree is: for test_file_tar.py and test_file_batch.py."""
+"""Archives, listings and batches through the agent, what a tree is, and one to work on: for test_file_tar.py,
+test_file_list.py and test_file_batch.py."""
 import collections
 import hashlib
+import io
 import json
 import os
+import pathlib
+import random
+import shutil
 import stat
 import struct
+import tarfile
+import tempfile
+
+import pytest
 
 from file_channel import FileChannel
 from files import from_wire, wire_name
+from harness import eventually
 
+MIB = 1 << 20
+LONG = "long-" + "n" * 250
+LATIN = b"caf\xe9 \xff\n\t"
 KEEP = 0xFFFFFFFF
 HEAD = struct.Struct(">QIHH")
 Record = collections.namedtuple("Record", "path data mode errno")
@@ -110,3 +123,81 @@ def hidden(top):
     """Temporary names that were left behind."""
     return [os.path.join(where, name) for where, dirs, files in os.walk(os.fsencode(top))
             for name in dirs + files if name.startswith(b".agentd")]
+
+
+# a tree
+
+@pytest.fixture
+def tree():
+    """A directory on tmpfs, where there is one."""
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    path = pathlib.Path(tempfile.mkdtemp(prefix="tar-", dir=base))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(tree, agent):
+    """No operation leaves a descriptor or a temporary name behind, however it ends."""
+    before = agent.settled_fds()
+    yield
+    for link in agent.links:
+        link.cut()
+    eventually(lambda: agent.fds() <= before, "descriptors to be closed")
+    assert hidden(tree) == []
+
+
+def fill(top):
+    """A tree with something of everything."""
+    top.mkdir()
+    (top / "plain").write_bytes(b"plain\n")
+    (top / "empty").write_bytes(b"")
+    (top / "large").write_bytes(random.Random(1).randbytes(3 * MIB + 17))
+    (top / "exact").write_bytes(b"x" * 65536)
+    (top / "block").write_bytes(b"y" * 512)
+    (top / LONG).write_bytes(b"long\n")
+    pathlib.Path(os.fsdecode(os.fsencode(top) + b"/" + LATIN)).write_bytes(b"latin\n")
+    deep = top
+    for _ in range(14):
+        deep = deep / ("d" * 240)
+    deep.mkdir(parents=True)
+    (deep / "bottom").write_bytes(b"deep\n")
+    (top / "run.sh").write_bytes(b"#!/bin/sh\n")
+    (top / "run.sh").chmod(0o755)
+    (top / "secret").write_bytes(b"s")
+    (top / "secret").chmod(0o400)
+    (top / "empty dir").mkdir()
+    (top / "closed").mkdir()
+    (top / "closed" / "inside").write_bytes(b"i")
+    os.link(top / "plain", top / "closed" / "same")
+    os.link(top / "plain", top / "zz-same")
+    os.symlink("plain", top / "link")
+    os.symlink("/nowhere/at/all", top / "lost")
+    os.symlink("closed", top / "dirlink")
+    os.symlink("t/" * 1500, top / "longlink")
+    with open(top / "sparse", "wb") as file:
+        file.truncate(2 * MIB)
+        file.seek(MIB)
+        file.write(b"middle")
+    for i, path in enumerate(sorted(top.rglob("*"))):
+        os.utime(path, ns=(10 ** 18 + i, 1500000000123456789 + i * 1000003), follow_symlinks=False)
+    os.utime(top / "block", ns=(0, 0))
+    os.chmod(top / "closed", 0o555)
+    os.utime(top, ns=(0, 1234567890 * 10 ** 9 + 5))
+
+
+def archive(*members, **how):
+    """An archive of TarInfo members: (name, data), or keyword arguments for one."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", errors="surrogateescape", **how) as file:
+        for member in members:
+            if isinstance(member, tuple):
+                member = {"name": member[0], "data": member[1]}
+            data = member.pop("data", b"")
+            info = tarfile.TarInfo(member.pop("name"))
+            info.size = len(data)
+            for key, value in member.items():
+                setattr(info, key, value)
+            file.addfile(info, io.BytesIO(data))
+    return out.getvalue()

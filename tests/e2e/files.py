@@ -107,3 +107,33 @@ def hung_mount(target):
     finally:
         if server >= 0:
             os.close(server)
+
+
+# fixtures, and files to work on
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become others and to mount")
+
+
+@pytest.fixture
+def files(link):
+    return Files(link)
+
+
+@pytest.fixture
+def top(tmp_path):
+    tmp_path.chmod(0o755)
+    for parent in list(tmp_path.parents)[:3]:
+        if parent.stat().st_mode & 0o5 != 0o5:
+            parent.chmod(0o755)
+    return tmp_path
+
+
+def tree(top, spec):
+    """Makes files of a dict: text, bytes, or a dict for a directory."""
+    for name, what in spec.items():
+        if isinstance(what, dict):
+            (top / name).mkdir(exist_ok=True)
+            tree(top / name, what)
+        else:
+            (top / name).write_bytes(what if isinstance(what, bytes) else what.encode())
+    return top

@@ -10,11 +10,10 @@ import random
 import shutil
 import stat
 import struct
-import tempfile
 
 import pytest
 
-from archives import HEAD, KEEP, batch_read, batch_write, hidden, record, snapshot
+from archives import HEAD, KEEP, MIB, batch_read, batch_write, hidden, nothing_left, record, snapshot, tree
 from file_channel import FileChannel
 from files import from_wire, mounted, refused
 from harness import eventually
@@ -22,30 +21,8 @@ from wire import LinkClosed
 
 pytestmark = pytest.mark.same_machine
 
-MIB = 1 << 20
 NOBODY = 65534
 LATIN = b"caf\xe9/\xff\n"
-
-
-@pytest.fixture
-def tree():
-    """A directory on tmpfs, where there is one."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    path = pathlib.Path(tempfile.mkdtemp(prefix="batch-", dir=base))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(tree, agent):
-    """No batch leaves a descriptor or a temporary name behind, however it ends."""
-    before = agent.settled_fds()
-    yield
-    for link in agent.links:
-        link.cut()
-    eventually(lambda: agent.fds() <= before, "descriptors to be closed")
-    assert hidden(tree) == []
 
 
 def content(size, seed=0):

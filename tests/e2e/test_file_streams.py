@@ -9,7 +9,6 @@ import os
 import pathlib
 import random
 import re
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -18,24 +17,14 @@ import time
 
 import pytest
 
+from archives import MIB, tree
 from file_channel import FileChannel, read_file, write_file
 from harness import LONG, Tool, eventually, open_files, programs
 from wire import BINARY, AgentError, b64, ws_encode
 
 pytestmark = pytest.mark.same_machine
 
-MIB = 1 << 20
 NOBODY = 65534
-
-
-@pytest.fixture
-def tree():
-    """A directory on tmpfs, where there is one."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    path = pathlib.Path(tempfile.mkdtemp(prefix="files-", dir=base))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -32,6 +32,18 @@ static void refused(struct call *c, const char *text)
 	call_free(c);
 }
 
+/* Ends with NULL; frees. */
+static void vector_is(char **v, size_t n, const char *const *want)
+{
+	size_t i = 0;
+
+	for (; want[i]; i++)
+		assert_string_equal(v[i], want[i]);
+	assert_null(v[i]);
+	assert_int_equal(n, i);
+	free(v);
+}
+
 static void test_str(void **state)
 {
 	struct call *c = body("{\"a\":\"x\\u00e9\\n\",\"n\":null,\"e\":\"\"}");
@@ -122,16 +134,9 @@ static void test_strs(void **state)
 
 	(void)state;
 	assert_true(field_strs(c, "args", 3, &v, &n));
-	assert_int_equal(n, 3);
-	assert_string_equal(v[0], "-c");
-	assert_string_equal(v[1], "");
-	assert_string_equal(v[2], "a\"b");
-	assert_null(v[3]);
-	free(v);
+	vector_is(v, n, (const char *const[]){"-c", "", "a\"b", NULL});
 	assert_true(field_strs(c, "none", 3, &v, &n));
-	assert_int_equal(n, 0);
-	assert_null(v[0]);
-	free(v);
+	vector_is(v, n, (const char *const[]){NULL});
 	v = NULL;
 	assert_true(field_strs(c, "absent", 3, &v, &n));
 	assert_null(v);
@@ -153,13 +158,8 @@ static void test_map(void **state)
 
 	(void)state;
 	assert_true(field_map(c, "envs", 2, &v, &n));
-	assert_int_equal(n, 2);
-	assert_string_equal(v[0], "A");
-	assert_string_equal(v[1], "1");
-	assert_string_equal(v[2], "Bb");
-	assert_string_equal(v[3], "");
-	assert_null(v[4]);
-	free(v);
+	assert_int_equal(n, 2); /* pairs */
+	vector_is(v, 2 * n, (const char *const[]){"A", "1", "Bb", "", NULL});
 	assert_false(field_map(c, "no", 2, &v, &n));
 	refused(c, "no must be an object of strings");
 	c = body("{\"envs\":{\"A\":\"1\",\"B\":\"\"}}");

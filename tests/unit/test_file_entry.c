@@ -85,7 +85,8 @@ static void test_entries(void **state)
 	m = (struct msg_file_entry){.name = "\xff", .type = "link", .target = "x\xfe"};
 	check_entry(&m, "a", 0,
 		"{\"name\":\"\xef\xbf\xbd\",\"nameB64\":\"/w==\",\"isDir\":false,\"size\":0,"
-		"\"path\":\"a/\xef\xbf\xbd\",\"type\":\"link\",\"mode\":\"0000\",\"uid\":0,\"gid\":0,"
+		"\"path\":\"a/\xef\xbf\xbd\",\"pathB64\":\"YS//\",\"type\":\"link\","
+		"\"mode\":\"0000\",\"uid\":0,\"gid\":0,"
 		"\"mtime\":\"1970-01-01T00:00:00.000Z\",\"target\":\"x\xef\xbf\xbd\","
 		"\"targetB64\":\"eP4=\"}");
 	m = (struct msg_file_entry){.name = "gone", .type = "unknown"};

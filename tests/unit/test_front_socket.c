@@ -27,15 +27,21 @@ static void send_frame(struct client *cl, enum ws_opcode op, bool fin, const voi
 	free(frame);
 }
 
+static void open_echo(struct client *cl)
+{
+	char head[4096];
+
+	client_open(cl);
+	upgrade(cl, "/echo");
+	assert_int_equal(take_answer(cl, head, NULL), 101);
+}
+
 static void test_echo(void **state)
 {
 	struct client cl;
-	char head[4096];
 
 	(void)state;
-	client_open(&cl);
-	upgrade(&cl, "/echo");
-	assert_int_equal(take_answer(&cl, head, NULL), 101);
+	open_echo(&cl);
 	send_frame(&cl, WS_BINARY, true, "hi there", 8);
 	WAIT(&cl, cl.len >= 10);
 	assert_memory_equal(cl.in, "\x82\x08hi there", 10);
@@ -49,15 +55,13 @@ static void test_echo(void **state)
 /* Messages of many frames and of more than a frame's worth come back whole. */
 static void test_fragments(void **state)
 {
-	char *data = malloc(100000), head[4096];
+	char *data = malloc(100000);
 	struct client cl;
 	size_t got = 0, at = 0;
 
 	(void)state;
 	fill(data, 0, 100000);
-	client_open(&cl);
-	upgrade(&cl, "/echo");
-	assert_int_equal(take_answer(&cl, head, NULL), 101);
+	open_echo(&cl);
 	send_frame(&cl, WS_BINARY, false, data, 10);
 	send_frame(&cl, WS_PING, true, "?", 1);
 	send_frame(&cl, WS_CONT, false, data + 10, 69990);
@@ -115,12 +119,9 @@ static void test_socket_refused(void **state)
 static void test_close_code(void **state)
 {
 	struct client cl;
-	char head[4096];
 
 	(void)state;
-	client_open(&cl);
-	upgrade(&cl, "/echo");
-	assert_int_equal(take_answer(&cl, head, NULL), 101);
+	open_echo(&cl);
 	seen.empties = 1;
 	send_frame(&cl, WS_BINARY, true, "x", 1);
 	WAIT(&cl, cl.len >= 5);
@@ -170,13 +171,10 @@ static void test_socket_slow_reader(void **state)
 /* Paused, a WebSocket still sends; going on it has lost nothing. */
 static void test_socket_paused(void **state)
 {
-	char head[4096];
 	struct client cl;
 
 	(void)state;
-	client_open(&cl);
-	upgrade(&cl, "/echo");
-	assert_int_equal(take_answer(&cl, head, NULL), 101);
+	open_echo(&cl);
 	send_frame(&cl, WS_BINARY, true, "a", 1);
 	WAIT(&cl, cl.len == 3);
 	call_pause(seen.last, true);
@@ -228,12 +226,9 @@ static void test_late_reader(void **state)
 static void test_restart(void **state)
 {
 	struct client cl;
-	char head[4096];
 
 	(void)state;
-	client_open(&cl);
-	upgrade(&cl, "/echo");
-	assert_int_equal(take_answer(&cl, head, NULL), 101);
+	open_echo(&cl);
 	front_close(front, 2000, on_front_closed, NULL);
 	WAIT(&cl, cl.len >= 4);
 	assert_memory_equal(cl.in + 2, "\x03\xf4", 2);

@@ -185,6 +185,34 @@ static void test_stays_inside(void **state)
 	assert_int_equal(complaints, 7);
 }
 
+/* A second name that cannot be given took away what had it. */
+static void test_hard_links(void **state)
+{
+	auto_free uint8_t *tar = calloc(1, MIB);
+	struct stat a, b;
+	size_t n = 0;
+
+	(void)state;
+	mkdir(in_top("l"), 0755);
+	put("l/mine", "precious", 0644);
+	put("l/other", "old", 0644);
+	complaints = 0;
+	n += put_entry(tar + n, TAR_HARDLINK, "mine", "mine", "");
+	n += put_entry(tar + n, TAR_HARDLINK, "mine", "missing", "");
+	n += put_entry(tar + n, TAR_FILE, "first", "", "new");
+	n += put_entry(tar + n, TAR_HARDLINK, "other", "first", "");
+	n += TAR_END_BLOCK;
+	for (int i = 0; i < 2; i++) { /* the second time over itself */
+		assert_int_equal(unpacked("l", tar, n, 700), 0);
+		assert_int_equal(complaints, i + 1);
+		text_is("l/mine", "precious");
+		text_is("l/other", "new");
+		assert_int_equal(stat(in_top("l/first"), &a), 0);
+		assert_int_equal(stat(in_top("l/other"), &b), 0);
+		assert_int_equal(a.st_ino, b.st_ino);
+	}
+}
+
 static void test_cut(void **state)
 {
 	auto_free uint8_t *tar = calloc(1, MIB);
@@ -257,6 +285,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_there_and_back),
 		cmocka_unit_test(test_stays_inside),
+		cmocka_unit_test(test_hard_links),
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_shrinks),
 		cmocka_unit_test(test_local_file),

@@ -22,6 +22,12 @@
 #include "agentd/service.h"
 #include "proto/wire.h"
 
+/* The head of a request that is granted, in parts; an empty line ends it. */
+#define RIG_KEY     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define RIG_UPGRADE "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+#define RIG_REST    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: agentd.v1\r\n"
+#define RIG_GOOD    "GET /v1 HTTP/1.1\r\nHost: agentd\r\n" RIG_UPGRADE RIG_KEY RIG_REST
+
 struct rig;
 
 /* Serves one channel; what it has to say is counted, not stored. */

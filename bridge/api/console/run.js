@@ -6,6 +6,7 @@ const OUTPUT_MAX = 512 * 1024; // characters shown; what is older goes
 
 let sandbox = null;
 let ws = null;
+let turn = 0; // of the command that is shown
 let began = 0;
 let shown = 0;
 
@@ -36,6 +37,7 @@ function ended(text, good) {
 }
 
 function drop() {
+	turn++;
 	if (ws)
 		ws.onmessage = ws.onclose = null;
 	ws?.close();
@@ -44,6 +46,7 @@ function drop() {
 
 async function start(line) {
 	drop();
+	const mine = turn;
 	$("output").replaceChildren();
 	shown = 0;
 	decoders.out = new TextDecoder();
@@ -51,6 +54,8 @@ async function start(line) {
 	$("result").className = "hint";
 	$("result").textContent = "starting…";
 	const { sessionID } = await post(`/sandboxes/${sandbox}/exec`, { cmd: "/bin/sh", args: ["-c", line] });
+	if (mine !== turn)
+		return; // another one was begun meanwhile, or another sandbox is looked at
 	began = performance.now();
 	$("result").textContent = "running";
 	$("stop").disabled = false;

@@ -114,9 +114,14 @@ function draw() {
 	$("end-terminal").disabled = !session;
 }
 
+// False: another sandbox is looked at meanwhile.
 async function list() {
-	sessions = (await get(base())).filter((s) => s.running);
+	const of = sandbox, found = await get(base());
+	if (of !== sandbox)
+		return false;
+	sessions = found.filter((s) => s.running);
 	draw();
+	return true;
 }
 
 function choose(id) {
@@ -129,18 +134,21 @@ function choose(id) {
 }
 
 async function create() {
+	const of = sandbox;
 	fit.fit();
 	const s = await post(base(), { cols: term.cols, rows: term.rows });
-	await list();
-	choose(s.sessionID);
+	if (of === sandbox && await list())
+		choose(s.sessionID);
 }
 
 $("new-terminal").onclick = trying(create);
 $("end-terminal").onclick = trying(async () => {
-	await remove(`${base()}/${session}`);
+	const id = session;
+	await remove(`${base()}/${id}`);
+	if (session !== id)
+		return;
 	session = null;
-	await list();
-	if (sessions.length)
+	if (await list() && sessions.length)
 		choose(sessions[0].sessionID);
 });
 
@@ -154,8 +162,7 @@ export async function enter(id) {
 	}
 	leave();
 	sandbox = id;
-	await list();
-	if (sandbox !== id)
+	if (!await list())
 		return;
 	if (sessions.length)
 		choose(sessions[0].sessionID);
