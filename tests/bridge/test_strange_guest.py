@@ -1,21 +1,77 @@
 """What a guest may say that none of our agents ever says, or hardly ever: nobody else suffers, and clients are told the truth."""
+import struct
 import time
 
 import pytest
 
-from hand_made import HandMade, entry
+from hand_made import HandMade
 from host import Closed
 from sockets import Attached
-from wire import STDERR
+from wire import CLOSE, DATA, EVENT, GAP, OPEN, OPENED, REFUSED, STDERR, STDOUT
 
 pytestmark = pytest.mark.bridge(driver="external", inline_hold_ms=0)
 
 
+class Sessions(HandMade):
+    """`sessions` is what it lists; `on_open(session, viewer)` is called for whoever attaches, after OPENED."""
+
+    def __init__(self, sessions=(), on_open=lambda session, viewer: None):
+        self.sessions, self.on_open = list(sessions), on_open
+        self.list = lambda after: {"sessions": [entry(name) for name in self.sessions]}
+        self.viewers = []
+        super().__init__()
+
+    def answer(self, request):
+        return self.list(request.get("after")) if request["op"] == "list" else {}
+
+    def hear(self, say, got):
+        if got.type == CLOSE:
+            say(CLOSE, got.channel)
+        if got.type != OPEN:
+            return
+        m = got.json()
+        if "start" in m:
+            self.sessions.append(m["id"])
+        if m.get("id") not in self.sessions:
+            say(REFUSED, got.channel, payload={"error": {"code": "not_found", "message": "no such session"}})
+            return
+        say(OPENED, got.channel, payload={"id": m["id"], "state": "running", "pid": 1, "window": 0})
+        viewer = Viewer(say, got.channel, m)
+        self.viewers.append(viewer)
+        self.on_open(m["id"], viewer)
+
+
+class Viewer:
+    """Who is attached, as the agent sees it."""
+
+    def __init__(self, say, channel, asked):
+        self.say, self.channel, self.asked = say, channel, asked
+
+    def out(self, off, data, stream=STDOUT):
+        self.say(DATA, self.channel, off, data, stream=stream)
+
+    def err(self, off, data):
+        self.out(off, data, STDERR)
+
+    def gap(self, off, missing, stream=STDOUT):
+        self.say(GAP, self.channel, off, struct.pack(">Q", missing), stream=stream)
+
+    def event(self, name, **members):
+        self.say(EVENT, self.channel, payload={"event": name, **members})
+
+    def close(self, **error):
+        self.say(CLOSE, self.channel, payload={"error": error} if error else b"")
+
+
+def entry(name):
+    return {"id": name, "state": "running", "cmd": ["x"], "pid": 1}
+
+
 @pytest.fixture
 def hand_made():
-    agent = HandMade(["s"])
+    agent = Sessions(["s"])
     yield agent
-    agent.close()
+    agent.stop()
 
 
 def closed(client):
