@@ -16,9 +16,16 @@ const char *file_type_str(mode_t mode)
 	}
 }
 
+/* Before 1678 or after 2261: the last that readers of doubles take. */
 static int64_t in_ns(struct timespec t)
 {
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+	const int64_t max = INT64_MAX - 1023;
+	int64_t ns;
+
+	if (__builtin_mul_overflow((int64_t)t.tv_sec, 1000000000, &ns) ||
+		__builtin_add_overflow(ns, t.tv_nsec, &ns))
+		return t.tv_sec < 0 ? -max : max;
+	return max_of(min_of(ns, max), -max);
 }
 
 void file_entry_put(struct jsonw *w, const char *name, const struct stat *st, const char *target)

@@ -23,9 +23,17 @@ static int get_number(struct msg_reader *r, const char *name, uint64_t *ret)
 	return msg_get_u64(r, r->root, name, (uint64_t)MSG_INT_MAX, ret);
 }
 
+/* The largest number that is both a double and an int64_t. */
+#define WIDE_MAX (INT64_MAX - 1023)
+
+static int get_size(struct msg_reader *r, uint64_t *ret)
+{
+	return msg_get_u64(r, r->root, "size", WIDE_MAX, ret);
+}
+
 static int get_time(struct msg_reader *r, const char *name, int64_t *ret)
 {
-	return msg_get_i64(r, r->root, name, INT64_MIN / 2, INT64_MAX / 2, ret);
+	return msg_get_i64(r, r->root, name, -WIDE_MAX, WIDE_MAX, ret);
 }
 
 static int read_entry(struct msg_reader *r, void *ret)
@@ -35,7 +43,6 @@ static int read_entry(struct msg_reader *r, void *ret)
 		const char *name;
 		uint64_t *ret;
 	} numbers[] = {
-		{"size", &m->size},
 		{"mode", &m->mode},
 		{"uid", &m->uid},
 		{"gid", &m->gid},
@@ -49,6 +56,7 @@ static int read_entry(struct msg_reader *r, void *ret)
 		(e = msg_get_str(r, r->root, "path", &m->path)) < 0 ||
 		(e = msg_get_str(r, r->root, "type", &m->type)) < 0 ||
 		(e = msg_get_str(r, r->root, "target", &m->target)) < 0 ||
+		(e = get_size(r, &m->size)) < 0 ||
 		(e = get_time(r, "mtime_ns", &m->mtime_ns)) < 0 ||
 		(e = get_time(r, "ctime_ns", &m->ctime_ns)) < 0)
 		return e;
@@ -82,7 +90,6 @@ static int read_event(struct msg_reader *r, void *ret)
 		const char *name;
 		uint64_t *ret;
 	} numbers[] = {
-		{"size", &m->size},
 		{"mode", &m->mode},
 		{"bytes", &m->bytes},
 		{"files", &m->files},
@@ -95,7 +102,8 @@ static int read_event(struct msg_reader *r, void *ret)
 
 	for (size_t i = 0; i < array_size(numbers) && e == 0; i++)
 		e = get_number(r, numbers[i].name, numbers[i].ret);
-	if (e < 0 || (e = get_time(r, "mtime_ns", &m->mtime_ns)) < 0 ||
+	if (e < 0 || (e = get_size(r, &m->size)) < 0 ||
+		(e = get_time(r, "mtime_ns", &m->mtime_ns)) < 0 ||
 		(e = get_time(r, "ctime_ns", &m->ctime_ns)) < 0 ||
 		(e = msg_get_str(r, r->root, "event", &event)) < 0 ||
 		(e = msg_get_str(r, r->root, "type", &type)) < 0 ||

@@ -6,13 +6,17 @@
 
 #include "proto/msg_file.h"
 
+/* Sizes and times are numbers of JSON, which are rounded above. */
+#define FILE_SIZE_EXACT (1ULL << 53)
+
 /* An entry; what is absent is 0 or NULL. */
 struct msg_file_entry {
 	void *mem;
 	const char *name, *path; /* path: where the operation tells whole paths */
 	const char *type;        /* "file", "dir", "link", ... */
 	const char *target;
-	uint64_t size, mode, uid, gid, nlink, blocks;
+	uint64_t size; /* exact up to FILE_SIZE_EXACT */
+	uint64_t mode, uid, gid, nlink, blocks;
 	uint64_t errnum; /* it could not be looked at */
 	int64_t mtime_ns, ctime_ns;
 };

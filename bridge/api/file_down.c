@@ -4,7 +4,8 @@
  * but what is said of it is what was opened. When that has not got the range, or is not what the
  * client has the rest of, the answer is broken, not wrong.
  *
- * A file that says it has no bytes may be empty, or of /proc: it is sent without a length.
+ * A file that says it has no bytes may be empty, or of /proc: it is sent without a length. So is
+ * one of more bytes than numbers count one by one.
  */
 #include "bridge/api/file_down.h"
 
@@ -29,7 +30,7 @@ struct file_down {
 static void set_entry(
 	struct file_down *d, bool is_file, uint64_t size, int64_t mtime_ns, int64_t ctime_ns)
 {
-	d->known = is_file && size > 0;
+	d->known = is_file && size > 0 && size <= FILE_SIZE_EXACT;
 	d->size = size;
 	d->mtime_ns = mtime_ns;
 	d->ctime_ns = ctime_ns;

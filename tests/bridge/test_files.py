@@ -5,7 +5,10 @@ import base64
 import concurrent.futures
 import hashlib
 import os
+import pathlib
+import shutil
 import socket
+import tempfile
 import threading
 import time
 
@@ -199,6 +202,29 @@ def test_list_of_the_root(guest):
     names = {entry["name"]: entry for entry in reply.json()}
     assert names["etc"]["path"] == "/etc" and names["etc"]["isDir"]
     assert {entry["name"] for entry in guest.list("")} >= {"etc", "usr"}
+
+
+def test_odd_figures(guest):
+    """A file of the year 2200, or of more bytes than numbers of JSON count one by one, made its directory unlistable."""
+    top = pathlib.Path(tempfile.mkdtemp(dir="/dev/shm"))
+    try:
+        for name, year in ("old", 1900), ("new", 2200), ("newer", 3000):
+            (top / name).write_bytes(b"x")
+            os.utime(top / name, ns=(0, ((year - 1970) * 31556952 + 10 ** 6) * 10 ** 9))
+        with open(top / "large", "wb") as f:
+            f.truncate((1 << 62) + 5)
+        told = {entry["name"]: entry for entry in guest.list(top)}
+        assert told["new"]["mtime"].startswith("2200-") and told["newer"]["mtime"].startswith("2262-")
+        assert told["large"]["size"] == 1 << 62
+        assert guest.get(top / "large", "/stat").json()["size"] == 1 << 62
+        for name in "old", "new", "newer":
+            assert guest.get(top / name).body == b"x" and guest.get(top / name, "/stat").status == 200
+        sock = guest.open("GET", guest.url("", top / "large"), {"Range": "bytes=-5"})
+        head, _ = read_head(sock)
+        assert head.startswith(b"HTTP/1.1 200") and b"content-length" not in head.lower()
+        reset(sock)
+    finally:
+        shutil.rmtree(top)
 
 
 def test_list_of_what_is_none(guest, top):

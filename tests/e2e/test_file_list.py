@@ -106,3 +106,18 @@ def test_list_large_directory(agent, link, tree):
     channel.grant(1 << 40)
     channel.finish()
     assert channel.done["entries"] == 20000
+
+
+def test_list_odd_figures(agent, link, tree):
+    """Times that 64 bits of nanoseconds do not hold, and holes as large as files can be: the former overflowed."""
+    times = {"old": -1 << 33, "new": 1 << 33, "older": -1 << 40, "newer": 1 << 40, "before": -1}
+    for name, seconds in times.items():
+        with open(tree / name, "wb") as file:
+            file.truncate(1 << 62)
+        os.utime(tree / name, (seconds, seconds))
+    lines, _ = listing(link, tree)
+    assert {line["size"] for line in lines} == {1 << 62}
+    most = (1 << 63) - 1024
+    for line in lines:
+        seconds = (tree / line["name"]).stat().st_mtime_ns // 10 ** 9
+        assert line["mtime_ns"] == max(-most, min(most, seconds * 10 ** 9)), line
