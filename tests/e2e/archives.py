@@ -17,7 +17,8 @@ import pytest
 
 from file_channel import FileChannel
 from files import from_wire, wire_name
-from harness import eventually
+from harness import eventually, open_files
+from wire import Timeout
 
 MIB = 1 << 20
 LONG = "long-" + "n" * 250
@@ -140,11 +141,14 @@ def tree():
 @pytest.fixture(autouse=True)
 def nothing_left(tree, agent):
     """No operation leaves a descriptor or a temporary name behind, however it ends."""
-    before = agent.settled_fds()
+    before, known = agent.settled_fds(), open_files(agent.pid)
     yield
     for link in agent.links:
         link.cut()
-    eventually(lambda: agent.fds() <= before, "descriptors to be closed")
+    try:
+        eventually(lambda: agent.fds() <= before, "descriptors to be closed")
+    except Timeout:
+        raise Timeout(f"still open: {open_files(agent.pid).items() - known.items()}") from None
     assert hidden(tree) == []
 
 
