@@ -131,7 +131,7 @@ struct call {
 
 const char *call_method_str(const struct call *c);
 /* A header's value, by its name in lower case, or NULL. Valid while the call lives. Only those the
- * front keeps: see front_head.c (accept, authorization, content-type, if-none-match, range,
+ * front keeps: see front.c (accept, authorization, content-type, if-none-match, range,
  * if-range, last-event-id, x-api-key, x-request-id, x-forwarded-proto, x-osb-async-wake, host,
  * origin). */
 const char *call_get_header(const struct call *c, const char *name);
