@@ -298,7 +298,7 @@ static int take_answer(struct client *cl, char *ret_head, char *ret_body)
 	return status;
 }
 
-static void fill(char *out, size_t from, size_t n)
+static inline void fill(char *out, size_t from, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		out[i] = (char)(uint8_t)((from + i) % 251);
