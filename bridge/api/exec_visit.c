@@ -134,7 +134,7 @@ static void stay(struct visit *v)
 
 	v->stays = true;
 	sandbox_unuse(&v->use);
-	/* Nobody's coming counts from the start, so we are nobody for no longer than that. */
+	/* That nobody comes is counted from our leaving. */
 	uv_timer_start(&v->timer, on_time_up, ms ? min_of(ms, (uint64_t)STAY_MS) : STAY_MS, 0);
 }
 

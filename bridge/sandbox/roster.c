@@ -198,8 +198,8 @@ static void take(struct roster *r, const struct msg_entry *m)
 	if (m->end.state == END_RUNNING || !e->running)
 		return;
 	roster_ended(e, &m->end);
-	if (m->end.ended_ms)
-		e->ended_ms = m->end.ended_ms;
+	if (m->end.ended_ms) /* by the agent's clock; the start may be by ours */
+		e->ended_ms = max_of(m->end.ended_ms, e->started_ms);
 }
 
 void roster_take(struct roster *r, const struct msg_list *list, bool first_page, bool last_page)

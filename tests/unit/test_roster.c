@@ -108,10 +108,15 @@ static void test_take(void **state)
 	take(&r, page, 3, true, true);
 	assert_int_equal(r.n, 4);
 	assert_int_equal(roster_exit_code(&roster_find(&r, "mine")->end), 128 + SIGTERM);
+	/* Bug: by the clock of the guest, or a moment before we knew of it, it ended before it had
+	 * started. */
+	page[0] = (struct msg_entry){.id = "young", .cmd = "x", .cmd_len = 1};
+	page[0].end = (struct msg_end){.state = END_EXITED, .ended_ms = young->started_ms - 1};
+	take(&r, page, 1, true, true);
+	assert_true(!young->running && young->ended_ms == young->started_ms);
 	roster_fini(&r);
 }
 
-/* Nobody saw their end; they are told of for a while all the same. */
 /* A guest may list without end, whatever it has. */
 static void test_too_many_listed(void **state)
 {
@@ -129,6 +134,7 @@ static void test_too_many_listed(void **state)
 	roster_fini(&r);
 }
 
+/* Nobody saw their end; they are told of for a while all the same. */
 static void test_lost(void **state)
 {
 	struct msg_end end = ended(END_EXITED, 0, 0);
