@@ -7,8 +7,10 @@
  */
 #include "bridge/target.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <linux/vm_sockets.h>
@@ -109,6 +111,7 @@ static const char *explain_unix(int err)
 	case -EACCES:
 	case -EPERM: return "permission denied. Only root and the user agentd runs as may connect";
 	case -ENOTSOCK: return "that file is not a socket";
+	case -ELOOP: return "that file is a link. A socket is expected";
 	case -EPROTOTYPE: return "that socket is not a stream socket";
 	default: return NULL;
 	}
@@ -159,23 +162,40 @@ static int open_socket(struct dial *d)
 	return d->fd < 0 ? -errno : 0;
 }
 
+static int connect_unix(int fd, const char *path)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	return connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0 ? -errno : 0;
+}
+
+/* What was looked at is what is connected to, whatever has its name by then. */
+static int connect_no_link(int fd, const char *path)
+{
+	auto_close int file = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	char held[32];
+	struct stat st;
+
+	if (file < 0 || fstat(file, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return S_ISLNK(st.st_mode) ? -ELOOP : -ENOTSOCK;
+	snprintf(held, sizeof(held), "/proc/self/fd/%d", file);
+	return connect_unix(fd, held);
+}
+
 static int call_connect(struct dial *d)
 {
 	const struct target *t = d->target;
-	int r;
 
 	if (t->kind == TARGET_VSOCK) {
 		struct sockaddr_vm vm = {
 			.svm_family = AF_VSOCK, .svm_cid = t->cid, .svm_port = t->port};
 
-		r = connect(d->fd, (struct sockaddr *)&vm, sizeof(vm));
-	} else {
-		struct sockaddr_un un = {.sun_family = AF_UNIX};
-
-		memcpy(un.sun_path, t->path, sizeof(un.sun_path));
-		r = connect(d->fd, (struct sockaddr *)&un, sizeof(un));
+		return connect(d->fd, (struct sockaddr *)&vm, sizeof(vm)) < 0 ? -errno : 0;
 	}
-	return r < 0 ? -errno : 0;
+	return t->no_link ? connect_no_link(d->fd, t->path) : connect_unix(d->fd, t->path);
 }
 
 static int say_connect(struct dial *d)

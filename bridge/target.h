@@ -20,6 +20,8 @@ enum target_kind { TARGET_UNIX, TARGET_VSOCK, TARGET_HYBRID };
 
 struct target {
 	enum target_kind kind;
+	/* UNIX: the file must be a socket, not a link to one: somebody else has its directory. */
+	bool no_link;
 	char path[TARGET_PATH_MAX];
 	uint32_t cid, port;
 };

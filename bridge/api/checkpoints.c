@@ -9,7 +9,7 @@
 
 /* ---- as JSON ---- */
 
-/* What it was made with, but for the values of its environment: they may be secrets. */
+/* What it was made with, but for what is ours, and its environment, which may have secrets. */
 static void put_config(struct text *t, const struct checkpoint *cp)
 {
 	struct jsonr config, name, value;
@@ -23,7 +23,7 @@ static void put_config(struct text *t, const struct checkpoint *cp)
 				continue;
 			memcpy(word, name.p, name.len);
 			word[name.len] = '\0';
-			if (strcmp(word, "envs") != 0)
+			if (strcmp(word, "envs") != 0 && strcmp(word, "patchSequence") != 0)
 				text_raw(t, word, value.p, value.len);
 		}
 	}

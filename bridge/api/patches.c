@@ -4,7 +4,9 @@
 #include "bridge/api/dispatch.h"
 #include "bridge/api/fields.h"
 #include "bridge/api/route.h"
+#include "bridge/api/sandbox_json.h"
 #include "bridge/api/text.h"
+#include "bridge/sandbox/patch.h"
 
 static void put_patch(
 	struct text *t, const char *name, const struct checkpoint *cp, const struct patch *p)
@@ -40,7 +42,7 @@ static void on_add(struct call *c)
 			checkpoint_state_str(cp->state));
 		return;
 	}
-	p = checkpoint_add_patch(cp, script, description ? description : "", &f);
+	p = patch_add(cp, script, description ? description : "", &f);
 	if (!p) {
 		call_fault(c, &f);
 		return;
@@ -74,13 +76,13 @@ static void on_drop(struct call *c)
 
 	if (!cp)
 		return;
-	r = checkpoint_drop_patch(cp, c->params[1]);
+	r = patch_drop(cp, c->params[1]);
 	if (r == 0)
 		call_empty(c, 204);
 	else if (r == -ENOENT)
 		call_error(c, 404, "patch not found");
 	else
-		call_error(c, 500, "the change cannot be stored");
+		sandbox_reply_store(c, r);
 }
 
 const struct route routes_patches[] = {

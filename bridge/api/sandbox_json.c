@@ -97,6 +97,8 @@ void sandbox_reply_store(struct call *c, int r)
 {
 	if (r == 0)
 		call_empty(c, 204);
+	else if (r == -EPERM) /* another driver's */
+		call_error(c, 409, "%s", c->sandbox->note);
 	else
 		call_error(c, r == -ENOSPC ? 507 : 500, "the change cannot be stored: %s",
 			r == -ENOMEM ? "no memory" : store_why(bridge_of(c)->store));

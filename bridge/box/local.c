@@ -89,13 +89,14 @@ static bool watch(struct local *l)
 	return false;
 }
 
-/* A path too long for a socket's address is said by way of a descriptor of ours. */
+/* A path too long for a socket's address is said by way of a descriptor of ours. Root inside has
+ * the socket's directory, and could put a link to any other socket of the host there. */
 static void set_target(struct local *l)
 {
 	struct box *b = l->box;
 	char path[BOX_PATH_MAX + 32];
 
-	b->target = (struct target){.kind = TARGET_UNIX};
+	b->target = (struct target){.kind = TARGET_UNIX, .no_link = true};
 	b->token[0] = '\0';
 	snprintf(path, sizeof(path), "%s/link/" LOCAL_SOCKET, b->dir);
 	if (strlen(path) >= sizeof(b->target.path))

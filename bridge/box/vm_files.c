@@ -328,6 +328,8 @@ int vm_files_remove(const char *dir)
 		return -ENAMETOOLONG;
 	remove_files(run, NULL);
 	rmdir(run);
+	if (join(run, dir, VM_JSON) == 0)
+		unlink(run); /* first: half a machine is none */
 	remove_files(dir, NULL);
 	return rmdir(dir) < 0 && errno != ENOENT ? -errno : 0;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 
+#include "bridge/sandbox/patch.h"
 #include "bridge/sandbox/sandbox_internal.h"
 #include "proto/buf.h"
 #include "proto/jsonw.h"
@@ -57,14 +58,6 @@ bool checkpoint_id_valid(const char *id)
 }
 
 /* ---- memory and store ---- */
-
-static void patch_free(struct patch *p)
-{
-	list_remove(&p->node);
-	free(p->script);
-	free(p->description);
-	free(p);
-}
 
 static void checkpoint_free(struct checkpoint *cp)
 {
@@ -120,11 +113,10 @@ static int save(const struct checkpoint *cp, enum checkpoint_state state)
 							    .bytes = cp->bytes});
 }
 
-/* It is so now, even if that cannot be stored: a restart drops it then. */
+/* It is not PROCESSING any more. */
 static void reach(struct checkpoint *cp, enum checkpoint_state state)
 {
 	cp->state = state;
-	save(cp, state);
 	while (!list_empty(&cp->waits)) {
 		struct checkpoint_wait *w = list_first(&cp->waits, struct checkpoint_wait, node);
 
@@ -170,10 +162,9 @@ static void on_dropped(struct box *b, const struct box_result *r)
 static void begin_drop(struct checkpoint *cp)
 {
 	cp->state = CHECKPOINT_GOING;
-	list_for_each_safe (p, &cp->patches, struct patch, node) {
-		store_drop_patch(cp->all->store, p->id);
+	store_drop_patches(cp->all->store, cp->id);
+	list_for_each_safe (p, &cp->patches, struct patch, node)
 		patch_free(p);
-	}
 	if (!checkpoints_supported(cp->all))
 		return; /* another driver's */
 	box_init(&cp->box, cp->all->boxes, "checkpoint", cp, NULL);
@@ -188,16 +179,87 @@ static bool set_store_fault(const struct checkpoints *cs, int r, struct fault *f
 
 bool checkpoint_drop(struct checkpoint *cp, struct fault *f)
 {
-	int r;
-
 	if (cp->state == CHECKPOINT_PROCESSING)
 		return fault_set(f, 409, "the checkpoint is still being made");
 	if (cp->forks > 0)
 		return fault_set(f, 409, "the checkpoint is being used");
-	r = save(cp, CHECKPOINT_GOING);
-	if (r < 0)
-		return set_store_fault(cp->all, r, f);
+	save(cp, CHECKPOINT_GOING); /* if it can be: this makes room on a full disk */
 	begin_drop(cp);
+	return true;
+}
+
+/* ---- how many ---- */
+
+struct census {
+	unsigned ready, processing, failed;
+	struct checkpoint *oldest, *oldest_failed; /* READY, FAILED; or NULL */
+};
+
+static struct census count(const struct checkpoints *cs, const char *sandbox, bool full)
+{
+	struct census n = {0};
+
+	list_for_each (cp, &cs->list, struct checkpoint, node) {
+		if (cp->full != full || strcmp(cp->sandbox, sandbox) != 0)
+			continue;
+		if (cp->state == CHECKPOINT_READY && n.ready++ == 0)
+			n.oldest = cp;
+		if (cp->state == CHECKPOINT_FAILED && n.failed++ == 0)
+			n.oldest_failed = cp;
+		n.processing += cp->state == CHECKPOINT_PROCESSING;
+	}
+	return n;
+}
+
+/* Only now: had the new one failed, the old ones would be what there is. */
+static void drop_oldest(struct checkpoint *cp)
+{
+	struct census n = count(cp->all, cp->sandbox, cp->full);
+	struct fault f;
+
+	while (cp->keep > 0 && n.ready > cp->keep && checkpoint_drop(n.oldest, &f))
+		n = count(cp->all, cp->sandbox, cp->full);
+}
+
+/* They are kept to be looked at, not for ever. */
+static void drop_failed(const struct checkpoints *cs, const char *sandbox, bool full)
+{
+	struct census n = count(cs, sandbox, full);
+	struct fault f;
+
+	while (n.failed >= CHECKPOINT_FAILED_MAX && checkpoint_drop(n.oldest_failed, &f))
+		n = count(cs, sandbox, full);
+}
+
+static unsigned max_of_spec(const struct checkpoint_spec *spec)
+{
+	unsigned limit = spec->full ? CHECKPOINT_FULL_MAX : CHECKPOINT_DISK_MAX;
+
+	return spec->max > 0 ? min_of(spec->max, limit) : limit;
+}
+
+static bool has_room(const struct checkpoints *cs, const char *sandbox,
+	const struct checkpoint_spec *spec, struct fault *f)
+{
+	struct census n = count(cs, sandbox, spec->full);
+	unsigned max = max_of_spec(spec);
+
+	list_for_each (cp, &cs->list, struct checkpoint, node) {
+		if ((cp->state == CHECKPOINT_READY || cp->state == CHECKPOINT_PROCESSING) &&
+			strcmp(cp->sandbox, sandbox) == 0 && strcmp(cp->name, spec->name) == 0)
+			return fault_set(
+				f, 409, "there is a checkpoint \"%.100s\" already", spec->name);
+	}
+	if (n.ready + n.processing < max)
+		return true;
+	if (!spec->drop_oldest)
+		return fault_set(f, 400,
+			"there are %u %s checkpoints of this sandbox, as many as may be",
+			n.ready + n.processing, spec->full ? "full" : "disk-only");
+	if (n.processing >= max)
+		return fault_set(f, 409, "as many as may be are still being made");
+	if (n.oldest->forks > 0)
+		return fault_set(f, 409, "the oldest checkpoint is being used");
 	return true;
 }
 
@@ -210,20 +272,33 @@ static void run_create(struct sandbox *s, void *owner, box_fn fn)
 	box_checkpoint(&s->box, cp->id, cp->full, fn);
 }
 
+/* What is not stored as READY is dropped by a restart, so it is not. */
 static void created(
 	struct sandbox *s, void *owner, const struct box_result *r, const struct fault *fault)
 {
 	struct checkpoint *cp = owner;
+	struct fault f;
+	int stored;
 
 	(void)s;
-	if (r && r->ok)
+	if (!fault) {
 		cp->bytes = r->bytes;
-	if (fault) {
-		free(cp->error);
-		cp->error = strdup(fault->text);
-		ASSERT(cp->error);
+		stored = save(cp, CHECKPOINT_READY);
+		if (stored < 0) {
+			set_store_fault(cp->all, stored, &f);
+			fault = &f;
+		}
 	}
-	reach(cp, fault ? CHECKPOINT_FAILED : CHECKPOINT_READY);
+	if (!fault) {
+		reach(cp, CHECKPOINT_READY);
+		drop_oldest(cp);
+		return;
+	}
+	free(cp->error);
+	cp->error = strdup(fault->text);
+	ASSERT(cp->error);
+	save(cp, CHECKPOINT_FAILED);
+	reach(cp, CHECKPOINT_FAILED);
 }
 
 /* With memory the file system is as consistent as the machine is. */
@@ -251,37 +326,11 @@ static char *print_config(const struct sandbox *s)
 	jsonw_int(&w, "timeout", s->timeout_s);
 	jsonw_raw(&w, "metadata", s->metadata, strlen(s->metadata));
 	jsonw_raw(&w, "envs", s->envs, strlen(s->envs));
+	jsonw_u64(&w, "patchSequence", patch_last(s));
 	jsonw_close(&w, '}');
 	ASSERT(!w.overflow);
 	out[w.len] = '\0';
 	return out;
-}
-
-static bool make_room(struct checkpoints *cs, const struct sandbox *s,
-	const struct checkpoint_spec *spec, struct fault *f)
-{
-	unsigned limit = spec->full ? CHECKPOINT_FULL_MAX : CHECKPOINT_DISK_MAX, n = 0;
-	unsigned max = spec->max > 0 ? min_of(spec->max, limit) : limit;
-	struct checkpoint *oldest = NULL;
-
-	list_for_each (cp, &cs->list, struct checkpoint, node) {
-		if (strcmp(cp->sandbox, s->id) != 0 || cp->state == CHECKPOINT_GOING)
-			continue;
-		if (cp->state != CHECKPOINT_FAILED && strcmp(cp->name, spec->name) == 0)
-			return fault_set(
-				f, 409, "there is a checkpoint \"%.100s\" already", spec->name);
-		if (cp->full != spec->full || cp->state == CHECKPOINT_FAILED)
-			continue;
-		n++;
-		oldest = oldest ? oldest : cp;
-	}
-	if (n < max)
-		return true;
-	if (!spec->drop_oldest)
-		return fault_set(f, 400,
-			"there are %u %s checkpoints of this sandbox, as many as may be", n,
-			spec->full ? "full" : "disk-only");
-	return checkpoint_drop(oldest, f) && (n == max || make_room(cs, s, spec, f));
 }
 
 struct checkpoint *checkpoint_create(struct checkpoints *cs, struct sandbox *s,
@@ -292,8 +341,13 @@ struct checkpoint *checkpoint_create(struct checkpoints *cs, struct sandbox *s,
 	struct checkpoint *cp = NULL;
 	int r;
 
-	if (!make_room(cs, s, spec, f))
+	if (!sandbox_can(s, BOX_CAN_CHECKPOINT)) {
+		fault_set(f, 501, "the driver %s cannot keep checkpoints", s->box.driver->name);
 		return NULL;
+	}
+	if (!has_room(cs, s->id, spec, f))
+		return NULL;
+	drop_failed(cs, s->id, spec->full);
 	checkpoint_new_id(id);
 	if (config)
 		cp = checkpoint_new(cs, &(struct store_checkpoint){.id = id,
@@ -314,6 +368,7 @@ struct checkpoint *checkpoint_create(struct checkpoints *cs, struct sandbox *s,
 		checkpoint_free(cp);
 		return NULL;
 	}
+	cp->keep = spec->drop_oldest ? max_of_spec(spec) : 0;
 	sandbox_exclusive(s, spec->full ? &create_full : &create_disk, cp, NULL);
 	return cp;
 }
@@ -327,15 +382,30 @@ static void run_restore(struct sandbox *s, void *owner, box_fn fn)
 	box_restore(&s->box, cp->id, fn);
 }
 
+/* Patches that were run later are not in it any more: they are run again. */
+static void take_patches_back(const struct checkpoint *cp, struct sandbox *s)
+{
+	struct jsonr config, v;
+	char n[24];
+
+	if (jsonr_parse(cp->config, strlen(cp->config), &config) < 0 ||
+		!jsonr_member(config, "patchSequence", &v) || v.len >= sizeof(n))
+		return;
+	snprintf(n, sizeof(n), "%.*s", (int)v.len, v.p);
+	sandbox_set_more(s, "patchSequence", n);
+	sandbox_save(s);
+}
+
 static void restored(
 	struct sandbox *s, void *owner, const struct box_result *r, const struct fault *fault)
 {
 	struct checkpoint *cp = owner;
 
-	(void)fault;
 	cp->forks--;
-	if (r && r->ok)
-		sandbox_note(s, "%s", r->cold ? r->note : "");
+	if (fault)
+		return;
+	sandbox_note(s, "%s", r->cold ? r->note : "");
+	take_patches_back(cp, s);
 }
 
 static const struct sandbox_exclusive restore = {.run = run_restore, .done = restored};
@@ -344,74 +414,6 @@ void checkpoint_restore(struct checkpoint *cp, struct sandbox *s, struct sandbox
 {
 	cp->forks++;
 	sandbox_exclusive(s, &restore, cp, op);
-}
-
-/* ---- patches ---- */
-
-static struct patch *patch_new(struct checkpoint *cp, const struct store_patch *row)
-{
-	struct patch *p = calloc(1, sizeof(*p));
-
-	if (!p)
-		return NULL;
-	list_append(&cp->patches, &p->node);
-	snprintf(p->id, sizeof(p->id), "%s", row->id);
-	p->script = strdup(row->script);
-	p->description = strdup(row->description);
-	p->sequence = row->sequence;
-	p->created_ms = row->created_ms;
-	if (p->script && p->description)
-		return p;
-	patch_free(p);
-	return NULL;
-}
-
-struct patch *checkpoint_add_patch(
-	struct checkpoint *cp, const char *script, const char *description, struct fault *f)
-{
-	char id[CHECKPOINT_ID_MAX + 1];
-	struct store_patch row = {.id = id,
-		.checkpoint = cp->id,
-		.script = script,
-		.description = description,
-		.sequence = 1,
-		.created_ms = sandbox_wall_ms()};
-	size_t n = 0;
-	struct patch *p;
-
-	list_for_each (old, &cp->patches, struct patch, node) {
-		row.sequence = old->sequence + 1;
-		n++;
-	}
-	if (n >= PATCHES_MAX) {
-		fault_set(f, 400, "there are %zu patches of this checkpoint, as many as may be", n);
-		return NULL;
-	}
-	checkpoint_new_id(id);
-	p = patch_new(cp, &row);
-	if (!p) {
-		fault_set(f, 503, "no memory for another patch");
-	} else if (store_put_patch(cp->all->store, &row) < 0) {
-		set_store_fault(cp->all, -EIO, f);
-		patch_free(p);
-		p = NULL;
-	}
-	return p;
-}
-
-int checkpoint_drop_patch(struct checkpoint *cp, const char *id)
-{
-	list_for_each (p, &cp->patches, struct patch, node) {
-		int r;
-
-		if (strcmp(p->id, id) != 0)
-			continue;
-		r = store_drop_patch(cp->all->store, id);
-		if (r == 0)
-			patch_free(p);
-		return r;
-	}
-	return -ENOENT;
 }
 
 /* ---- all of them ---- */

@@ -1,6 +1,5 @@
 /*
- * checkpoint.h - what was kept of sandboxes: made, listed, gone back to, forked, dropped; and the
- * patches of each, scripts for what is forked from it.
+ * checkpoint.h - what was kept of sandboxes: made, listed, gone back to, forked, dropped.
  *
  * A checkpoint belongs to nobody: it outlives its sandbox. Its row is written before the driver
  * begins, and says PROCESSING or GOING until that is done; what a restart finds so is dropped.
@@ -13,9 +12,7 @@
 #define CHECKPOINT_NAME_MAX   128
 #define CHECKPOINT_FULL_MAX   10 /* of a sandbox */
 #define CHECKPOINT_DISK_MAX   100
-#define PATCH_SCRIPT_MAX      (256 * 1024)
-#define PATCH_DESCRIPTION_MAX 4096
-#define PATCHES_MAX           1000 /* of a checkpoint */
+#define CHECKPOINT_FAILED_MAX 10 /* of a sandbox and kind; then the oldest goes */
 
 enum checkpoint_state {
 	CHECKPOINT_PROCESSING,
@@ -26,13 +23,6 @@ enum checkpoint_state {
 
 const char *checkpoint_state_str(enum checkpoint_state s);
 
-struct patch {
-	struct list node;
-	char id[CHECKPOINT_ID_MAX + 1];
-	char *script, *description;
-	uint64_t sequence, created_ms;
-};
-
 struct checkpoint {
 	struct list node; /* by age */
 	struct checkpoints *all;
@@ -40,6 +30,7 @@ struct checkpoint {
 	char id[CHECKPOINT_ID_MAX + 1];
 	char *sandbox, *name, *error, *config; /* config: JSON object, what a fork is made with */
 	bool full;
+	unsigned keep; /* when it is READY: the oldest beyond so many go; 0: none does */
 	uint64_t created_ms, bytes;
 	struct list patches; /* by sequence */
 	struct list waits;
@@ -74,7 +65,7 @@ struct checkpoint_spec {
 	const char *name;
 	bool full;
 	unsigned max;     /* how many of this kind are kept; 0: the limit */
-	bool drop_oldest; /* to make room */
+	bool drop_oldest; /* when this one is there */
 };
 
 /* Begins to make one: it is PROCESSING. NULL: *f. */
@@ -87,9 +78,3 @@ bool checkpoint_drop(struct checkpoint *cp, struct fault *f);
 void checkpoint_await(
 	struct checkpoint *cp, struct checkpoint_wait *w, void (*fn)(struct checkpoint_wait *w));
 void checkpoint_unwait(struct checkpoint_wait *w); /* idempotent */
-
-/* NULL: *f. */
-struct patch *checkpoint_add_patch(
-	struct checkpoint *cp, const char *script, const char *description, struct fault *f);
-/* -ENOENT, or what the store says. */
-int checkpoint_drop_patch(struct checkpoint *cp, const char *id);

@@ -39,6 +39,7 @@ struct keys {
 	uint8_t token_secret[SECRET_LEN], url_secret[SECRET_LEN];
 	struct key all[KEYS_MAX];
 	size_t n;
+	bool stale; /* they could not be read: nobody gets in, until they can */
 };
 
 static uint64_t wall_ms(void)
@@ -168,8 +169,12 @@ static void on_key(void *ctx, const struct store_key *row)
 
 int keys_reload(struct keys *k)
 {
+	int r;
+
 	k->n = 0;
-	return store_each_key(k->store, on_key, k);
+	r = store_each_key(k->store, on_key, k);
+	k->stale = r < 0;
+	return r;
 }
 
 int keys_open(struct keys **ret, struct store *store, char *why, size_t why_size)
@@ -252,23 +257,27 @@ int keys_add(struct keys *k, const char *name, char ret[KEY_LEN + 1], char ret_i
 					    .hint = hint,
 					    .created_ms = wall_ms(),
 				    });
-	return r < 0 ? r : keys_reload(k);
+	if (r == 0)
+		keys_reload(k); /* if not now, at the next check */
+	return r;
 }
 
 int keys_revoke(struct keys *k, const char *id)
 {
 	int r = store_drop_key(k->store, id);
 
-	return r < 0 ? r : keys_reload(k);
+	if (r == 0)
+		keys_reload(k);
+	return r;
 }
 
 bool keys_check(struct keys *k, const char *key, size_t len)
 {
 	uint8_t hash[HASH_LEN];
 
-	if (store_changed(k->store) && keys_reload(k) < 0)
-		k->n = 0; /* perhaps revoked: nobody gets in on a guess */
-	if (len != KEY_LEN)
+	if (store_changed(k->store) || k->stale)
+		keys_reload(k);
+	if (len != KEY_LEN || k->stale) /* perhaps revoked: nobody gets in on a guess */
 		return false;
 	hash_of(key, len, hash);
 	for (size_t i = 0; i < k->n; i++) {

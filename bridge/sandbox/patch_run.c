@@ -1,6 +1,9 @@
 /*
  * A run uses its sandbox like any operation, so it waits until that is up, and holds the idle
- * timer. A script is a session that nobody lists; its last words are kept for the error.
+ * timer. A script is a session that nobody lists; its last words are kept for the error. The
+ * session's id follows from the patch's, and its end waits at the agent until it is seen: so the
+ * bridge that comes after us attaches to a script that runs, or has run, and does not start it
+ * again.
  */
 #include "bridge/sandbox/patch_run.h"
 
@@ -10,7 +13,7 @@
 #include "bridge/sandbox/sandbox_internal.h"
 #include "proto/jsonw.h"
 
-#define WORDS_MAX 1500
+#define LAST_MAX 1500
 
 struct run {
 	struct list node; /* in checkpoints.runs */
@@ -20,10 +23,12 @@ struct run {
 	struct list waits;
 	uv_timer_t timer; /* the next step comes from the loop */
 	struct remote remote;
-	bool started;
-	uint64_t sequence; /* of the script that runs */
-	char words[WORDS_MAX + 1];
-	size_t n_words;
+	/* The script that runs, and its session. The link may have to ask for it again. */
+	uint64_t sequence;
+	char id[ROSTER_ID_MAX + 1], *script, *words[6];
+	struct msg_start start;
+	char last[LAST_MAX + 1]; /* of its stderr */
+	size_t n_last;
 	struct msg_end end;
 	bool ended;
 };
@@ -39,7 +44,10 @@ bool patch_error(const struct sandbox *s, struct jsonr *ret)
 
 static void on_closed(uv_handle_t *h)
 {
-	free(h->data);
+	struct run *r = h->data;
+
+	free(r->script);
+	free(r);
 }
 
 static void finish(struct run *r)
@@ -58,11 +66,11 @@ static void finish(struct run *r)
 
 static void fail(struct run *r, const char *why)
 {
-	char text[WORDS_MAX * 6 + 600], json[WORDS_MAX * 6 + 700];
+	char text[LAST_MAX * 6 + 600], json[LAST_MAX * 6 + 700];
 	struct jsonw w;
 
 	snprintf(text, sizeof(text), "patch %llu: %s%s%s", (unsigned long long)r->sequence, why,
-		r->n_words ? ": " : "", r->words);
+		r->n_last ? ": " : "", r->last);
 	jsonw_init(&w, json, sizeof(json) - 1);
 	jsonw_bytes(&w, NULL, text, strlen(text));
 	json[w.len] = '\0';
@@ -74,20 +82,20 @@ static void fail(struct run *r, const char *why)
 
 /* ---- a script ---- */
 
-static void keep_words(struct run *r, const uint8_t *data, size_t len)
+static void keep_last(struct run *r, const uint8_t *data, size_t len)
 {
-	size_t n = min_of(len, (size_t)WORDS_MAX);
+	size_t n = min_of(len, (size_t)LAST_MAX);
 
 	data += len - n;
-	if (r->n_words + n > WORDS_MAX) {
-		size_t cut = r->n_words + n - WORDS_MAX;
+	if (r->n_last + n > LAST_MAX) {
+		size_t cut = r->n_last + n - LAST_MAX;
 
-		memmove(r->words, r->words + cut, r->n_words - cut);
-		r->n_words -= cut;
+		memmove(r->last, r->last + cut, r->n_last - cut);
+		r->n_last -= cut;
 	}
-	memcpy(r->words + r->n_words, data, n);
-	r->n_words += n;
-	r->words[r->n_words] = '\0';
+	memcpy(r->last + r->n_last, data, n);
+	r->n_last += n;
+	r->last[r->n_last] = '\0';
 }
 
 static void on_output(
@@ -95,7 +103,7 @@ static void on_output(
 {
 	(void)off;
 	if (stream == STREAM_ERR)
-		keep_words(remote->owner, data, len);
+		keep_last(remote->owner, data, len);
 	remote_consumed(remote, len);
 }
 
@@ -122,6 +130,20 @@ static void on_end(struct remote *remote, const struct msg_end *end)
 	r->ended = true;
 }
 
+static void forgotten(void *owner, const uint8_t *json, size_t len, const struct error *error)
+{
+	(void)owner, (void)json, (void)len, (void)error;
+}
+
+/* Its end was seen. */
+static void forget_session(const struct run *r)
+{
+	struct msg_request m = {.op = OP_REMOVE, .id = r->id};
+
+	if (guest_is_up(r->remote.guest))
+		guest_request(r->remote.guest, &m, forgotten, NULL);
+}
+
 static void passed(struct run *r)
 {
 	char json[24];
@@ -140,7 +162,10 @@ static void on_close(struct remote *remote, enum remote_why why, const struct er
 
 	if (why != REMOTE_DONE || !r->ended) {
 		fail(r, error ? error->message : "the link to the sandbox was lost");
-	} else if (r->end.state == END_EXITED && r->end.code == 0) {
+		return;
+	}
+	forget_session(r);
+	if (r->end.state == END_EXITED && r->end.code == 0) {
 		passed(r);
 	} else {
 		if (r->end.state == END_EXITED)
@@ -161,50 +186,53 @@ static const struct remote_events events = {
 	.on_close = on_close,
 };
 
-static void start(struct run *r, const struct patch *p)
+/* An image without bash gets along with what it has. */
+static const char shell[] =
+	"if command -v bash >/dev/null; then exec bash -c \"$0\"; fi; exec sh -c \"$0\"";
+
+static bool take_script(struct run *r, const struct patch *p)
 {
-	/* An image without bash gets along with what it has. */
-	char *words[] = {NULL, "/bin/sh", "-c",
-		"if command -v bash >/dev/null; then exec bash -c \"$0\"; fi; exec sh -c \"$0\"",
-		p->script, NULL};
-	struct msg_start start = {.argv = words + 1,
+	free(r->script);
+	r->script = strdup(p->script);
+	r->sequence = p->sequence;
+	/* Like that of a run: 12 digits of the patch's id, and the letter of those not listed. */
+	snprintf(r->id, sizeof(r->id), "r%.8s%.4s", p->id, p->id + 9);
+	r->words[1] = (char *)"/bin/sh";
+	r->words[2] = (char *)"-c";
+	r->words[3] = (char *)shell;
+	r->words[4] = r->script;
+	r->start = (struct msg_start){.argv = r->words + 1,
 		.argc = 4,
 		.user = "root",
 		.timeout_ms = PATCH_RUN_MS,
 		.kill_grace_ms = 1000,
-		.has_retain = true};
-	struct remote_config config = {.start = &start, .viewer = ""};
-	int err;
+		.has_retain = true,
+		.retain_ms = PATCH_KEEP_MS};
+	return r->script;
+}
 
-	r->sequence = p->sequence;
-	r->n_words = 0;
-	r->words[0] = '\0';
+static void start(struct run *r, const struct patch *p)
+{
+	struct remote_config config = {.id = r->id, .start = &r->start, .viewer = ""};
+	int err = -ENOMEM;
+
+	r->n_last = 0;
+	r->last[0] = '\0';
 	r->ended = false;
 	remote_close(&r->remote);
 	r->remote = (struct remote){.owner = r};
-	err = remote_open(&r->remote, sandbox_guest(r->sandbox), &events, &config);
+	if (take_script(r, p))
+		err = remote_open(&r->remote, sandbox_guest(r->sandbox), &events, &config);
 	if (err < 0)
 		fail(r, strerror(-err));
-	else
-		r->remote.owner = r;
 }
 
 /* ---- the run ---- */
 
-static uint64_t last_of(const struct sandbox *s)
-{
-	struct jsonr v;
-	uint64_t n = 0;
-
-	if (sandbox_more(s, "patchSequence", &v))
-		jsonr_u64(v, UINT64_MAX, &n);
-	return n;
-}
-
 static const struct patch *due(struct checkpoints *cs, const struct sandbox *s)
 {
 	struct checkpoint *cp = *s->checkpoint ? checkpoints_find(cs, s->checkpoint) : NULL;
-	uint64_t last = last_of(s);
+	uint64_t last = patch_last(s);
 
 	if (!cp)
 		return NULL;

@@ -7,10 +7,11 @@
  */
 #pragma once
 
-#include "bridge/sandbox/checkpoint.h"
+#include "bridge/sandbox/patch.h"
 #include "proto/jsonr.h"
 
-#define PATCH_RUN_MS 300000 /* a script */
+#define PATCH_RUN_MS  300000  /* a script */
+#define PATCH_KEEP_MS 3600000 /* what came of it, for a bridge that comes back */
 
 struct patch_wait {
 	struct list node; /* zeroed: does not wait */

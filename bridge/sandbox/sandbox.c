@@ -234,6 +234,12 @@ static void enter(struct sandbox *s, enum sandbox_state state)
 		s->dead_ms = now_ms();
 }
 
+bool sandbox_not_stored(struct sandbox *s, int r)
+{
+	return life_fail(s, r == -ENOSPC ? 507 : 500, "the sandbox's state cannot be stored: %s",
+		r == -ENOMEM ? "no memory" : store_why(s->all->store));
+}
+
 bool sandbox_set_state(struct sandbox *s, enum sandbox_state state)
 {
 	enum sandbox_state was = s->state;
@@ -244,8 +250,7 @@ bool sandbox_set_state(struct sandbox *s, enum sandbox_state state)
 	if (r == 0)
 		return true;
 	enter(s, was);
-	return life_fail(s, r == -ENOSPC ? 507 : 500, "the sandbox's state cannot be stored: %s",
-		r == -ENOMEM ? "no memory" : store_why(s->all->store));
+	return sandbox_not_stored(s, r);
 }
 
 void sandbox_reach(struct sandbox *s, enum sandbox_state state)

@@ -73,7 +73,11 @@ static void resting(struct sandbox *s, const char *why)
 	give_up(s);
 	if (s->want->exclusive->freeze)
 		link_tell_slept(s, false);
-	if (!life_overtaken(s))
+	if (life_overtaken(s))
+		return;
+	if (why == s->lost_why)
+		settle_examine(s);
+	else
 		link_wake(s, life_up_ms(s), linked);
 }
 

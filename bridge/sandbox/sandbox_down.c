@@ -62,10 +62,13 @@ void down_kill(struct sandbox *s)
 
 	if (s->foreign && s->state != SANDBOX_KILLED)
 		life_fail(s, 409, "%s", s->note);
-	if (s->failed || s->state == SANDBOX_KILLED || !sandbox_set_state(s, SANDBOX_KILLING)) {
+	if (s->failed || s->state == SANDBOX_KILLED) {
 		life_finish(s);
 		return;
 	}
+	/* Also if that cannot be stored: this is what makes room on a full disk. Half a box is
+	 * none, so a restart would find the sandbox in error, and it can be killed again. */
+	sandbox_reach(s, SANDBOX_KILLING);
 	sandbox_fault_gone(s, &gone);
 	use_fail(s, &gone);
 	link_close(s, "the sandbox was ended", kill_closed);
@@ -141,7 +144,10 @@ static void hibernate_prepared(struct sandbox *s, const char *why)
 		link_close(s, "the sandbox was hibernated", hibernate_closed);
 	} else if (!life_overtaken(s)) {
 		life_fail(s, 502, "the sandbox did not get ready to hibernate: %s", why);
-		life_arrive(s, SANDBOX_RUNNING);
+		if (why == s->lost_why)
+			settle_examine(s);
+		else
+			life_arrive(s, SANDBOX_RUNNING);
 	}
 }
 

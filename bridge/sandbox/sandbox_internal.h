@@ -96,6 +96,8 @@ void sandbox_free(struct sandbox *s);
 int sandbox_save(struct sandbox *s);
 /* Stored first. On failure the procedure has failed, and nothing has changed. */
 bool sandbox_set_state(struct sandbox *s, enum sandbox_state state);
+/* The procedure has failed, because the store said this. Returns false. */
+bool sandbox_not_stored(struct sandbox *s, int r);
 /* It is so now, even if that cannot be stored: what is stored leads there after a restart. */
 void sandbox_reach(struct sandbox *s, enum sandbox_state state);
 /* Of a create that failed: as if it had never been. */
@@ -135,7 +137,8 @@ bool life_overtaken(struct sandbox *s);
 /* False: it is killed or in error; the procedure has failed. */
 bool life_must_be_there(struct sandbox *s);
 struct sandbox_want *life_find(struct sandbox *s, enum sandbox_goal goal);
-/* Waits for something that may not come: fn gets a reason then. */
+/* Waits for something that may not come: fn gets a reason then. It is s->lost_why itself when the
+ * link or the box is lost, and that is for fn to follow up: nobody else will. */
 void life_wait(struct sandbox *s, void (*fn)(struct sandbox *s, const char *why), uint64_t ms);
 void life_on_patience(uv_timer_t *t);
 void life_wait_over(struct sandbox *s, const char *why);

@@ -30,6 +30,13 @@ void link_tell_slept(struct sandbox *s, bool identity)
 
 /* ---- the guest's user ---- */
 
+static void ask_in_time(struct sandbox *s)
+{
+	if (!s->wait) /* else it has a limit of its own */
+		uv_timer_start(&s->patience, life_on_patience, ASK_MS, 0);
+	ask_next(s);
+}
+
 static void on_up(struct guest_user *u, bool same)
 {
 	struct sandbox *s = container_of(u, struct sandbox, link);
@@ -44,9 +51,7 @@ static void on_up(struct guest_user *u, bool same)
 	s->env_at = 0;
 	s->list_at[0] = '\0';
 	s->listing = true;
-	if (!s->wait) /* else it has a limit of its own */
-		uv_timer_start(&s->patience, life_on_patience, ASK_MS, 0);
-	ask_next(s);
+	ask_in_time(s);
 }
 
 static void on_down(struct guest_user *u)
@@ -164,7 +169,7 @@ static void on_prepare_over(struct sandbox *s, const char *why)
 	s->preparing = false;
 	ask_cancel(s);
 	if (why && guest_is_up(&s->guest) && !s->linked)
-		ask_next(s); /* it came in between the first steps of a renewed link */
+		ask_in_time(s); /* it came in between the first steps of a renewed link */
 	s->link_fn(s, why);
 }
 

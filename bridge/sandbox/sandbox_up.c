@@ -126,21 +126,27 @@ void up_begin(struct sandbox *s)
 
 void up_wake(struct sandbox *s)
 {
+	int64_t was = s->timeout_s, timeout_s = s->want->timeout_s;
+	int r = 0;
+
 	if (!life_must_be_there(s)) {
 		life_finish(s);
 		return;
 	}
-	if (s->want->timeout_s >= 0)
-		s->timeout_s = s->want->timeout_s;
 	if (use_can_rouse(s)) {
+		s->timeout_s = timeout_s >= 0 ? timeout_s : was;
 		up_begin(s);
+		if (s->failed) /* not stored */
+			s->timeout_s = was;
 		return;
 	}
 	if (s->state != SANDBOX_RUNNING)
 		life_fail(
 			s, 409, "the driver %s cannot start a sandbox again", s->box.driver->name);
-	else if (s->want->timeout_s >= 0)
-		sandbox_save(s);
+	else if (timeout_s >= 0)
+		r = sandbox_set_timeout(s, timeout_s);
+	if (r < 0)
+		sandbox_not_stored(s, r);
 	life_finish(s);
 }
 

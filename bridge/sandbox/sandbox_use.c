@@ -69,11 +69,19 @@ static void refuse(struct sandbox_use *u, const struct fault *fault)
 	u->fn(u, fault);
 }
 
-/* Is there nothing to wait for? */
+/* Is there nothing to wait for? After a restart there is, whatever the store says. */
 static bool is_gone(const struct sandbox *s)
 {
-	return s->state >= SANDBOX_KILLING || s->all->closing ||
-	       (s->state == SANDBOX_STOPPED && !s->busy && !use_can_rouse(s));
+	if (s->state == SANDBOX_KILLING || s->state == SANDBOX_KILLED || s->all->closing)
+		return true;
+	return (s->state == SANDBOX_ERROR || s->state == SANDBOX_STOPPED) && !s->busy &&
+	       !use_can_rouse(s);
+}
+
+/* A link that has just broken is linked until its users are told. */
+static bool is_up(const struct sandbox *s)
+{
+	return s->state == SANDBOX_RUNNING && s->linked && guest_is_up(&s->guest);
 }
 
 void sandbox_use(struct sandbox *s, struct sandbox_use *u, sandbox_use_fn fn, void *owner)
@@ -87,7 +95,7 @@ void sandbox_use(struct sandbox *s, struct sandbox_use *u, sandbox_use_fn fn, vo
 	if (is_gone(s)) {
 		sandbox_fault_gone(s, &f);
 		refuse(u, &f);
-	} else if (s->state == SANDBOX_RUNNING && s->linked) {
+	} else if (is_up(s)) {
 		hold(u);
 		fn(u, NULL);
 	} else {
@@ -128,7 +136,7 @@ bool use_operations(const struct sandbox *s)
 
 void use_up(struct sandbox *s)
 {
-	while (s->state == SANDBOX_RUNNING && s->linked && !list_empty(&s->ready)) {
+	while (is_up(s) && !list_empty(&s->ready)) {
 		struct sandbox_use *u = list_first(&s->ready, struct sandbox_use, node);
 
 		hold(u);

@@ -71,6 +71,7 @@ struct store_patch {
 typedef void (*store_patch_fn)(void *ctx, const struct store_patch *row);
 int store_put_patch(struct store *s, const struct store_patch *row);
 int store_drop_patch(struct store *s, const char *id);
+int store_drop_patches(struct store *s, const char *checkpoint); /* all of its */
 int store_each_patch(struct store *s, store_patch_fn fn, void *ctx);
 
 /* ---- single values: the signing secret, the schema's version ---- */

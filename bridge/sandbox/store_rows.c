@@ -209,6 +209,11 @@ int store_drop_patch(struct store *s, const char *id)
 	return drop(s, "DELETE FROM patch WHERE id=?", id);
 }
 
+int store_drop_patches(struct store *s, const char *checkpoint)
+{
+	return drop(s, "DELETE FROM patch WHERE checkpoint=?", checkpoint);
+}
+
 struct patch_each {
 	store_patch_fn fn;
 	void *ctx;

@@ -11,6 +11,7 @@
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -138,6 +139,22 @@ static void test_another_process(void **state)
 	assert_true(check(b, key));
 	assert_int_equal(keys_revoke(other.keys, id), 0);
 	assert_false(check(b, key));
+	close_all(&other);
+}
+
+/* Keys that cannot be read are good for nobody, until they can be: not until another process
+ * happens to write again. */
+static void test_unreadable(void **state)
+{
+	struct bed *b = *state, other = *b;
+	char key[KEY_LEN + 1], id[16];
+
+	open_all(&other);
+	assert_int_equal(keys_add(other.keys, "", key, id), 0);
+	sqlite3_hard_heap_limit64(1);
+	assert_false(check(b, key));
+	sqlite3_hard_heap_limit64(0);
+	assert_true(check(b, key));
 	close_all(&other);
 }
 
@@ -312,6 +329,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_key, up, down),
 		cmocka_unit_test_setup_teardown(test_only_the_hash, up, down),
 		cmocka_unit_test_setup_teardown(test_another_process, up, down),
+		cmocka_unit_test_setup_teardown(test_unreadable, up, down),
 		cmocka_unit_test_setup_teardown(test_many, up, down),
 		cmocka_unit_test_setup_teardown(test_token, up, down),
 		cmocka_unit_test_setup_teardown(test_forged, up, down),
