@@ -29,3 +29,11 @@ uint64_t now_ms(void)
 {
 	return now_ns() / 1000000ULL;
 }
+
+uint64_t wall_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}

@@ -42,6 +42,8 @@ void *xcalloc(size_t n, size_t size);
 /* CLOCK_MONOTONIC: stands still while the machine is suspended, so deadlines do not count sleep. */
 uint64_t now_ms(void);
 uint64_t now_ns(void);
+/* Since 1970: for people and signatures. It may be set, so no deadline is told by it. */
+uint64_t wall_ms(void);
 
 static inline void cleanup_free_ptr(void *p)
 {

@@ -10,8 +10,7 @@
 #include "bridge/sandbox/patch_run.h"
 #include "bridge/sandbox/sandbox_spec.h"
 
-#define AWAIT_MS  30000
-#define PAIRS_MAX 1000
+#define AWAIT_MS 30000
 
 struct fork {
 	struct call *call;             /* NULL: it was answered */
@@ -100,34 +99,57 @@ static bool has_pair(char **pairs, const char *name)
 	return false;
 }
 
-/* The checkpoint's pairs overlaid by the request's. */
-static char *overlay(struct jsonr config, const char *name, char **over)
+struct map {
+	struct text text;
+	size_t n, bytes;
+};
+
+static void put_pair(struct map *m, char *const pair[2])
+{
+	m->n++;
+	m->bytes += strlen(pair[0]) + strlen(pair[1]);
+	text_str(&m->text, pair[0], pair[1]);
+}
+
+/* The checkpoint's pairs overlaid by the request's, and both together no more than a sandbox may
+ * have. NULL: answered. */
+static char *overlay(struct fork *f, struct jsonr config, const char *name, char **over, size_t max)
 {
 	auto_free char **under = NULL;
-	struct jsonr map;
-	struct text t;
+	struct map m = {0};
+	struct jsonr v;
 	size_t n = 0;
+	char *json;
 
-	if (jsonr_member(config, name, &map))
-		under = fields_map_of(map, PAIRS_MAX, &n);
-	text_init(&t);
-	text_open(&t, NULL, '{');
+	if (jsonr_member(config, name, &v))
+		under = fields_map_of(v, SANDBOX_PAIRS_MAX, &n);
+	text_init(&m.text);
+	text_open(&m.text, NULL, '{');
 	for (char **p = under; p && *p; p += 2) {
 		if (!has_pair(over, p[0]))
-			text_str(&t, p[0], p[1]);
+			put_pair(&m, p);
 	}
 	for (char **p = over; p && *p; p += 2)
-		text_str(&t, p[0], p[1]);
-	text_close(&t, '}');
-	return text_take(&t, &n);
+		put_pair(&m, p);
+	text_close(&m.text, '}');
+	json = text_take(&m.text, &n);
+	if (json && m.n <= SANDBOX_PAIRS_MAX && m.bytes <= max)
+		return json;
+	if (json)
+		call_error(answered(f), 400, "%s: at most %d, and %zu bytes together", name,
+			SANDBOX_PAIRS_MAX, max);
+	else
+		call_error(answered(f), 503, "out of memory");
+	free(json);
+	return NULL;
 }
 
 static bool read_envs(struct call *c, struct fork *f)
 {
 	size_t n = 0;
 
-	if (!field_map(c, "envs", PAIRS_MAX, &f->envs, &n) ||
-		!field_map(c, "metadata", PAIRS_MAX, &f->metadata, &n))
+	if (!field_map(c, "envs", SANDBOX_PAIRS_MAX, &f->envs, &n) ||
+		!field_map(c, "metadata", SANDBOX_PAIRS_MAX, &f->metadata, &n))
 		return false;
 	for (char **p = f->envs; p && *p; p += 2) {
 		if (!sandbox_env_name_valid(*p)) {
@@ -200,14 +222,17 @@ static void create(struct fork *f)
 		return;
 	}
 	template = copy_str(config, "template");
-	envs = overlay(config, "envs", f->envs);
-	metadata = overlay(config, "metadata", f->metadata);
-	if (!template || !envs || !metadata) {
+	if (!template) {
 		call_error(answered(f), 503, "out of memory");
 		return;
 	}
-	if (strlen(envs) > SANDBOX_ENVS_MAX || !sandbox_envs_fit(envs)) {
-		call_error(answered(f), 400, "envs are too long");
+	envs = overlay(f, config, "envs", f->envs, SANDBOX_ENVS_MAX);
+	if (envs)
+		metadata = overlay(f, config, "metadata", f->metadata, SANDBOX_METADATA_MAX);
+	if (!metadata)
+		return;
+	if (!sandbox_envs_fit(envs)) {
+		call_error(answered(f), 400, "envs: a value is too long");
 		return;
 	}
 	spec.template = template;

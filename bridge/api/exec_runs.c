@@ -10,7 +10,6 @@
 #include "bridge/api/exec_runs.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #include "bridge/api/exec_fault.h"
 
@@ -34,14 +33,6 @@ static void set_state(struct run *r, enum run_state state)
 {
 	ASSERT(r->state != RUN_ENDED);
 	r->state = state;
-}
-
-static uint64_t wall_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 static struct list *bucket_of(struct exec_runs *rs, const char *id)

@@ -14,8 +14,6 @@
 #define DISK_DEFAULT_MB   20480
 #define DISK_MAX_MB       262144
 #define TEMPLATE_MAX      128
-#define METADATA_MAX      (64 * 1024)
-#define PAIRS_MAX         1000
 
 struct body {
 	struct sandbox_spec spec;
@@ -155,7 +153,7 @@ static char *read_map(struct call *c, const char *name, size_t max, char ***ret_
 	struct text t;
 	char *json;
 
-	if (!field_map(c, name, PAIRS_MAX, ret_pairs, &n))
+	if (!field_map(c, name, SANDBOX_PAIRS_MAX, ret_pairs, &n))
 		return NULL;
 	text_init(&t);
 	text_open(&t, NULL, '{');
@@ -202,7 +200,7 @@ static bool read_maps(struct call *c, struct body *b)
 
 	if (!read_envs(c, b))
 		return false;
-	b->metadata = read_map(c, "metadata", METADATA_MAX, &pairs);
+	b->metadata = read_map(c, "metadata", SANDBOX_METADATA_MAX, &pairs);
 	b->spec.metadata = b->metadata;
 	if (!b->metadata || !field_raw(c, "tags", '{', &tags))
 		return false;

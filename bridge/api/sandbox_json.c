@@ -1,19 +1,10 @@
 #include "bridge/api/sandbox_json.h"
 
-#include <time.h>
 
 #include "bridge/api/dispatch.h"
 #include "bridge/sandbox/patch_run.h"
 
 /* ---- as JSON ---- */
-
-static uint64_t wall_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* When it ended, or would end if nobody used it from now on. */
 static void put_end(struct text *t, const struct sandbox *s)

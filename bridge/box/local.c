@@ -39,6 +39,7 @@ struct local {
 	enum box_left left;
 	int error;
 	char why[256];
+	int undone; /* the error that OP_UNDO is for */
 };
 
 static void begin(struct local *l, enum local_op op);
@@ -146,7 +147,7 @@ static bool lives(const struct proc_id *id)
 
 static void run_adopt(struct local *l)
 {
-	int lock = local_lock(l->dir, 25000); /* its maker may still be at work */
+	int lock = local_lock(l->dir, false, 25000); /* its maker may still be at work */
 
 	close_fd(&lock);
 	l->left = BOX_LEFT_RUNNING;
@@ -191,18 +192,25 @@ static void answer(struct local *l, bool ok, enum box_left left)
 {
 	struct box *b = l->box;
 	struct box_result r = {.ok = ok, .left = left};
+	int error = l->op == OP_UNDO ? l->undone : l->error;
 
 	if (!ok)
-		fault_set(&r.fault, l->error == -ENOSPC || l->error == -EDQUOT ? 507 : 500, "%s",
-			l->why[0] ? l->why : strerror(-l->error));
+		fault_set(&r.fault, error == -ENOSPC || error == -EDQUOT ? 507 : 500, "%s",
+			l->why[0] ? l->why : strerror(-error));
 	l->op = OP_NONE;
 	box_answer(b, &r);
+}
+
+static void undo(struct local *l, int error)
+{
+	l->undone = error;
+	begin(l, OP_UNDO);
 }
 
 static void on_nest(void *owner, const struct local_pids *pids, const char *why)
 {
 	struct local *l = owner;
-	int r;
+	int r = 0;
 
 	l->nest = NULL;
 	l->pids = *pids;
@@ -216,7 +224,7 @@ static void on_nest(void *owner, const struct local_pids *pids, const char *why)
 			snprintf(l->why, sizeof(l->why), "the sandbox's agent ended at once");
 	}
 	if (l->why[0]) {
-		begin(l, OP_UNDO);
+		undo(l, r);
 		return;
 	}
 	set_phase(l, LOCAL_UP);
@@ -234,7 +242,7 @@ static void nest(struct local *l)
 	if (r == 0)
 		return;
 	snprintf(l->why, sizeof(l->why), "no process can be started: %s", strerror(-r));
-	begin(l, OP_UNDO);
+	undo(l, r);
 }
 
 static void adopted(struct local *l)
@@ -288,7 +296,7 @@ static void done(uv_work_t *w, int status)
 	case OP_START:
 	case OP_RESTART:
 		if (l->error < 0)
-			begin(l, OP_UNDO);
+			undo(l, l->error);
 		else
 			nest(l);
 		break;

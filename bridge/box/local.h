@@ -70,8 +70,9 @@ int local_save_pids(const char *dir, const struct local_pids *p);
 bool local_load_pids(const char *dir, struct local_pids *ret); /* false: not known, zeros */
 int local_save_spec(const char *dir, const struct local_spec *s);
 void local_load_spec(const char *dir, struct local_spec *ret);
-/* The lock that the nest's maker holds: a descriptor, or -errno; waits up to timeout_ms. */
-int local_lock(const char *dir, int timeout_ms);
+/* The lock that the nest's maker holds: a descriptor, or -errno; waits up to timeout_ms. Unless it
+ * is to be made: -ENOENT when there was no nest ever. */
+int local_lock(const char *dir, bool make, int timeout_ms);
 
 /* ---- local_cgroup.c ---- */
 

@@ -101,13 +101,11 @@ int local_end(const char *dir, int grace_ms)
 	static const char *const names[] = {"pids", ("link/" LOCAL_SOCKET), "nest"};
 	char path[BOX_PATH_MAX + 32];
 	struct local_pids pids;
-	auto_close int lock = local_lock(dir, LOCK_MS);
+	auto_close int lock = local_lock(dir, false, LOCK_MS);
 	bool known;
 	int r;
 
-	if (lock == -ENOENT)
-		return 0;
-	if (lock < 0)
+	if (lock < 0 && lock != -ENOENT)
 		return lock;
 	known = local_load_pids(dir, &pids);
 	if (grace_ms > 0)

@@ -81,14 +81,14 @@ void local_load_spec(const char *dir, struct local_spec *ret)
 		*ret = (struct local_spec){0};
 }
 
-int local_lock(const char *dir, int timeout_ms)
+int local_lock(const char *dir, bool make, int timeout_ms)
 {
 	char path[BOX_PATH_MAX + 32];
 	uint64_t until = now_ms() + (uint64_t)timeout_ms;
 	auto_close int fd = -1;
 
 	snprintf(path, sizeof(path), "%s/lock", dir);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	fd = open(path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0600);
 	if (fd < 0)
 		return -errno;
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {

@@ -456,7 +456,7 @@ int local_nest_start(struct local_nest **ret, uv_loop_t *loop, const struct loca
 	local_layers_find(h, &n->layers);
 	r = fill_lower(n, h);
 	if (r == 0)
-		r = n->lock = local_lock(dir, 0);
+		r = n->lock = local_lock(dir, true, 0);
 	if (r >= 0) {
 		snprintf(path, sizeof(path), "%s/log", dir);
 		n->log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);

@@ -357,7 +357,7 @@ struct checkpoint *checkpoint_create(struct checkpoints *cs, struct sandbox *s,
 						.state = states[CHECKPOINT_PROCESSING],
 						.error = "",
 						.config = config,
-						.created_ms = sandbox_wall_ms()});
+						.created_ms = wall_ms()});
 	if (!cp) {
 		fault_set(f, 503, "no memory for another checkpoint");
 		return NULL;

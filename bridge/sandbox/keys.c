@@ -13,7 +13,6 @@
 #include <openssl/rand.h>
 #include <openssl/sha.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "proto/jsonr.h"
 
@@ -41,14 +40,6 @@ struct keys {
 	size_t n;
 	bool stale; /* they could not be read: nobody gets in, until they can */
 };
-
-static uint64_t wall_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static void random_bytes(void *out, size_t len)
 {

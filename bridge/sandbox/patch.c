@@ -88,7 +88,7 @@ struct patch *patch_add(
 		.script = script,
 		.description = description,
 		.sequence = next_sequence(cp),
-		.created_ms = sandbox_wall_ms()};
+		.created_ms = wall_ms()};
 	struct patch *p = NULL;
 	int r;
 

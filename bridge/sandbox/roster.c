@@ -6,7 +6,6 @@
 
 #include <stdio.h>
 #include <sys/random.h>
-#include <time.h>
 
 #define SWEEP_MS   10000
 #define NAME_BYTES 6
@@ -79,24 +78,16 @@ struct roster_entry *roster_find(struct roster *r, const char *id)
 
 /* ---- what is in it ---- */
 
-static uint64_t wall_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 static void sweep(struct roster *r)
 {
-	uint64_t now = now_ms(), wall = wall_ms();
+	uint64_t now = now_ms();
 
 	if (now - r->swept_ms < SWEEP_MS)
 		return;
 	r->swept_ms = now;
 	list_for_each_safe (e, &r->entries, struct roster_entry, node) {
 		if (!e->running && e->attached == 0 && !e->turns &&
-			e->ended_ms + ROSTER_KEEP_MS < wall)
+			now - e->over_ms > ROSTER_KEEP_MS)
 			roster_remove(r, e);
 	}
 }
@@ -131,6 +122,7 @@ static struct roster_entry *add(struct roster *r, const char *id, enum roster_ki
 	snprintf(e->id, sizeof(e->id), "%s", id);
 	e->kind = kind;
 	e->running = true;
+	e->known_ms = now_ms();
 	list_append(&r->entries, &e->node);
 	r->n++;
 	return e;
@@ -161,6 +153,7 @@ void roster_ended(struct roster_entry *e, const struct msg_end *end)
 		return;
 	e->running = false;
 	e->end = *end;
+	e->over_ms = now_ms();
 	e->ended_ms = max_of(wall_ms(), e->started_ms); /* the start is by the agent's clock */
 }
 
@@ -202,7 +195,7 @@ static void take(struct roster *r, const struct msg_entry *m)
 
 void roster_take(struct roster *r, const struct msg_list *list, bool first_page, bool last_page)
 {
-	uint64_t now = wall_ms();
+	uint64_t now = now_ms();
 
 	if (first_page) {
 		list_for_each (e, &r->entries, struct roster_entry, node)
@@ -213,7 +206,7 @@ void roster_take(struct roster *r, const struct msg_list *list, bool first_page,
 	if (!last_page)
 		return;
 	list_for_each_safe (e, &r->entries, struct roster_entry, node) {
-		if (!e->listed && e->attached == 0 && !e->turns && e->started_ms + YOUNG_MS < now &&
+		if (!e->listed && e->attached == 0 && !e->turns && now - e->known_ms > YOUNG_MS &&
 			(e->running || e->end.state != END_AGENT_LOST))
 			roster_remove(r, e);
 	}

@@ -21,9 +21,10 @@ struct roster_entry {
 	char id[ROSTER_ID_MAX + 1];
 	enum roster_kind kind;
 	bool running;
-	struct msg_end end; /* when not running */
-	uint64_t started_ms, ended_ms;
-	char *cmd, **args; /* args NULL-terminated; owned, one block each */
+	struct msg_end end;            /* when not running */
+	uint64_t started_ms, ended_ms; /* for people: a clock may be set */
+	uint64_t known_ms, over_ms;    /* since when we know it, and its end; by now_ms() */
+	char *cmd, **args;             /* args NULL-terminated; owned, one block each */
 	size_t n_args;
 	unsigned attached; /* clients */
 	uint8_t places;    /* names that they use at the agent, a bit each (attach.c) */

@@ -5,7 +5,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 
 static const char *const words[SANDBOX_STATES] = {
 	[SANDBOX_CREATING] = "creating",
@@ -49,14 +48,6 @@ const char *sandbox_state_str(enum sandbox_state s)
 	case SANDBOX_ERROR: return "error";
 	default: return "stopped";
 	}
-}
-
-uint64_t sandbox_wall_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 void sandbox_note(struct sandbox *s, const char *fmt, ...)
@@ -289,7 +280,7 @@ int sandbox_set_tags(struct sandbox *s, const char *json)
 	if (!tags)
 		return -ENOMEM;
 	s->tags = tags;
-	s->tags_ms = sandbox_wall_ms();
+	s->tags_ms = wall_ms();
 	r = sandbox_save(s);
 	if (r < 0) {
 		s->tags = was;

@@ -46,7 +46,7 @@ static void kill_destroyed(struct box *b, const struct box_result *r)
 		life_arrive(s, SANDBOX_ERROR);
 		return;
 	}
-	s->ended_ms = sandbox_wall_ms();
+	s->ended_ms = wall_ms();
 	roster_fini(&s->roster);
 	life_arrive(s, SANDBOX_KILLED);
 }

@@ -109,7 +109,6 @@ const char *sandbox_state_word(enum sandbox_state s); /* of the store */
 enum sandbox_state sandbox_state_parse(const char *word);
 /* "" takes it away. */
 void sandbox_note(struct sandbox *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-uint64_t sandbox_wall_ms(void);
 /* A member of `more`: JSON, as it was written; json NULL removes it. Not saved yet. */
 bool sandbox_more(const struct sandbox *s, const char *name, struct jsonr *ret);
 int sandbox_set_more(struct sandbox *s, const char *name, const char *json);

@@ -24,7 +24,7 @@ static void killed(struct box *b, const struct box_result *r)
 {
 	struct sandbox *s = b->owner;
 
-	s->ended_ms = sandbox_wall_ms();
+	s->ended_ms = wall_ms();
 	if (!r->ok)
 		sandbox_note(s, "%s", r->fault.text);
 	life_arrive(s, r->ok ? SANDBOX_KILLED : SANDBOX_ERROR);
@@ -98,7 +98,7 @@ struct load {
 
 static bool is_old(const struct store_sandbox *row)
 {
-	return row->ended_ms + SANDBOX_KEEP_MS < sandbox_wall_ms();
+	return row->ended_ms + SANDBOX_KEEP_MS < wall_ms();
 }
 
 static void on_row(void *ctx, const struct store_sandbox *row)

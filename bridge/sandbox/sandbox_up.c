@@ -30,7 +30,7 @@ static void create_linked(struct sandbox *s, const char *why)
 		life_fail(s, 503, "the sandbox did not come up: %s", why);
 		s->fault.code = "worker_unavailable";
 	} else {
-		s->started_ms = sandbox_wall_ms();
+		s->started_ms = wall_ms();
 	}
 	if (!why && sandbox_set_state(s, SANDBOX_RUNNING))
 		life_finish(s);
@@ -199,7 +199,7 @@ void sandbox_create(struct sandboxes *ss, const struct sandbox_spec *spec, struc
 		.checkpoint = spec->checkpoint,
 		.address = spec->address,
 		.token = spec->token,
-		.created_ms = sandbox_wall_ms(),
+		.created_ms = wall_ms(),
 		.timeout_s = spec->timeout_s,
 		.cpus = spec->cpus,
 		.memory_mb = spec->memory_mb,

@@ -86,7 +86,7 @@ static void test_take(void **state)
 	(void)state;
 	roster_init(&r);
 	old = roster_add(&r, "old", ROSTER_EXEC, "old", NULL);
-	old->started_ms -= 3600 * 1000;
+	old->known_ms -= 3600 * 1000;
 	young = roster_add(&r, "young", ROSTER_EXEC, "young", NULL);
 	take(&r, page, 1, true, false);
 	assert_false(r.known);
@@ -121,9 +121,9 @@ static void test_lost(void **state)
 	(void)state;
 	roster_init(&r);
 	e = roster_add(&r, "was-running", ROSTER_EXEC, "a", NULL);
-	e->started_ms -= 3600 * 1000;
+	e->known_ms -= 3600 * 1000;
 	e = roster_add(&r, "had-ended", ROSTER_EXEC, "b", NULL);
-	e->started_ms -= 3600 * 1000;
+	e->known_ms -= 3600 * 1000;
 	roster_ended(e, &end);
 	roster_lost(&r);
 	assert_int_equal(roster_exit_code(&roster_find(&r, "was-running")->end), -1);
@@ -148,13 +148,38 @@ static void test_sweep(void **state)
 		snprintf(id, sizeof(id), "x%d", i);
 		e = roster_add(&r, id, ROSTER_EXEC, "true", NULL);
 		roster_ended(e, &end);
-		e->ended_ms -= ROSTER_KEEP_MS + 1000;
+		e->over_ms -= ROSTER_KEEP_MS + 1000;
 		e->attached = i == 50;
 	}
 	r.swept_ms = now_ms() - 60000;
 	roster_add(&r, "last", ROSTER_EXEC, "true", NULL);
 	assert_int_equal(r.n, 2);
 	assert_non_null(roster_find(&r, "x50")); /* somebody looks at it */
+	roster_fini(&r);
+}
+
+/* The wall clock is set while sessions run and after they ended: nothing goes early, or stays. */
+static void test_clock_set(void **state)
+{
+	struct msg_end end = ended(END_EXITED, 0, 0);
+	struct roster r;
+	struct roster_entry *early, *late;
+
+	(void)state;
+	roster_init(&r);
+	early = roster_add(&r, "early", ROSTER_EXEC, "true", NULL);
+	roster_ended(early, &end);
+	early->started_ms = early->ended_ms = 1; /* it is set forward */
+	late = roster_add(&r, "late", ROSTER_EXEC, "true", NULL);
+	roster_ended(late, &end);
+	late->ended_ms += 24 * 3600 * 1000; /* and back */
+	late->over_ms -= ROSTER_KEEP_MS + 1000;
+	r.swept_ms = now_ms() - 60000;
+	roster_add(&r, "last", ROSTER_EXEC, "true", NULL);
+	assert_ptr_equal(roster_find(&r, "early"), early);
+	assert_null(roster_find(&r, "late"));
+	take(&r, NULL, 0, true, true); /* a list that is older than it */
+	assert_ptr_equal(roster_find(&r, "early"), early);
 	roster_fini(&r);
 }
 
@@ -189,6 +214,7 @@ int main(void)
 		cmocka_unit_test(test_take),
 		cmocka_unit_test(test_lost),
 		cmocka_unit_test(test_sweep),
+		cmocka_unit_test(test_clock_set),
 		cmocka_unit_test(test_exit_codes),
 	};
 

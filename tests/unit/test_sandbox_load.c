@@ -8,8 +8,7 @@
 
 #include "tests/unit/sandbox_rig.h"
 
-/* A box as it was left, and the row of its sandbox. */
-static void leave(const char *id, const char *driver, const char *state, enum box_left left)
+static void leave_row(const char *id, const char *driver, const char *state)
 {
 	struct store_sandbox row = {.id = id,
 		.driver = driver,
@@ -17,8 +16,8 @@ static void leave(const char *id, const char *driver, const char *state, enum bo
 		.template = "base",
 		.alias = "",
 		.note = "",
-		.created_ms = sandbox_wall_ms(),
-		.ended_ms = sandbox_wall_ms(),
+		.created_ms = wall_ms(),
+		.ended_ms = wall_ms(),
 		.envs = "{}",
 		.metadata = "{}",
 		.tags = "{}",
@@ -26,10 +25,17 @@ static void leave(const char *id, const char *driver, const char *state, enum bo
 		.address = "",
 		.token = "",
 		.more = "{}"};
+
+	assert_int_equal(store_put_sandbox(rig.store, &row), 0);
+}
+
+/* A box as it was left, and the row of its sandbox. */
+static void leave(const char *id, const char *driver, const char *state, enum box_left left)
+{
 	struct rig_box *f;
 	char path[192];
 
-	assert_int_equal(store_put_sandbox(rig.store, &row), 0);
+	leave_row(id, driver, state);
 	if (left == BOX_LEFT_NOTHING) {
 		snprintf(path, sizeof(path), "%s/%s.gone", rig.dir, id);
 		close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
@@ -147,6 +153,20 @@ static void test_uses_wait(void **state)
 	assert_int_equal(rig_find(id)->pid, pid);
 	assert_true(roster_find(&s->roster, "x0123456789ab")->running);
 	assert_string_equal(roster_find(&s->roster, "x0123456789ab")->cmd, "sleep 60");
+	sandbox_unuse(&u.use);
+
+	/* Whatever the row says: it is the box that is asked. */
+	rig_close();
+	leave_row(id, "rig", "error");
+	rig.hold = "adopt";
+	rig_open();
+	s = sandboxes_find(rig.all, id);
+	assert_int_equal(s->state, SANDBOX_ERROR);
+	rig_use(s, &u);
+	assert_int_equal(u.n, 0);
+	rig.hold = NULL;
+	RIG_UNTIL(u.n == 1);
+	assert_int_equal(u.fault.status, 0);
 	sandbox_unuse(&u.use);
 
 	/* A kill that comes before it was adopted. */

@@ -43,6 +43,15 @@ static const struct guest_user_ops watch_ops = {
 
 /* ---- hibernate, wake ---- */
 
+static void run_checkpoint(struct sandbox *s, void *owner, box_fn fn)
+{
+	(void)owner;
+	assert_int_equal(s->state, SANDBOX_BUSY);
+	assert_string_equal(rig_row(s->id).state, "busy");
+	assert_false(guest_is_up(&s->guest));
+	box_checkpoint(&s->box, "cp", true, fn);
+}
+
 static void test_hibernate_and_wake(void **state)
 {
 	struct sandbox *s = rig_create(0);
@@ -169,6 +178,64 @@ static void test_link_breaks(void **state)
 	RIG_WELL(&o);
 	assert_int_equal(w.lost, 1);
 	assert_string_equal(rig.log, "start hibernate");
+}
+
+/* The link is found lost while something waits for operations to end. That is given up, and the
+ * box asked what it is: nobody else would do so any more. */
+static void test_link_lost_meanwhile(void **state)
+{
+	static const struct sandbox_exclusive checkpoint = {.keep = true, .run = run_checkpoint};
+	struct sandbox *s = rig_create(0);
+	char path[128], away[140];
+
+	(void)state;
+	rig_socket(rig_find(s->id), path, sizeof(path));
+	snprintf(away, sizeof(away), "%s.away", path);
+	for (int i = 0; i < 2; i++) {
+		struct rig_use op = {0}, late = {0};
+		struct rig_op o;
+
+		rig.log[0] = '\0';
+		rig_use(s, &op);
+		if (i == 0)
+			sandbox_hibernate(s, rig_op(&o));
+		else
+			sandbox_exclusive(s, &checkpoint, NULL, rig_op(&o));
+		RIG_UNTIL(s->wait);
+		assert_int_equal(rename(path, away), 0);
+		s->guest.config.retry_ms = 50;
+		shutdown(sandbox_guest(s)->fd, SHUT_RDWR);
+		RIG_UNTIL(strstr(rig.log, "adopt"));
+		assert_int_equal(rename(away, path), 0);
+		RIG_UNTIL(o.done);
+		assert_int_equal(o.fault.status, 502);
+		assert_int_equal(s->state, SANDBOX_RUNNING);
+		sandbox_unuse(&op.use);
+		rig_use(s, &late);
+		RIG_UNTIL(late.n == 1);
+		assert_int_equal(late.fault.status, 0);
+		sandbox_unuse(&late.use);
+	}
+}
+
+/* A link that broke a moment ago, of which nobody was told yet, is no link to begin something on.
+ */
+static void test_use_between(void **state)
+{
+	struct sandbox *s = rig_create(0);
+	struct rig_use u = {0};
+
+	(void)state;
+	guest_pause(sandbox_guest(s), true);
+	assert_true(s->linked);
+	rig_use(s, &u);
+	assert_int_equal(u.n, 0);
+	rig_pass(10);
+	guest_pause(sandbox_guest(s), false);
+	RIG_UNTIL(u.n == 1);
+	assert_int_equal(u.fault.status, 0);
+	assert_true(guest_is_up(sandbox_guest(s)));
+	sandbox_unuse(&u.use);
 }
 
 static void test_wake_fails(void **state)
@@ -307,47 +374,91 @@ static void test_reboot(void **state)
 	assert_int_equal(s->state, SANDBOX_STOPPED);
 }
 
-/* What cannot be stored does not happen. */
-static void test_store_fails(void **state)
-{
-	struct sandbox *s = rig_create(0);
-	struct rlimit was, none = {.rlim_cur = 0};
-	struct rig_op h, k, c;
-	struct rig_use u = {0};
+static struct rlimit was;
 
-	(void)state;
+/* From here on nothing can be stored. */
+static void fill_disk(void)
+{
+	struct rlimit none = {.rlim_cur = 0};
+
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
 	none.rlim_max = was.rlim_max;
 	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
-	sandbox_hibernate(s, rig_op(&h));
-	sandbox_kill(s, rig_op(&k));
-	sandbox_create(rig.all, &(struct sandbox_spec){.template = "base"}, rig_op(&c));
-	RIG_UNTIL(h.done && k.done && c.done);
+}
+
+static void free_disk(void)
+{
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+}
+
+/* What cannot be stored does not happen. */
+static void test_store_fails(void **state)
+{
+	struct sandbox *s = rig_create(7), *asleep = rig_create(7);
+	struct rig_op h, w, r, c;
+	struct rig_use u = {0};
+
+	(void)state;
+	sandbox_hibernate(asleep, rig_op(&h));
+	RIG_WELL(&h);
+	rig.log[0] = '\0';
+	fill_disk();
+	sandbox_hibernate(s, rig_op(&h));
+	sandbox_wake(asleep, 99, rig_op(&w));
+	sandbox_wake(s, 99, rig_op(&r));
+	sandbox_create(rig.all, &(struct sandbox_spec){.template = "base"}, rig_op(&c));
+	RIG_UNTIL(h.done && w.done && r.done && c.done);
+	free_disk();
 	assert_in_range(h.fault.status, 500, 507);
-	assert_in_range(k.fault.status, 500, 507);
+	assert_in_range(w.fault.status, 500, 507);
+	assert_in_range(r.fault.status, 500, 507);
 	assert_in_range(c.fault.status, 500, 507);
 	assert_int_equal(s->state, SANDBOX_RUNNING);
+	assert_int_equal(asleep->state, SANDBOX_HIBERNATED);
 	assert_string_equal(rig_row(s->id).state, "running");
-	assert_string_equal(rig.log, "start");
+	assert_string_equal(rig.log, "");
+	assert_int_equal(s->timeout_s, 7);
+	assert_int_equal(asleep->timeout_s, 7);
 	rig_use(s, &u);
 	assert_int_equal(u.n, 1);
 	sandbox_unuse(&u.use);
 }
 
+/* But for a kill, which makes room. A restart finds nothing of the box, and nobody is led astray.
+ */
+static void test_kill_on_a_full_disk(void **state)
+{
+	struct sandbox *s = rig_create(0);
+	char id[BOX_ID_MAX + 1], path[192];
+	struct rig_op k;
+
+	(void)state;
+	snprintf(id, sizeof(id), "%s", s->id);
+	fill_disk();
+	sandbox_kill(s, rig_op(&k));
+	RIG_UNTIL(k.done);
+	free_disk();
+	assert_int_equal(k.fault.status, 0);
+	assert_int_equal(s->state, SANDBOX_KILLED);
+	assert_int_equal(rig_processes(), 0);
+	assert_string_equal(rig_row(id).state, "running");
+
+	rig_close();
+	snprintf(path, sizeof(path), "%s/%s.gone", rig.dir, id);
+	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	rig_open();
+	s = sandboxes_find(rig.all, id);
+	RIG_UNTIL(!s->busy);
+	assert_int_equal(s->state, SANDBOX_ERROR);
+	sandbox_kill(s, rig_op(&k));
+	RIG_WELL(&k);
+	assert_string_equal(rig_row(id).state, "killed");
+}
+
 /* ---- exclusive operations ---- */
 
 static unsigned n_done;
-
-static void run_checkpoint(struct sandbox *s, void *owner, box_fn fn)
-{
-	(void)owner;
-	assert_int_equal(s->state, SANDBOX_BUSY);
-	assert_string_equal(rig_row(s->id).state, "busy");
-	assert_false(guest_is_up(&s->guest));
-	box_checkpoint(&s->box, "cp", true, fn);
-}
 
 static void run_restore(struct sandbox *s, void *owner, box_fn fn)
 {
@@ -418,6 +529,8 @@ int main(void)
 		TEST(test_hibernate_fails),
 		TEST(test_prepare_hangs),
 		TEST(test_link_breaks),
+		TEST(test_link_lost_meanwhile),
+		TEST(test_use_between),
 		TEST(test_wake_fails),
 		TEST(test_kill_during_hibernate),
 		TEST(test_cannot),
@@ -425,6 +538,7 @@ int main(void)
 		TEST(test_new_instance),
 		TEST(test_reboot),
 		TEST(test_store_fails),
+		TEST(test_kill_on_a_full_disk),
 		TEST(test_exclusive),
 	};
 

@@ -114,6 +114,34 @@ static void test_unix(void **state)
 	assert_int_equal(d.fd, -1);
 }
 
+/* Where somebody else has the socket's directory, a link leads to what only we may reach. */
+static void test_unix_no_link(void **state)
+{
+	struct target link = {.kind = TARGET_UNIX, .path = "/tmp/test-target-link-XXXXXX"};
+	struct listener l;
+	struct dial d;
+	int fd = mkstemp(link.path);
+
+	(void)state;
+	close(fd);
+	listener_open(&l, TARGET_UNIX);
+	l.target.no_link = link.no_link = true;
+	assert_int_equal(dial_start(&d, &l.target), DIAL_DONE);
+	assert_dial_fd(d.fd);
+	dial_fini(&d);
+	assert_int_equal(dial_start(&d, &link), -ENOTSOCK);
+	unlink(link.path);
+	assert_int_equal(symlink(l.target.path, link.path), 0);
+	assert_int_equal(dial_start(&d, &link), -ELOOP);
+	assert_int_equal(d.fd, -1);
+	link.no_link = false; /* as agentctl --connect takes it */
+	assert_int_equal(dial_start(&d, &link), DIAL_DONE);
+	dial_fini(&d);
+	unlink(link.path);
+	listener_close(&l);
+	assert_int_equal(dial_start(&d, &l.target), -ENOENT);
+}
+
 static void test_unix_full_queue(void **state)
 {
 	struct listener l;
@@ -246,6 +274,7 @@ int main(void)
 		cmocka_unit_test(test_good_texts),
 		cmocka_unit_test(test_bad_texts),
 		cmocka_unit_test(test_unix),
+		cmocka_unit_test(test_unix_no_link),
 		cmocka_unit_test(test_unix_full_queue),
 		cmocka_unit_test(test_hybrid_answers),
 		cmocka_unit_test(test_hybrid_refusals),
