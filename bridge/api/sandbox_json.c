@@ -1,6 +1,5 @@
 #include "bridge/api/sandbox_json.h"
 
-
 #include "bridge/api/dispatch.h"
 #include "bridge/sandbox/patch_run.h"
 

@@ -1,5 +1,5 @@
 """Local sandboxes as their users and their host see them, through the bridge. What a box leaves behind at any moment is in
-unit/test_local.c, the life of sandboxes in test_sandboxes.py.
+unit/test_local*.c, the life of sandboxes in test_sandboxes.py.
 """
 import os
 import pathlib

@@ -253,17 +253,22 @@ static void rig_do_stop(struct rig_box *f, struct box_result *r)
 	rig_end(f);
 }
 
+/* One that is about to die is not asleep: it stands still, or is dead, before this returns. */
 static void rig_do_hibernate(struct rig_box *f, struct box_result *r)
 {
-	if (!f->pid) { /* it died meanwhile */
-		r->ok = false;
-		r->left = BOX_LEFT_STOPPED;
-		fault_set(&r->fault, 502, "there is nothing to save");
+	int status = 0;
+
+	if (f->pid && kill(f->pid, SIGSTOP) == 0)
+		assert_int_equal(waitpid(f->pid, &status, WUNTRACED), f->pid);
+	if (f->pid && WIFSTOPPED(status)) {
+		r->bytes = 4711;
+		f->asleep = true;
 		return;
 	}
-	r->bytes = 4711;
-	kill(f->pid, SIGSTOP);
-	f->asleep = true;
+	f->pid = 0;
+	r->ok = false;
+	r->left = BOX_LEFT_STOPPED;
+	fault_set(&r->fault, 502, "there is nothing to save");
 }
 
 static void rig_do_wake(struct rig_box *f, struct box_result *r)

@@ -113,7 +113,7 @@ FAKE_UNUSED static int fake_warm_up(void **state)
 	return uv_loop_close(&loop);
 }
 
-static unsigned fake_random(struct fake *f)
+static inline unsigned fake_random(struct fake *f)
 {
 	f->seed = f->seed * 1103515245 + 12345;
 	return f->seed >> 8;
@@ -121,7 +121,7 @@ static unsigned fake_random(struct fake *f)
 
 /* ---- links ---- */
 
-static void fake_on_conn_closed(uv_handle_t *h)
+static inline void fake_on_conn_closed(uv_handle_t *h)
 {
 	struct fake_conn *c = h->data;
 
@@ -131,7 +131,7 @@ static void fake_on_conn_closed(uv_handle_t *h)
 	free(c);
 }
 
-static void fake_cut(struct fake_conn *c)
+static inline void fake_cut(struct fake_conn *c)
 {
 	if (c->closing)
 		return;
@@ -139,10 +139,10 @@ static void fake_cut(struct fake_conn *c)
 	uv_close((uv_handle_t *)&c->poll, fake_on_conn_closed);
 }
 
-static void fake_flush(struct fake_conn *c);
-static void fake_on_poll(uv_poll_t *h, int status, int events);
+static inline void fake_flush(struct fake_conn *c);
+static inline void fake_on_poll(uv_poll_t *h, int status, int events);
 
-static void fake_flush_all(struct fake *f)
+static inline void fake_flush_all(struct fake *f)
 {
 	list_for_each_safe (c, &f->conns, struct fake_conn, node)
 		fake_flush(c);
@@ -168,14 +168,14 @@ FAKE_UNUSED static void fake_remove(struct fake *f, const char *id)
 	free(s);
 }
 
-static bool fake_item(struct fake_viewer *v, struct mux_item *it, uint8_t type, const char *text)
+static inline bool fake_item(struct fake_viewer *v, struct mux_item *it, uint8_t type, const char *text)
 {
 	snprintf(v->event, sizeof(v->event), "%s", text);
 	*it = (struct mux_item){.type = type, .data = v->event, .len = strlen(text)};
 	return true;
 }
 
-static bool fake_pull_data(struct fake_viewer *v, size_t max, struct mux_item *it)
+static inline bool fake_pull_data(struct fake_viewer *v, size_t max, struct mux_item *it)
 {
 	static uint8_t data[FRAME_PAYLOAD_MAX];
 	struct fake_conn *c = v->channel.mux->owner;
@@ -199,7 +199,7 @@ static bool fake_pull_data(struct fake_viewer *v, size_t max, struct mux_item *i
 	return false;
 }
 
-static bool fake_pull(struct channel *ch, size_t max, struct mux_item *it)
+static inline bool fake_pull(struct channel *ch, size_t max, struct mux_item *it)
 {
 	struct fake_viewer *v = container_of(ch, struct fake_viewer, channel);
 	struct fake_session *s = v->session;
@@ -239,7 +239,7 @@ static bool fake_pull(struct channel *ch, size_t max, struct mux_item *it)
 	return true;
 }
 
-static void fake_on_data(
+static inline void fake_on_data(
 	struct channel *ch, uint8_t stream, uint64_t off, const uint8_t *data, size_t len, bool fin)
 {
 	struct fake_viewer *v = container_of(ch, struct fake_viewer, channel);
@@ -262,7 +262,7 @@ static void fake_on_data(
 	channel_ready(ch);
 }
 
-static void fake_on_close(struct channel *ch, const uint8_t *error, size_t len)
+static inline void fake_on_close(struct channel *ch, const uint8_t *error, size_t len)
 {
 	struct fake_viewer *v = container_of(ch, struct fake_viewer, channel);
 	uint64_t taken = min_of(ch->send_limit - v->window, ch->sent);
@@ -273,7 +273,7 @@ static void fake_on_close(struct channel *ch, const uint8_t *error, size_t len)
 	free(v);
 }
 
-static void fake_on_channel_request(
+static inline void fake_on_channel_request(
 	struct channel *ch, uint64_t id, const uint8_t *json, size_t len)
 {
 	(void)json, (void)len;
@@ -285,7 +285,7 @@ static const struct channel_ops fake_channel_ops = {.pull = fake_pull,
 	.on_request = fake_on_channel_request,
 	.on_close = fake_on_close};
 
-static void fake_refuse(struct mux *m, uint32_t id, enum error_code code)
+static inline void fake_refuse(struct mux *m, uint32_t id, enum error_code code)
 {
 	struct error e;
 	char json[ERROR_JSON_MAX];
@@ -307,7 +307,7 @@ static struct fake_session *fake_start(struct fake *f, const struct msg_open *m)
 	return s;
 }
 
-static void fake_on_open(void *owner, uint32_t id, const uint8_t *json, size_t len)
+static inline void fake_on_open(void *owner, uint32_t id, const uint8_t *json, size_t len)
 {
 	struct fake_conn *c = owner;
 	struct fake *f = c->fake;
@@ -354,7 +354,7 @@ static void fake_on_open(void *owner, uint32_t id, const uint8_t *json, size_t l
 
 /* ---- the rest of the protocol ---- */
 
-static int fake_authorize(void *owner, const struct http_head *head)
+static inline int fake_authorize(void *owner, const struct http_head *head)
 {
 	struct fake_conn *c = owner;
 	char want[128];
@@ -365,7 +365,7 @@ static int fake_authorize(void *owner, const struct http_head *head)
 	return c->fake->token && strcmp(head->authorization, want) != 0 ? 401 : 0;
 }
 
-static void fake_on_upgraded(void *owner)
+static inline void fake_on_upgraded(void *owner)
 {
 	struct fake_conn *c = owner;
 	char text[512];
@@ -377,7 +377,7 @@ static void fake_on_upgraded(void *owner)
 	mux_hello(&c->wire.mux, text, (size_t)n);
 }
 
-static void fake_on_hello(void *owner, const uint8_t *json, size_t len)
+static inline void fake_on_hello(void *owner, const uint8_t *json, size_t len)
 {
 	struct fake_conn *c = owner;
 	struct msg_hello h;
@@ -389,7 +389,7 @@ static void fake_on_hello(void *owner, const uint8_t *json, size_t len)
 	c->fake->ups++;
 }
 
-static void fake_on_request(void *owner, uint64_t id, const uint8_t *json, size_t len)
+static inline void fake_on_request(void *owner, uint64_t id, const uint8_t *json, size_t len)
 {
 	struct fake_conn *c = owner;
 	struct msg_request m;
@@ -415,7 +415,7 @@ static const struct wire_events fake_wire_events = {
 
 /* ---- I/O, with the scissors ---- */
 
-static void fake_flush(struct fake_conn *c)
+static inline void fake_flush(struct fake_conn *c)
 {
 	struct iovec iov[WIRE_IOV_MAX];
 	bool blocked = false;
@@ -451,7 +451,7 @@ static void fake_flush(struct fake_conn *c)
 			fake_on_poll);
 }
 
-static void fake_on_poll(uv_poll_t *h, int status, int events)
+static inline void fake_on_poll(uv_poll_t *h, int status, int events)
 {
 	struct fake_conn *c = h->data;
 	static uint8_t data[65536];
@@ -475,7 +475,7 @@ static void fake_on_poll(uv_poll_t *h, int status, int events)
 		fake_cut(c);
 }
 
-static void fake_on_accept(uv_poll_t *h, int status, int events)
+static inline void fake_on_accept(uv_poll_t *h, int status, int events)
 {
 	struct fake *f = h->data;
 	struct fake_conn *c;
@@ -505,7 +505,7 @@ static void fake_on_accept(uv_poll_t *h, int status, int events)
 
 /* ---- its life ---- */
 
-static void fake_listen(struct fake *f)
+static inline void fake_listen(struct fake *f)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 
@@ -541,7 +541,7 @@ FAKE_UNUSED static void fake_cut_all(struct fake *f)
 		fake_cut(c);
 }
 
-static void fake_on_listen_closed(uv_handle_t *h)
+static inline void fake_on_listen_closed(uv_handle_t *h)
 {
 	close_fd(&((struct fake *)h->data)->listen_fd);
 }
@@ -584,7 +584,7 @@ FAKE_UNUSED static void fake_hurry(struct guest *g)
 		uv_timer_start(&g->timer, g->timer.timer_cb, 0, 0);
 }
 
-static void fake_on_tick(uv_timer_t *t)
+static inline void fake_on_tick(uv_timer_t *t)
 {
 	if (now_ms() > *(uint64_t *)t->data)
 		fail_msg("nothing happened for too long");
