@@ -6,6 +6,9 @@
 #include "bridge/box/box.h"
 #include "tests/unit/local_rig.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
+
 /* ---- inside ---- */
 
 static void a_command_as_the_user(void **state)
@@ -97,6 +100,31 @@ static void the_state_directory_is_masked(void **state)
 	unlink(key);
 	rig_down(&rig);
 	remove_state_dir();
+}
+
+/* Root inside has the directory of agentd's socket. What he puts there leads the bridge nowhere. */
+static void a_link_for_a_socket(void **state)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct rig_box x;
+	struct dial d;
+	char script[512], path[128];
+
+	(void)state;
+	start_new(&x, "sb-00000001");
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%.64s/others.sock", state_dir);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	snprintf(script, sizeof(script),
+		"sudo -n sh -c 'ln -sf %s /run/agentd/link/agent.sock; readlink /run/agentd/link/agent.sock'",
+		sa.sun_path);
+	snprintf(path, sizeof(path), "%s\n", sa.sun_path);
+	prints(&x, script, path);
+	assert_int_equal(dial_start(&d, &x.box.target), -ELOOP);
+	close(fd);
+	unlink(sa.sun_path);
+	destroy(&x);
 }
 
 static void two_are_apart(void **state)
@@ -315,6 +343,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(namespaces_of_its_own, up, down),
 		cmocka_unit_test_setup_teardown(writes_do_not_reach_the_host, up, down),
 		cmocka_unit_test(the_state_directory_is_masked),
+		cmocka_unit_test_setup_teardown(a_link_for_a_socket, up, down),
 		cmocka_unit_test_setup_teardown(two_are_apart, up, down),
 		cmocka_unit_test_setup_teardown(stop_and_restart_keep_files, up, down),
 		cmocka_unit_test_setup_teardown(the_end_of_agentd_is_told, up, down),

@@ -154,6 +154,32 @@ static void an_ordinary_user(void **state)
 	remove_state_dir();
 }
 
+/* It is said, and what was begun can be removed: neither of files nor of bytes is there one more.
+ */
+static void a_full_disk(void **state)
+{
+	static const char *const options[] = {"nr_inodes=10", "size=16k"};
+	struct box_spec spec = {.template = "base"};
+	struct rig_box x;
+
+	(void)state;
+	for (size_t i = 0; i < array_size(options); i++) {
+		make_state_dir();
+		assert_int_equal(mount("none", state_dir, "tmpfs", 0, options[i]), 0);
+		rig_up_in(&rig, &box_driver_local, state_dir);
+		rig_box_init(&rig, &x, "sb-00000001");
+		rig_do(&x, box_start(&x.box, &spec, on_rig_answer));
+		assert_false(x.r.ok);
+		assert_int_equal(x.r.fault.status, 507);
+		rig_do(&x, box_destroy(&x.box, on_rig_answer));
+		rig_ok(&x);
+		assert_int_equal(access(x.box.dir, F_OK), -1);
+		rig_down(&rig);
+		assert_int_equal(umount2(state_dir, MNT_DETACH), 0);
+		assert_int_equal(rmdir(state_dir), 0);
+	}
+}
+
 /* In a container PID 1 may be anything. A namespace ends only when all in it are reaped, so agentd
  * must not be the child of somebody on the host. */
 static void nobody_reaps_on_the_host(void **state)
@@ -229,6 +255,7 @@ int main(void)
 		cmocka_unit_test(a_long_state_directory),
 		cmocka_unit_test(another_root),
 		cmocka_unit_test(an_ordinary_user),
+		cmocka_unit_test(a_full_disk),
 		cmocka_unit_test_setup_teardown(nobody_reaps_on_the_host, up, down),
 		cmocka_unit_test_setup_teardown(a_cgroup_of_its_own, up, down),
 		cmocka_unit_test(as_a_service),
