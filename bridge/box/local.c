@@ -78,16 +78,16 @@ static void on_end(struct proc_watch *w)
 	begin(w->owner, OP_GONE);
 }
 
-static bool watch(struct local *l)
+static int watch(struct local *l)
 {
 	uv_loop_t *loop = l->box->boxes->loop;
+	int r = proc_watch_new(&l->inner, loop, &l->pids.inner, on_end, l);
 
-	l->inner = proc_watch_new(loop, &l->pids.inner, on_end, l);
-	l->agent = proc_watch_new(loop, &l->pids.agent, on_end, l);
-	if (l->inner && l->agent)
-		return true;
-	let_go(l);
-	return false;
+	if (r == 0)
+		r = proc_watch_new(&l->agent, loop, &l->pids.agent, on_end, l);
+	if (r < 0)
+		let_go(l);
+	return r;
 }
 
 /* A path too long for a socket's address is said by way of a descriptor of ours. Root inside has
@@ -131,31 +131,45 @@ static void run_make(struct local *l)
 	l->error = local_write(l->dir, "nest", "1\n");
 }
 
-static bool is_made(const struct local *l)
+/* 1, 0 or -errno. */
+static int is_made(const struct local *l)
 {
 	char text[8];
+	int r = local_read(l->dir, "made", text, sizeof(text));
 
-	return local_read(l->dir, "made", text, sizeof(text)) == 0 && text[0] == '1';
+	return r < 0 ? r : text[0] == '1';
 }
 
-static bool lives(const struct proc_id *id)
+/* 1, 0 or -errno. */
+static int lives(const struct local_pids *p)
 {
-	auto_close int fd = proc_open(id);
+	auto_close int inner = proc_open(&p->inner), agent = proc_open(&p->agent);
 
-	return fd >= 0;
+	if (inner >= 0 && agent >= 0)
+		return 1;
+	return inner == -ESRCH || agent == -ESRCH ? 0 : min_of(inner, agent);
 }
 
-static void run_adopt(struct local *l)
+/* What cannot be looked at is neither ended nor taken for dead. */
+static int look(struct local *l)
 {
-	int lock = local_lock(l->dir, false, 25000); /* its maker may still be at work */
+	int lock = local_lock(l->dir, false, 25000), made, r; /* its maker may still be at work */
 
+	if (lock < 0 && lock != -ENOENT)
+		return lock;
 	close_fd(&lock);
-	l->left = BOX_LEFT_RUNNING;
-	if (local_load_pids(l->dir, &l->pids) && is_made(l) && lives(&l->pids.inner) &&
-		lives(&l->pids.agent))
-		return;
-	l->error = local_end(l->dir, 0);
-	l->left = is_made(l) ? BOX_LEFT_STOPPED : BOX_LEFT_NOTHING;
+	made = is_made(l);
+	r = made < 0 ? made : local_load_pids(l->dir, &l->pids);
+	if (made > 0 && r == 0)
+		r = lives(&l->pids);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (made > 0 && r > 0) {
+		l->left = BOX_LEFT_RUNNING;
+		return 0;
+	}
+	l->left = made ? BOX_LEFT_STOPPED : BOX_LEFT_NOTHING;
+	return local_end(l->dir, 0);
 }
 
 static void run_destroy(struct local *l)
@@ -177,7 +191,7 @@ static void run(uv_work_t *w)
 	switch (l->op) {
 	case OP_START:
 	case OP_RESTART: run_make(l); break;
-	case OP_ADOPT: run_adopt(l); break;
+	case OP_ADOPT: l->error = look(l); break;
 	case OP_STOP: l->error = local_end(l->dir, GRACE_MS); break;
 	case OP_DESTROY: run_destroy(l); break;
 	case OP_GONE:
@@ -220,8 +234,10 @@ static void on_nest(void *owner, const struct local_pids *pids, const char *why)
 		if (r < 0)
 			snprintf(l->why, sizeof(l->why), "the sandbox's directory: %s",
 				strerror(-r));
-		else if (!watch(l))
-			snprintf(l->why, sizeof(l->why), "the sandbox's agent ended at once");
+		else if ((r = watch(l)) < 0)
+			snprintf(l->why, sizeof(l->why), "the sandbox's agent %s%s",
+				r == -ESRCH ? "ended at once" : "cannot be watched: ",
+				r == -ESRCH ? "" : strerror(-r));
 	}
 	if (l->why[0]) {
 		undo(l, r);
@@ -247,15 +263,17 @@ static void nest(struct local *l)
 
 static void adopted(struct local *l)
 {
-	if (l->left == BOX_LEFT_RUNNING && !watch(l)) {
+	if (l->error == 0 && l->left == BOX_LEFT_RUNNING)
+		l->error = watch(l);
+	if (l->error == -ESRCH) {
 		begin(l, OP_ADOPT); /* it ended between the two looks */
 		return;
 	}
-	if (l->left == BOX_LEFT_RUNNING) {
+	if (l->error == 0 && l->left == BOX_LEFT_RUNNING) {
 		set_phase(l, LOCAL_UP);
 		set_target(l);
 	}
-	answer(l, true, l->left);
+	answer(l, l->error == 0, l->left);
 }
 
 static void destroyed(struct local *l)

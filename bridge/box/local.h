@@ -67,7 +67,8 @@ int local_disk_remove(const char *dir);
 int local_write(const char *dir, const char *name, const char *text);      /* whole or not at all */
 int local_read(const char *dir, const char *name, char *ret, size_t size); /* "" if missing */
 int local_save_pids(const char *dir, const struct local_pids *p);
-bool local_load_pids(const char *dir, struct local_pids *ret); /* false: not known, zeros */
+/* 0; -ENOENT: not known; or -errno. Zeros then. */
+int local_load_pids(const char *dir, struct local_pids *ret);
 int local_save_spec(const char *dir, const struct local_spec *s);
 void local_load_spec(const char *dir, struct local_spec *ret);
 /* The lock that the nest's maker holds: a descriptor, or -errno; waits up to timeout_ms. Unless it

@@ -13,7 +13,8 @@
 #define LOCK_MS 25000 /* longer than the making of a nest may take */
 #define KILL_MS 5000
 
-static bool has_argument(pid_t pid, const char *arg)
+/* 1 or 0, or -errno: it cannot be looked at now. */
+static int has_argument(pid_t pid, const char *arg)
 {
 	char path[48], text[4096];
 	auto_close int fd = -1;
@@ -21,15 +22,15 @@ static bool has_argument(pid_t pid, const char *arg)
 
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
-	if (n <= 0)
-		return false;
-	text[n] = '\0';
+	if (fd < 0) /* gone, or nobody's of ours */
+		return errno == ENOENT || errno == EACCES ? 0 : -errno;
+	n = read(fd, text, sizeof(text) - 1);
+	text[max_of(n, 0)] = '\0';
 	for (const char *p = text; p < text + n; p += strlen(p) + 1) {
 		if (strcmp(p, arg) == 0)
-			return true;
+			return 1;
 	}
-	return false;
+	return 0;
 }
 
 static int kill_proc(const struct proc_id *id)
@@ -37,7 +38,7 @@ static int kill_proc(const struct proc_id *id)
 	auto_close int fd = proc_open(id);
 
 	if (fd < 0)
-		return 0;
+		return fd == -ESRCH ? 0 : fd;
 	proc_signal(fd, SIGKILL);
 	return proc_wait(fd, KILL_MS);
 }
@@ -46,7 +47,7 @@ static int kill_known(const struct local_pids *p)
 {
 	/* Held before anything dies: one that is about to end cannot be opened any more. */
 	auto_close int outer = proc_open(&p->outer);
-	int r = kill_proc(&p->inner);
+	int r = outer < 0 && outer != -ESRCH ? outer : kill_proc(&p->inner);
 
 	if (r == 0)
 		r = kill_proc(&p->agent);
@@ -64,18 +65,21 @@ static int kill_strays(const char *dir)
 	struct dirent *e;
 	int r = 0;
 
+	if (!proc)
+		return -errno;
 	snprintf(arg, sizeof(arg), "%s/root", dir);
-	while (proc && (e = readdir(proc))) {
+	while (r == 0 && (e = readdir(proc))) {
 		pid_t pid = (pid_t)atoi(e->d_name);
 		struct proc_id id;
+		int has = pid > 1 ? has_argument(pid, arg) : 0;
 
-		if (pid <= 1 || !has_argument(pid, arg) || proc_id_of(pid, &id) < 0)
+		if (has > 0)
+			has = proc_id_of(pid, &id);
+		else if (has == 0)
 			continue;
-		if (kill_proc(&id) < 0)
-			r = -ETIMEDOUT;
+		r = has == 0 ? kill_proc(&id) : has == -ESRCH ? 0 : has;
 	}
-	if (proc)
-		closedir(proc);
+	closedir(proc);
 	return r;
 }
 
@@ -102,15 +106,17 @@ int local_end(const char *dir, int grace_ms)
 	char path[BOX_PATH_MAX + 32];
 	struct local_pids pids;
 	auto_close int lock = local_lock(dir, false, LOCK_MS);
-	bool known;
 	int r;
 
 	if (lock < 0 && lock != -ENOENT)
 		return lock;
-	known = local_load_pids(dir, &pids);
-	if (grace_ms > 0)
+	r = local_load_pids(dir, &pids);
+	if (r == 0 && grace_ms > 0)
 		end_in_order(&pids.agent, grace_ms);
-	r = known ? kill_known(&pids) : began(dir) ? kill_strays(dir) : 0;
+	if (r == 0)
+		r = kill_known(&pids);
+	else if (r == -ENOENT)
+		r = began(dir) ? kill_strays(dir) : 0;
 	if (r < 0)
 		return r;
 	local_cgroup_end(dir);

@@ -49,18 +49,17 @@ int local_save_pids(const char *dir, const struct local_pids *p)
 	return local_write(dir, "pids", text);
 }
 
-bool local_load_pids(const char *dir, struct local_pids *ret)
+int local_load_pids(const char *dir, struct local_pids *ret)
 {
 	char text[192];
+	int r = local_read(dir, "pids", text, sizeof(text));
 
+	if (r == 0 && sscanf(text, "%d %" SCNu64 " %d %" SCNu64 " %d %" SCNu64, &ret->outer.pid,
+			      &ret->outer.start, &ret->inner.pid, &ret->inner.start,
+			      &ret->agent.pid, &ret->agent.start) == 6)
+		return 0;
 	*ret = (struct local_pids){0};
-	if (local_read(dir, "pids", text, sizeof(text)) == 0 &&
-		sscanf(text, "%d %" SCNu64 " %d %" SCNu64 " %d %" SCNu64, &ret->outer.pid,
-			&ret->outer.start, &ret->inner.pid, &ret->inner.start, &ret->agent.pid,
-			&ret->agent.start) == 6)
-		return true;
-	*ret = (struct local_pids){0};
-	return false;
+	return r < 0 ? r : -ENOENT;
 }
 
 int local_save_spec(const char *dir, const struct local_spec *s)

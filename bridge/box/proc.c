@@ -16,10 +16,10 @@ int proc_id_of(pid_t pid, struct proc_id *ret)
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return -ESRCH;
+		return errno == ENOENT ? -ESRCH : -errno;
 	n = read(fd, text, sizeof(text) - 1);
 	if (n <= 0)
-		return -ESRCH;
+		return n < 0 ? -errno : -ESRCH;
 	text[n] = '\0';
 	/* The name may hold anything, parentheses too. Then the state is the third value, and the
 	 * start the 22nd. */
@@ -39,15 +39,17 @@ int proc_open(const struct proc_id *id)
 {
 	auto_close int fd = -1;
 	struct proc_id now;
+	int r;
 
 	if (id->pid <= 0)
 		return -ESRCH;
 	fd = (int)syscall(SYS_pidfd_open, id->pid, 0);
-	if (fd < 0)
-		return -errno;
+	if (fd < 0) /* EINVAL: a thread has that number now */
+		return errno == EINVAL ? -ESRCH : -errno;
 	/* Looked at after it is held: what is there now is what the descriptor means. */
-	if (proc_id_of(id->pid, &now) < 0 || now.start != id->start)
-		return -ESRCH;
+	r = proc_id_of(id->pid, &now);
+	if (r < 0 || now.start != id->start)
+		return r < 0 ? r : -ESRCH;
 	return take_fd(&fd);
 }
 
@@ -78,23 +80,25 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 	l->on_end(l);
 }
 
-struct proc_watch *proc_watch_new(
-	uv_loop_t *loop, const struct proc_id *id, proc_watch_fn on_end, void *owner)
+int proc_watch_new(struct proc_watch **ret, uv_loop_t *loop, const struct proc_id *id,
+	proc_watch_fn on_end, void *owner)
 {
 	struct proc_watch *l;
-	int fd = proc_open(id);
+	int fd = proc_open(id), r;
 
 	if (fd < 0)
-		return NULL;
+		return fd;
 	l = xcalloc(1, sizeof(*l));
 	*l = (struct proc_watch){.pidfd = fd, .on_end = on_end, .owner = owner};
-	if (uv_poll_init(loop, &l->poll, fd) < 0) {
+	r = uv_poll_init(loop, &l->poll, fd);
+	if (r < 0) {
 		close(fd);
 		free(l);
-		return NULL;
+		return r;
 	}
 	uv_poll_start(&l->poll, UV_READABLE, on_readable);
-	return l;
+	*ret = l;
+	return 0;
 }
 
 void proc_watch_free(struct proc_watch *l)

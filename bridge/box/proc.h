@@ -14,9 +14,9 @@ struct proc_id {
 	uint64_t start; /* clock ticks since boot, as /proc has it */
 };
 
-/* -ESRCH: there is none, or it is a zombie. */
+/* -ESRCH: there is none, or it is a zombie. Another error: that cannot be said now. */
 int proc_id_of(pid_t pid, struct proc_id *ret);
-/* A pidfd of just this one, or -ESRCH. */
+/* A pidfd of just this one, or -errno, as above. */
 int proc_open(const struct proc_id *id);
 int proc_signal(int pidfd, int sig);
 /* Waits in a thread; -ETIMEDOUT. */
@@ -33,7 +33,7 @@ struct proc_watch {
 	void *owner;
 };
 
-/* NULL: it is gone, or there is no memory. */
-struct proc_watch *proc_watch_new(
-	uv_loop_t *loop, const struct proc_id *id, proc_watch_fn on_end, void *owner);
+/* 0 or -errno; -ESRCH: it is gone. */
+int proc_watch_new(struct proc_watch **ret, uv_loop_t *loop, const struct proc_id *id,
+	proc_watch_fn on_end, void *owner);
 void proc_watch_free(struct proc_watch *l); /* NULL is fine; no callback any more */

@@ -2,7 +2,8 @@
  * checkpoint.h - what was kept of sandboxes: made, listed, gone back to, forked, dropped.
  *
  * A checkpoint belongs to nobody: it outlives its sandbox. Its row is written before the driver
- * begins, and says PROCESSING or GOING until that is done; what a restart finds so is dropped.
+ * begins, and says PROCESSING or GOING until that is done; what a restart finds so is dropped. It
+ * is READY only when the row says so.
  */
 #pragma once
 
@@ -73,6 +74,7 @@ struct checkpoint *checkpoint_create(struct checkpoints *cs, struct sandbox *s,
 	const struct checkpoint_spec *spec, struct fault *f);
 /* The sandbox goes back to it. */
 void checkpoint_restore(struct checkpoint *cp, struct sandbox *s, struct sandbox_op *op);
+/* Needs no room in the store. False: *f, it is being made or used. */
 bool checkpoint_drop(struct checkpoint *cp, struct fault *f);
 /* fn when it is not PROCESSING any more. Only then. */
 void checkpoint_await(

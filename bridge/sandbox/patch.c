@@ -97,7 +97,7 @@ struct patch *patch_add(
 		fault_set(f, 400, "there are %d patches of this checkpoint, as many as may be",
 			PATCHES_MAX);
 	else if (!script_fits(script))
-		fault_set(f, 413, "a script must be at most %d bytes, as JSON", PATCH_SCRIPT_MAX);
+		fault_set(f, 400, "a script must be at most %d bytes, as JSON", PATCH_SCRIPT_MAX);
 	else if (!(p = patch_new(cp, &row)))
 		fault_set(f, 503, "no memory for another patch");
 	if (!p)

@@ -7,7 +7,7 @@
  * operation, an attached client and a turn of an agent are uses. When the last one ends the timer
  * begins anew. So the timer cannot lie: what holds it is not a guess about activity.
  *
- * States are written to the store before they are acted on.
+ * States are written to the store before they are acted on (KILLING, if there is room).
  *
  *	CREATING -> RUNNING <-> STOPPING -> STOPPED -> (STARTING ->) RUNNING
  *		    RUNNING <-> HIBERNATING -> HIBERNATED -> WAKING -> RUNNING

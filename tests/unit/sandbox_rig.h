@@ -17,13 +17,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "bridge/sandbox/sandbox_internal.h"
-
-#define RIG_UNUSED __attribute__((unused))
+#include "tests/unit/protect_host.h"
 
 struct rig_box {
 	struct list node;
@@ -101,6 +98,7 @@ static void rig_spawn(struct rig_box *f)
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		setsid();
+		protect_host();
 		dup2(null, 0);
 		dup2(null, 1);
 		dup2(null, 2);
@@ -371,7 +369,7 @@ static void rig_limit(uint64_t ms)
 	} while (0)
 
 /* For what must not happen meanwhile. */
-RIG_UNUSED static void rig_pass(uint64_t ms)
+static inline void rig_pass(uint64_t ms)
 {
 	rig_limit(ms);
 	while (!rig.expired)
@@ -468,7 +466,7 @@ static int rig_down(void **state)
 }
 
 /* libuv's own descriptors, which it keeps, come with the first loop. */
-RIG_UNUSED static int rig_warm_up(void **state)
+static inline int rig_warm_up(void **state)
 {
 	uv_loop_t loop;
 	uv_signal_t sig;
@@ -512,7 +510,7 @@ static struct sandbox_op *rig_op(struct rig_op *o)
 			fail_msg("%s:%d: %s", __FILE__, __LINE__, (o)->fault.text);                \
 	} while (0)
 
-RIG_UNUSED static struct sandbox *rig_create_of(const struct sandbox_spec *spec)
+static inline struct sandbox *rig_create_of(const struct sandbox_spec *spec)
 {
 	struct rig_op o;
 
@@ -522,7 +520,7 @@ RIG_UNUSED static struct sandbox *rig_create_of(const struct sandbox_spec *spec)
 	return o.op.sandbox;
 }
 
-RIG_UNUSED static struct sandbox *rig_create(int64_t timeout_s)
+static inline struct sandbox *rig_create(int64_t timeout_s)
 {
 	return rig_create_of(
 		&(struct sandbox_spec){.template = "base", .timeout_s = timeout_s, .cpus = 1});
@@ -543,7 +541,7 @@ static void rig_on_use(struct sandbox_use *u, const struct fault *fault)
 	assert_true(!fault == !!u->sandbox);
 }
 
-RIG_UNUSED static void rig_use(struct sandbox *s, struct rig_use *r)
+static inline void rig_use(struct sandbox *s, struct rig_use *r)
 {
 	bool lasting = r->use.lasting;
 
@@ -559,7 +557,7 @@ static void rig_on_answer(void *owner, const uint8_t *json, size_t len, const st
 		e ? e->message : (const char *)json);
 }
 
-RIG_UNUSED static const char *rig_ask(struct sandbox *s, const char *json)
+static inline const char *rig_ask(struct sandbox *s, const char *json)
 {
 	rig.answered = false;
 	assert_true(guest_ask(sandbox_guest(s), json, strlen(json), rig_on_answer, NULL) > 0);
@@ -585,7 +583,7 @@ static void rig_on_row(void *ctx, const struct store_sandbox *row)
 	r->timeout_s = row->timeout_s;
 }
 
-RIG_UNUSED static struct rig_row rig_row(const char *id)
+static inline struct rig_row rig_row(const char *id)
 {
 	struct rig_row r = {.id = id, .state = "none"};
 
@@ -593,7 +591,7 @@ RIG_UNUSED static struct rig_row rig_row(const char *id)
 	return r;
 }
 
-RIG_UNUSED static size_t rig_processes(void)
+static inline size_t rig_processes(void)
 {
 	size_t n = 0;
 

@@ -6,6 +6,7 @@
 #include "bridge/box/box.h"
 #include "tests/unit/local_rig.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -300,6 +301,39 @@ static void adopted_after_leaving(void **state)
 	destroy(&x);
 }
 
+/* A bridge that has no descriptor left cannot say what a box is, and does not end it for that. */
+static void adopted_without_descriptors(void **state)
+{
+	struct rlimit was, few;
+	struct rig_box x;
+	int fds[64];
+	size_t n = 0;
+
+	(void)state;
+	start_new(&x, "sb-00000001");
+	prints(&x, "(sleep 1000 >/dev/null 2>&1 &)", "");
+	box_leave(&x.box);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	few = (struct rlimit){.rlim_cur = 48, .rlim_max = was.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	while ((fds[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+		n++;
+	for (unsigned left = 0; left < 2; left++) {
+		rig_box_init(&rig, &x, "sb-00000001");
+		rig_do(&x, box_adopt(&x.box, on_rig_answer));
+		assert_false(x.r.ok);
+		box_leave(&x.box);
+		close(fds[--n]);
+	}
+	while (n > 0)
+		close(fds[--n]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	rig_box_init(&rig, &x, "sb-00000001");
+	adopt(&x, BOX_LEFT_RUNNING);
+	prints(&x, "pgrep -c sleep", "1\n");
+	destroy(&x);
+}
+
 /* A bridge that is killed at any step of a start leaves what adopt and destroy can clean. */
 static void killed_while_it_starts(void **state)
 {
@@ -351,6 +385,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_not_there, up, down),
 		cmocka_unit_test_setup_teardown(adopted_after_a_kill, up, down),
 		cmocka_unit_test_setup_teardown(adopted_after_leaving, up, down),
+		cmocka_unit_test_setup_teardown(adopted_without_descriptors, up, down),
 		cmocka_unit_test_setup_teardown(killed_while_it_starts, up, down),
 		cmocka_unit_test_setup_teardown(half_a_box_is_cleaned, up, down),
 	};

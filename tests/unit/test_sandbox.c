@@ -13,11 +13,13 @@
 
 static void test_create_and_kill(void **state)
 {
+	char before[65] = "", after[65] = "";
 	struct rig_use u = {0};
 	struct rig_op o;
 	struct sandbox *s;
 
 	(void)state;
+	gethostname(before, sizeof(before) - 1);
 	s = rig_create_of(&(struct sandbox_spec){.template = "base",
 		.alias = "bob",
 		.envs = "{\"COLOR\":\"red\"}",
@@ -30,6 +32,9 @@ static void test_create_and_kill(void **state)
 	/* A command works now: not soon. */
 	assert_true(guest_is_up(sandbox_guest(s)));
 	assert_non_null(strstr(rig_ask(s, "{\"op\":\"sys.env\"}"), "COLOR"));
+	/* It has a name of its own now, and the machine of the test keeps its. */
+	gethostname(after, sizeof(after) - 1);
+	assert_string_equal(before, after);
 	rig_use(s, &u);
 	assert_int_equal(u.n, 1);
 	sandbox_unuse(&u.use);

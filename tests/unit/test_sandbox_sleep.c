@@ -6,9 +6,9 @@
  */
 #include "bridge/sandbox/sandbox_internal.h"
 
-#include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "tests/unit/full_disk.h"
 #include "tests/unit/sandbox_rig.h"
 
 /* ---- whoever looks at the link ---- */
@@ -372,24 +372,6 @@ static void test_reboot(void **state)
 	RIG_UNTIL(o.done);
 	assert_int_equal(o.fault.status, 502);
 	assert_int_equal(s->state, SANDBOX_STOPPED);
-}
-
-static struct rlimit was;
-
-/* From here on nothing can be stored. */
-static void fill_disk(void)
-{
-	struct rlimit none = {.rlim_cur = 0};
-
-	assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
-	none.rlim_max = was.rlim_max;
-	signal(SIGXFSZ, SIG_IGN);
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
-}
-
-static void free_disk(void)
-{
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
 }
 
 /* What cannot be stored does not happen. */
