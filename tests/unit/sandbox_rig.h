@@ -1,8 +1,7 @@
 /*
  * sandbox_rig.h - sandboxes on a driver of the tests: each box is a real agentd on a unix socket.
  * The driver's table outlives the sandboxes, so the next sandboxes_open() finds it as after a
- * restart of the bridge. An operation can be held back, or made to fail. Hibernated is an agentd
- * that was sent SIGSTOP.
+ * restart. An operation can be held back, or made to fail. Hibernated is an agentd with SIGSTOP.
  */
 #pragma once
 
