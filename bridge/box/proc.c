@@ -38,7 +38,7 @@ int proc_id_of(pid_t pid, struct proc_id *ret)
 int proc_open(const struct proc_id *id)
 {
 	auto_close int fd = -1;
-	struct proc_id now;
+	struct proc_id now = {0};
 	int r;
 
 	if (id->pid <= 0)

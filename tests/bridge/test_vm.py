@@ -177,9 +177,24 @@ def test_checkpoints(bridge):
         assert bridge.post(f"{route}/{wrong}/restore").status == code
         assert bridge.post(f"/sandboxes/from-checkpoint/{wrong}").status == code
         assert bridge.get(f"/sandboxes/checkpoints/{wrong}/patches").status == code
+    # What a fork may have is what any sandbox may have, its source's included.
+    many = {f"F{i}": "x" * 50 for i in range(1000)}
+    full = fork(bridge, disk, envs=many)["sandboxID"]
+    again = keep(bridge, full, "full", "disk_only")
+    reply = bridge.post(f"/sandboxes/from-checkpoint/{again}", {"envs": {"MORE": "1"}})
+    assert reply.status == 400 and "envs" in reply.error(), reply.body
+    assert sh(bridge, fork(bridge, again, envs={"F1": "new"})["sandboxID"], "echo $F1 $F999") == f"new {'x' * 50}"
     bridge.post(f"/sandboxes/{sandbox}/hibernate")
     reply = bridge.post(route, {"name": "asleep"})
     assert reply.status == 400 and reply.error() == "sandbox is not running"
+
+
+def test_guest_of_others(bridge, agent):
+    """Beside machines there may be guests that others have started: of these no checkpoint can be made."""
+    guest = bridge.adopt(agent)
+    reply = bridge.post(f"/sandboxes/{guest}/checkpoints", {"name": "x"})
+    assert reply.status == 501 and "external" in reply.error(), reply.body
+    assert bridge.run(guest, "echo yes")["stdout"] == "yes\n"
 
 
 def test_patches(bridge):

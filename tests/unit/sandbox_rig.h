@@ -450,8 +450,8 @@ static int rig_down(void **state)
 	(void)state;
 	if (rig.all)
 		rig_close();
-	while (!list_empty(&rig.list))
-		rig_forget(list_first(&rig.list, struct rig_box, node));
+	list_for_each_safe (f, &rig.list, struct rig_box, node)
+		rig_forget(f);
 	boxes_close(&rig.boxes);
 	store_close(rig.store);
 	uv_close((uv_handle_t *)&rig.timer, NULL);

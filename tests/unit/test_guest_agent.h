@@ -20,8 +20,7 @@
 
 #include "bridge/guest.h"
 
-#define FAKE_UNUSED __attribute__((unused))
-#define FAKE_NEVER  UINT64_MAX
+#define FAKE_NEVER UINT64_MAX
 
 struct fake_conn;
 
@@ -91,7 +90,7 @@ static inline uint8_t fake_byte(uint8_t s, uint64_t i)
 	return (uint8_t)((i * 2654435761u + s * 40503u) >> 11);
 }
 
-FAKE_UNUSED static size_t fake_count_fds(void)
+static inline size_t fake_count_fds(void)
 {
 	size_t n = 0;
 	DIR *d = opendir("/proc/self/fd");
@@ -104,7 +103,7 @@ FAKE_UNUSED static size_t fake_count_fds(void)
 }
 
 /* libuv's own descriptors, which it keeps, come with the first loop. */
-FAKE_UNUSED static int fake_warm_up(void **state)
+static inline int fake_warm_up(void **state)
 {
 	uv_loop_t loop;
 
@@ -159,7 +158,7 @@ static struct fake_session *fake_find(struct fake *f, const char *id)
 	return NULL;
 }
 
-FAKE_UNUSED static void fake_remove(struct fake *f, const char *id)
+static inline void fake_remove(struct fake *f, const char *id)
 {
 	struct fake_session *s = fake_find(f, id);
 
@@ -168,7 +167,8 @@ FAKE_UNUSED static void fake_remove(struct fake *f, const char *id)
 	free(s);
 }
 
-static inline bool fake_item(struct fake_viewer *v, struct mux_item *it, uint8_t type, const char *text)
+static inline bool fake_item(
+	struct fake_viewer *v, struct mux_item *it, uint8_t type, const char *text)
 {
 	snprintf(v->event, sizeof(v->event), "%s", text);
 	*it = (struct mux_item){.type = type, .data = v->event, .len = strlen(text)};
@@ -518,7 +518,7 @@ static inline void fake_listen(struct fake *f)
 	uv_poll_start(&f->poll, UV_READABLE, fake_on_accept);
 }
 
-FAKE_UNUSED static void fake_init(struct fake *f, uv_loop_t *loop)
+static inline void fake_init(struct fake *f, uv_loop_t *loop)
 {
 	static unsigned serial;
 
@@ -535,7 +535,7 @@ FAKE_UNUSED static void fake_init(struct fake *f, uv_loop_t *loop)
 	fake_listen(f);
 }
 
-FAKE_UNUSED static void fake_cut_all(struct fake *f)
+static inline void fake_cut_all(struct fake *f)
 {
 	list_for_each_safe (c, &f->conns, struct fake_conn, node)
 		fake_cut(c);
@@ -547,7 +547,7 @@ static inline void fake_on_listen_closed(uv_handle_t *h)
 }
 
 /* The socket is gone, links stay. */
-FAKE_UNUSED static void fake_unlisten(struct fake *f)
+static inline void fake_unlisten(struct fake *f)
 {
 	if (f->listen_fd < 0 || uv_is_closing((uv_handle_t *)&f->poll))
 		return;
@@ -555,13 +555,13 @@ FAKE_UNUSED static void fake_unlisten(struct fake *f)
 	uv_close((uv_handle_t *)&f->poll, fake_on_listen_closed);
 }
 
-FAKE_UNUSED static void fake_stop(struct fake *f)
+static inline void fake_stop(struct fake *f)
 {
 	fake_cut_all(f);
 	fake_unlisten(f);
 }
 
-FAKE_UNUSED static void fake_fini(struct fake *f)
+static inline void fake_fini(struct fake *f)
 {
 	assert_true(list_empty(&f->conns));
 	list_for_each_safe (s, &f->sessions, struct fake_session, node) {
@@ -570,7 +570,7 @@ FAKE_UNUSED static void fake_fini(struct fake *f)
 	}
 }
 
-FAKE_UNUSED static void fake_config(struct fake *f, struct guest_config *ret)
+static inline void fake_config(struct fake *f, struct guest_config *ret)
 {
 	*ret = (struct guest_config){.name = "test", .retry_ms = 5000};
 	ret->target.kind = TARGET_UNIX;
@@ -578,7 +578,7 @@ FAKE_UNUSED static void fake_config(struct fake *f, struct guest_config *ret)
 }
 
 /* Tests have no time for patience: the next attempt is now. */
-FAKE_UNUSED static void fake_hurry(struct guest *g)
+static inline void fake_hurry(struct guest *g)
 {
 	if (g->state == GUEST_WAITING)
 		uv_timer_start(&g->timer, g->timer.timer_cb, 0, 0);
@@ -592,7 +592,7 @@ static inline void fake_on_tick(uv_timer_t *t)
 
 /* Runs the loop until *done, at most 20 s. The tick is there because a callback that sets *done may
  * be followed by a long sleep in the same turn. */
-FAKE_UNUSED static void fake_run_until(uv_loop_t *loop, const bool *done)
+static inline void fake_run_until(uv_loop_t *loop, const bool *done)
 {
 	uint64_t deadline = now_ms() + 20000;
 	uv_timer_t t;

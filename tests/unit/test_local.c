@@ -306,7 +306,7 @@ static void adopted_without_descriptors(void **state)
 {
 	struct rlimit was, few;
 	struct rig_box x;
-	int fds[64];
+	int fds[64] = {0};
 	size_t n = 0;
 
 	(void)state;
