@@ -163,7 +163,7 @@ static void on_listed(void *owner, struct sandbox *s)
 	struct program *p = owner;
 
 	agent_turns_listed(p->bridge.turns, s);
-	if (p->bridge.checkpoints)
+	if (p->bridge.checkpoints && !p->bridge.stopping)
 		patch_run(p->bridge.checkpoints, s, NULL, NULL);
 }
 

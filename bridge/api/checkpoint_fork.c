@@ -182,9 +182,16 @@ static bool read_body(struct call *c, struct fork *f)
 static void on_patched(struct patch_wait *w)
 {
 	struct fork *f = w->owner;
+	struct sandbox *s = f->op.sandbox;
 	struct call *c = answered(f);
+	int r = sandbox_confirm(s);
 
-	sandbox_reply(c, f->op.sandbox, 201);
+	if (r == 0) {
+		sandbox_reply(c, s, 201);
+		return;
+	}
+	sandbox_kill(s, NULL);
+	sandbox_reply_store(c, r);
 }
 
 static void on_created(struct sandbox_op *op, const struct fault *fault)
@@ -214,7 +221,7 @@ static void create(struct fork *f)
 	const struct checkpoint *cp = f->checkpoint;
 	auto_free char *template = NULL, *envs = NULL, *metadata = NULL;
 	struct jsonr config, v;
-	struct sandbox_spec spec = {.checkpoint = cp->id, .timeout_s = 300};
+	struct sandbox_spec spec = {.checkpoint = cp->id, .timeout_s = 300, .draft = true};
 	uint64_t timeout;
 
 	if (jsonr_parse(cp->config, strlen(cp->config), &config) < 0) {

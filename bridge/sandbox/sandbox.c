@@ -327,6 +327,13 @@ int sandbox_set_more(struct sandbox *s, const char *name, const char *json)
 	return 0;
 }
 
+int sandbox_confirm(struct sandbox *s)
+{
+	int r = sandbox_set_more(s, "draft", NULL);
+
+	return r < 0 ? r : sandbox_save(s);
+}
+
 static void limit_of(const struct sandbox *s, const char *name, unsigned *ret)
 {
 	struct jsonr v;

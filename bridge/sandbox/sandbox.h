@@ -162,11 +162,15 @@ struct sandbox_spec {
 	bool network;
 	const char *checkpoint;      /* fork of it, or NULL */
 	const char *address, *token; /* external, or NULL */
+	bool draft;                  /* see sandbox_confirm() */
 };
 
 /* Of every op fn and owner are set before. The answer to create: running, linked, a command works.
  * After a fault there is no such sandbox. */
 void sandbox_create(struct sandboxes *ss, const struct sandbox_spec *spec, struct sandbox_op *op);
+/* A draft is finished, and its client may know the id. Until then a restart undoes it, like one
+ * that was being created. -EIO, -ENOSPC: not stored. */
+int sandbox_confirm(struct sandbox *s);
 /* op may be NULL: nobody wants to know. Fine in any state. */
 void sandbox_kill(struct sandbox *s, struct sandbox_op *op);
 void sandbox_hibernate(struct sandbox *s, struct sandbox_op *op); /* a sleeping one too */

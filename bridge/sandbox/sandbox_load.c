@@ -101,6 +101,14 @@ static bool is_old(const struct store_sandbox *row)
 	return row->ended_ms + SANDBOX_KEEP_MS < wall_ms();
 }
 
+static bool is_draft(const struct sandbox *s)
+{
+	struct jsonr v;
+
+	return s->state != SANDBOX_KILLING && s->state != SANDBOX_KILLED &&
+	       sandbox_more(s, "draft", &v);
+}
+
 static void on_row(void *ctx, const struct store_sandbox *row)
 {
 	struct load *l = ctx;
@@ -111,6 +119,8 @@ static void on_row(void *ctx, const struct store_sandbox *row)
 		l->no_memory = true;
 		return;
 	}
+	if (is_draft(s))
+		s->state = SANDBOX_CREATING;
 	sandboxes_add(ss, s);
 	if (s->state == SANDBOX_KILLED) {
 		s->dead_ms = now_ms();

@@ -199,6 +199,7 @@ void sandbox_create(struct sandboxes *ss, const struct sandbox_spec *spec, struc
 		.checkpoint = spec->checkpoint,
 		.address = spec->address,
 		.token = spec->token,
+		.more = spec->draft ? "{\"draft\":true}" : NULL,
 		.created_ms = wall_ms(),
 		.timeout_s = spec->timeout_s,
 		.cpus = spec->cpus,

@@ -181,6 +181,28 @@ static void test_uses_wait(void **state)
 	assert_int_equal(rig_processes(), 0);
 }
 
+/* A fork runs before it is finished: until its client may know it a restart undoes it. */
+static void test_draft(void **state)
+{
+	const struct sandbox_spec spec = {.template = "base", .draft = true};
+	char kept[BOX_ID_MAX + 1], id[BOX_ID_MAX + 1];
+	struct sandbox *s = rig_create_of(&spec);
+
+	(void)state;
+	snprintf(kept, sizeof(kept), "%s", s->id);
+	assert_int_equal(sandbox_confirm(s), 0);
+	assert_string_equal(rig_row(kept).more, "{}");
+	snprintf(id, sizeof(id), "%s", rig_create_of(&spec)->id);
+	assert_string_equal(rig_row(id).state, "running");
+	rig_close();
+	rig_open();
+	RIG_UNTIL(settled());
+	assert_null(sandboxes_find(rig.all, id));
+	assert_string_equal(rig_row(id).state, "none");
+	assert_int_equal(sandboxes_find(rig.all, kept)->state, SANDBOX_RUNNING);
+	assert_int_equal(rig_processes(), 1);
+}
+
 /* The bridge runs with another driver now: what it does not know it does not touch. */
 static void test_foreign(void **state)
 {
@@ -254,6 +276,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(test_table),
 		TEST(test_uses_wait),
+		TEST(test_draft),
 		TEST(test_foreign),
 		TEST(test_many),
 		TEST(test_killed),
