@@ -4,7 +4,8 @@
  * the loop:
  *
  *	DOWN -> WORKING (disk, cgroup) -> NESTING -> UP		start, restart
- *	UP   -> WORKING (end, remove) -> DOWN			stop, destroy
+ *	UP   -> ENDING (agentd, in order) -> WORKING (end) -> DOWN	stop
+ *	UP   -> WORKING (end, remove) -> DOWN			destroy
  *	UP   -> WORKING (end) -> DOWN, on_gone			agentd died by itself
  *
  * An operation that comes while the last of these is under way waits for it, and takes the place of
@@ -13,6 +14,7 @@
 #include "bridge/box/local.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -20,7 +22,7 @@
 
 #define GRACE_MS 4000 /* agentd gives its sessions 3 s between TERM and KILL */
 
-enum local_phase { LOCAL_DOWN, LOCAL_WORKING, LOCAL_NESTING, LOCAL_UP };
+enum local_phase { LOCAL_DOWN, LOCAL_WORKING, LOCAL_NESTING, LOCAL_UP, LOCAL_ENDING };
 enum local_op { OP_NONE, OP_START, OP_RESTART, OP_ADOPT, OP_STOP, OP_DESTROY, OP_GONE, OP_UNDO };
 
 struct local {
@@ -30,6 +32,7 @@ struct local {
 	struct local_host host;
 	struct local_nest *nest;
 	struct proc_watch *inner, *agent;
+	uv_timer_t *grace; /* ENDING */
 	uv_work_t work;
 	/* In and out of the thread. */
 	char dir[BOX_PATH_MAX], id[BOX_ID_MAX + 1];
@@ -71,11 +74,51 @@ static void let_go(struct local *l)
 	l->inner = l->agent = NULL;
 }
 
+/* ---- ending in order ---- */
+
+static void on_grace_closed(uv_handle_t *h)
+{
+	free(h);
+}
+
+static void end_grace(struct local *l)
+{
+	uv_timer_t *t = take_ptr(&l->grace);
+
+	if (t)
+		uv_close((uv_handle_t *)t, on_grace_closed);
+}
+
+static void on_grace_over(uv_timer_t *t)
+{
+	struct local *l = t->data;
+
+	end_grace(l);
+	begin(l, OP_STOP);
+}
+
+/* On the loop: many that are slow must not keep all threads from the others. */
+static void end_in_order(struct local *l)
+{
+	set_phase(l, LOCAL_ENDING);
+	l->grace = xcalloc(1, sizeof(*l->grace));
+	l->grace->data = l;
+	uv_timer_init(l->box->boxes->loop, l->grace);
+	uv_update_time(l->box->boxes->loop);
+	uv_timer_start(l->grace, on_grace_over, GRACE_MS, 0);
+	proc_signal(l->agent->pidfd, SIGTERM);
+}
+
 /* ---- up ---- */
 
 static void on_end(struct proc_watch *w)
 {
-	begin(w->owner, OP_GONE);
+	struct local *l = w->owner;
+
+	if (l->phase == LOCAL_ENDING)
+		on_grace_over(l->grace);
+	else
+		begin(l, OP_GONE);
 }
 
 static int watch(struct local *l)
@@ -119,7 +162,7 @@ static void run_make(struct local *l)
 			l->error = local_write(l->dir, "made", "1\n");
 	} else {
 		local_load_spec(l->dir, &l->spec);
-		l->error = local_end(l->dir, 0);
+		l->error = local_end(l->dir);
 	}
 	if (l->error < 0) {
 		if (!l->why[0])
@@ -169,14 +212,14 @@ static int look(struct local *l)
 		return 0;
 	}
 	l->left = made ? BOX_LEFT_STOPPED : BOX_LEFT_NOTHING;
-	return local_end(l->dir, 0);
+	return local_end(l->dir);
 }
 
 static void run_destroy(struct local *l)
 {
 	char path[BOX_PATH_MAX + 16];
 
-	l->error = local_end(l->dir, 0);
+	l->error = local_end(l->dir);
 	if (l->error < 0)
 		return;
 	snprintf(path, sizeof(path), "%s/made", l->dir);
@@ -192,10 +235,10 @@ static void run(uv_work_t *w)
 	case OP_START:
 	case OP_RESTART: run_make(l); break;
 	case OP_ADOPT: l->error = look(l); break;
-	case OP_STOP: l->error = local_end(l->dir, GRACE_MS); break;
 	case OP_DESTROY: run_destroy(l); break;
+	case OP_STOP:
 	case OP_GONE:
-	case OP_UNDO: l->error = local_end(l->dir, 0); break;
+	case OP_UNDO: l->error = local_end(l->dir); break;
 	case OP_NONE: break;
 	}
 }
@@ -366,7 +409,12 @@ static void local_adopt(struct box *b)
 
 static void local_stop(struct box *b)
 {
-	begin(state(b), OP_STOP);
+	struct local *l = state(b);
+
+	if (l->phase == LOCAL_UP)
+		end_in_order(l);
+	else
+		begin(l, OP_STOP);
 }
 
 static void local_destroy(struct box *b)
@@ -383,6 +431,7 @@ static void local_leave(struct box *b)
 	b->state = NULL;
 	l->box = NULL;
 	let_go(l);
+	end_grace(l);
 	if (l->nest)
 		local_nest_leave(l->nest);
 	if (l->phase != LOCAL_WORKING)

@@ -115,6 +115,5 @@ void local_nest_leave(struct local_nest *n);
 
 /* ---- local_end.c: in a thread ---- */
 
-/* Nothing of the box runs afterwards. grace_ms: for agentd to end its sessions in order. 0 or
- * -ETIMEDOUT. */
-int local_end(const char *dir, int grace_ms);
+/* Nothing of the box runs afterwards. 0 or -errno. */
+int local_end(const char *dir);

@@ -91,15 +91,7 @@ static bool began(const char *dir)
 	return local_read(dir, "nest", text, sizeof(text)) < 0 || text[0];
 }
 
-static void end_in_order(const struct proc_id *agent, int grace_ms)
-{
-	auto_close int fd = proc_open(agent);
-
-	if (fd >= 0 && proc_signal(fd, SIGTERM) == 0)
-		proc_wait(fd, grace_ms);
-}
-
-int local_end(const char *dir, int grace_ms)
+int local_end(const char *dir)
 {
 	/* "nest" goes last: as long as it is there it is looked for strays. */
 	static const char *const names[] = {"pids", ("link/" LOCAL_SOCKET), "nest"};
@@ -111,8 +103,6 @@ int local_end(const char *dir, int grace_ms)
 	if (lock < 0 && lock != -ENOENT)
 		return lock;
 	r = local_load_pids(dir, &pids);
-	if (r == 0 && grace_ms > 0)
-		end_in_order(&pids.agent, grace_ms);
 	if (r == 0)
 		r = kill_known(&pids);
 	else if (r == -ENOENT)
