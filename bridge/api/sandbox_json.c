@@ -87,7 +87,7 @@ void sandbox_reply_store(struct call *c, int r)
 {
 	if (r == 0)
 		call_empty(c, 204);
-	else if (r == -EPERM) /* another driver's */
+	else if (r == -EPERM && c->sandbox) /* another driver's */
 		call_error(c, 409, "%s", c->sandbox->note);
 	else
 		call_error(c, r == -ENOSPC ? 507 : 500, "the change cannot be stored: %s",

@@ -4,15 +4,12 @@
  * the loop:
  *
  *	DOWN -> WORKING (disk, cgroup) -> NESTING -> UP		start, restart
- *	UP   -> ENDING -> WORKING (end) -> DOWN			stop
+ *	UP   -> ENDING (agentd, in order) -> WORKING (end) -> DOWN	stop
  *	UP   -> WORKING (end, remove) -> DOWN			destroy
  *	UP   -> WORKING (end) -> DOWN, on_gone			agentd died by itself
  *
  * An operation that comes while the last of these is under way waits for it, and takes the place of
  * on_gone.
- *
- * ENDING is agentd's own time to end its sessions. It is seconds when a program does not care, and
- * threads are few: so it is waited for on the loop.
  */
 #include "bridge/box/local.h"
 
@@ -35,7 +32,7 @@ struct local {
 	struct local_host host;
 	struct local_nest *nest;
 	struct proc_watch *inner, *agent;
-	uv_timer_t *grace; /* ENDING; on the heap, because it is closed later */
+	uv_timer_t *grace; /* ENDING */
 	uv_work_t work;
 	/* In and out of the thread. */
 	char dir[BOX_PATH_MAX], id[BOX_ID_MAX + 1];
@@ -49,7 +46,6 @@ struct local {
 };
 
 static void begin(struct local *l, enum local_op op);
-static void work(struct local *l);
 
 static void set_phase(struct local *l, enum local_phase phase)
 {
@@ -70,19 +66,47 @@ static struct local *state(struct box *b)
 	return l;
 }
 
+/* Nobody watches it any more. */
+static void let_go(struct local *l)
+{
+	proc_watch_free(l->inner);
+	proc_watch_free(l->agent);
+	l->inner = l->agent = NULL;
+}
+
+/* ---- ending in order ---- */
+
 static void on_grace_closed(uv_handle_t *h)
 {
 	free(h);
 }
 
-/* Nobody watches it any more. */
-static void let_go(struct local *l)
+static void end_grace(struct local *l)
 {
-	if (l->grace)
-		uv_close((uv_handle_t *)take_ptr(&l->grace), on_grace_closed);
-	proc_watch_free(l->inner);
-	proc_watch_free(l->agent);
-	l->inner = l->agent = NULL;
+	uv_timer_t *t = take_ptr(&l->grace);
+
+	if (t)
+		uv_close((uv_handle_t *)t, on_grace_closed);
+}
+
+static void on_grace_over(uv_timer_t *t)
+{
+	struct local *l = t->data;
+
+	end_grace(l);
+	begin(l, OP_STOP);
+}
+
+/* On the loop: many that are slow must not keep all threads from the others. */
+static void end_in_order(struct local *l)
+{
+	set_phase(l, LOCAL_ENDING);
+	l->grace = xcalloc(1, sizeof(*l->grace));
+	l->grace->data = l;
+	uv_timer_init(l->box->boxes->loop, l->grace);
+	uv_update_time(l->box->boxes->loop);
+	uv_timer_start(l->grace, on_grace_over, GRACE_MS, 0);
+	proc_signal(l->agent->pidfd, SIGTERM);
 }
 
 /* ---- up ---- */
@@ -92,7 +116,7 @@ static void on_end(struct proc_watch *w)
 	struct local *l = w->owner;
 
 	if (l->phase == LOCAL_ENDING)
-		work(l);
+		on_grace_over(l->grace);
 	else
 		begin(l, OP_GONE);
 }
@@ -346,31 +370,6 @@ static void done(uv_work_t *w, int status)
 	}
 }
 
-static void work(struct local *l)
-{
-	let_go(l);
-	set_phase(l, LOCAL_WORKING);
-	ASSERT(uv_queue_work(l->box->boxes->loop, &l->work, run, done) == 0);
-}
-
-static void on_grace_over(uv_timer_t *t)
-{
-	work(t->data);
-}
-
-/* False: it has ended. */
-static bool ask_to_end(struct local *l)
-{
-	if (l->phase != LOCAL_UP || proc_signal(l->agent->pidfd, SIGTERM) < 0)
-		return false;
-	l->grace = xcalloc(1, sizeof(*l->grace));
-	uv_timer_init(l->box->boxes->loop, l->grace);
-	l->grace->data = l;
-	uv_timer_start(l->grace, on_grace_over, GRACE_MS, 0);
-	set_phase(l, LOCAL_ENDING);
-	return true;
-}
-
 static void begin(struct local *l, enum local_op op)
 {
 	if (l->phase == LOCAL_WORKING) { /* OP_GONE is on its way */
@@ -379,13 +378,13 @@ static void begin(struct local *l, enum local_op op)
 		return;
 	}
 	ASSERT(l->phase != LOCAL_NESTING || op == OP_UNDO);
-	ASSERT(l->phase != LOCAL_ENDING);
+	let_go(l);
 	l->op = op;
 	l->error = 0;
 	if (op != OP_UNDO)
 		l->why[0] = '\0';
-	if (op != OP_STOP || !ask_to_end(l))
-		work(l);
+	set_phase(l, LOCAL_WORKING);
+	ASSERT(uv_queue_work(l->box->boxes->loop, &l->work, run, done) == 0);
 }
 
 /* ---- the table ---- */
@@ -410,7 +409,12 @@ static void local_adopt(struct box *b)
 
 static void local_stop(struct box *b)
 {
-	begin(state(b), OP_STOP);
+	struct local *l = state(b);
+
+	if (l->phase == LOCAL_UP)
+		end_in_order(l);
+	else
+		begin(l, OP_STOP);
 }
 
 static void local_destroy(struct box *b)
@@ -427,6 +431,7 @@ static void local_leave(struct box *b)
 	b->state = NULL;
 	l->box = NULL;
 	let_go(l);
+	end_grace(l);
 	if (l->nest)
 		local_nest_leave(l->nest);
 	if (l->phase != LOCAL_WORKING)

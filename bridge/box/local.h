@@ -115,5 +115,5 @@ void local_nest_leave(struct local_nest *n);
 
 /* ---- local_end.c: in a thread ---- */
 
-/* Nothing of the box runs afterwards. 0 or -ETIMEDOUT. */
+/* Nothing of the box runs afterwards. 0 or -errno. */
 int local_end(const char *dir);
