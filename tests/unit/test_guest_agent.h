@@ -13,12 +13,12 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "bridge/guest.h"
+#include "tests/unit/fake_loop.h"
 
 #define FAKE_NEVER UINT64_MAX
 
@@ -88,28 +88,6 @@ struct fake_conn {
 static inline uint8_t fake_byte(uint8_t s, uint64_t i)
 {
 	return (uint8_t)((i * 2654435761u + s * 40503u) >> 11);
-}
-
-static inline size_t fake_count_fds(void)
-{
-	size_t n = 0;
-	DIR *d = opendir("/proc/self/fd");
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
-/* libuv's own descriptors, which it keeps, come with the first loop. */
-static inline int fake_warm_up(void **state)
-{
-	uv_loop_t loop;
-
-	(void)state;
-	assert_int_equal(uv_loop_init(&loop), 0);
-	return uv_loop_close(&loop);
 }
 
 static inline unsigned fake_random(struct fake *f)
@@ -582,26 +560,4 @@ static inline void fake_hurry(struct guest *g)
 {
 	if (g->state == GUEST_WAITING)
 		uv_timer_start(&g->timer, g->timer.timer_cb, 0, 0);
-}
-
-static inline void fake_on_tick(uv_timer_t *t)
-{
-	if (now_ms() > *(uint64_t *)t->data)
-		fail_msg("nothing happened for too long");
-}
-
-/* Runs the loop until *done, at most 20 s. The tick is there because a callback that sets *done may
- * be followed by a long sleep in the same turn. */
-static inline void fake_run_until(uv_loop_t *loop, const bool *done)
-{
-	uint64_t deadline = now_ms() + 20000;
-	uv_timer_t t;
-
-	uv_timer_init(loop, &t);
-	t.data = &deadline;
-	uv_timer_start(&t, fake_on_tick, 5, 5);
-	while (!*done)
-		uv_run(loop, UV_RUN_ONCE);
-	uv_close((uv_handle_t *)&t, NULL);
-	uv_run(loop, UV_RUN_NOWAIT);
 }
