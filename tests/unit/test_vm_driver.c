@@ -7,7 +7,10 @@
  */
 #include "tests/unit/vm_rig.h"
 
+#include <fcntl.h>
+
 #include "bridge/box/box.h"
+#include "bridge/box/vm_files.h"
 
 /* The whole life; what it takes is printed. */
 static void test_life(void **state)
@@ -181,6 +184,90 @@ static void test_adopt(void **state)
 	destroy(b);
 }
 
+/* ---- golden snapshots ---- */
+
+/* There is one. */
+static void find_golden(char *out, size_t size)
+{
+	char path[300];
+	const struct dirent *e;
+	unsigned n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "%s/images", rig.dir);
+	d = opendir(path);
+	assert_non_null(d);
+	while ((e = readdir(d))) {
+		if (!strstr(e->d_name, "-1x256n-"))
+			continue;
+		snprintf(out, size, "%s/%s", path, e->d_name);
+		n++;
+	}
+	closedir(d);
+	assert_int_equal(n, 1);
+}
+
+/* One that is damaged (power was lost when it was new) serves nobody, and is made again: once
+ * every create was cold from then on. */
+static void test_damaged_golden(void **state)
+{
+	char dir[600], path[700];
+	struct vm_files f;
+	struct box *b;
+	int fd;
+
+	(void)state;
+	destroy(start("whole"));
+	find_golden(dir, sizeof(dir));
+	assert_int_equal(vm_files_load(dir, &f), 0);
+	snprintf(path, sizeof(path), "%s/%s", dir, f.saved.ram);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, "damaged", 7, 5 * MIB), 7);
+	close(fd);
+	b = start("cold");
+	assert_true(result(b)->cold);
+	assert_non_null(strstr(result(b)->note, "damaged"));
+	await_agent(b);
+	assert_string_equal(run(b, "echo hello"), "hello");
+	destroy(b);
+	b = start("warm");
+	assert_false(result(b)->cold);
+	assert_string_equal(run(b, "echo hello"), "hello");
+	destroy(b);
+	find_golden(dir, sizeof(dir));
+}
+
+/* Another QEMU may not be able to load it: it makes its own, and the old one goes. */
+static void test_other_qemu(void **state)
+{
+	char before[600], after[600], dir[] = "/tmp/agentd-qemu-XXXXXX", text[2100];
+	const char *was = getenv("PATH");
+	char path[2048];
+	struct box *b;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s", was ? was : "/usr/bin:/bin");
+	destroy(start("one"));
+	find_golden(before, sizeof(before));
+	assert_non_null(mkdtemp(dir));
+	snprintf(text, sizeof(text),
+		"chmod 755 %s && cd %s && p=$(command -v qemu-system-x86_64) && "
+		"printf '#!/bin/sh\nexec %%s \"$@\"\n' $p >qemu-system-x86_64 && chmod 755 *",
+		dir, dir);
+	assert_int_equal(system(text), 0);
+	snprintf(text, sizeof(text), "%s:%s", dir, path);
+	setenv("PATH", text, 1);
+	b = start("another");
+	assert_false(result(b)->cold);
+	find_golden(after, sizeof(after));
+	assert_string_not_equal(before, after);
+	destroy(b);
+	setenv("PATH", path, 1);
+	snprintf(text, sizeof(text), "%s/qemu-system-x86_64", dir);
+	assert_int_equal(unlink(text), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -188,6 +275,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fork, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disk_checkpoint, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_adopt, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_damaged_golden, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_qemu, setup, teardown),
 	};
 
 	if (getenv("ONLY"))

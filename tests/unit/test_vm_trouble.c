@@ -213,6 +213,27 @@ static void test_disk_full(void **state)
 	destroy(b);
 }
 
+/* The bridge ends while workers are at it; what is there goes. (They used what it had freed.) */
+static void test_closed(void **state)
+{
+	struct box *b;
+
+	(void)state;
+	destroy(start("first"));
+	for (unsigned i = 0; i < 12; i++) {
+		begin_from("closed", NULL);
+		run_loop_for(i * i * 3);
+		close_driver();
+		rig.answers = 0;
+		open_driver();
+		b = new_box("closed");
+		box_destroy(b, on_answer);
+		await_ok(b);
+		assert_int_equal(vm_process_reap(b->dir, 0), 0);
+	}
+	assert_int_equal(count_entries("boxes"), 0);
+}
+
 /* ---- the owner is killed at any instant ---- */
 
 static _Noreturn void owner(int told)
@@ -305,6 +326,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hangs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disk_full, setup_small, teardown_small),
+		cmocka_unit_test_setup_teardown(test_closed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_owner_killed, setup, teardown),
 	};
 
