@@ -311,6 +311,7 @@ static void after_work(uv_work_t *w, int status)
 
 	(void)status;
 	vm->job_runs = false;
+	vm_host_let_go(vm->host);
 	if (vm->released)
 		maybe_free(vm);
 	else if (vm->held) {
@@ -328,6 +329,7 @@ void vm_begin_job(struct vm *vm, int (*job)(struct vm *vm))
 	vm->job = job;
 	vm->job_runs = true;
 	vm->job_awaited = false;
+	vm_host_hold(vm->host);
 	r = uv_queue_work(vm->host->loop, &vm->work, work, after_work);
 	ASSERT(r == 0);
 }

@@ -34,8 +34,12 @@ struct vm_host {
 	uint32_t cid, cid_end;
 	gid_t kvm_group;
 	struct goldens *goldens;
-	struct list drops; /* of checkpoints, under way; vm_driver.c's */
+	struct list drops; /* of checkpoints, under way; vm_drop.c's */
+	unsigned users;    /* the driver, and workers: they may end later */
 };
+
+void vm_host_hold(struct vm_host *h);
+void vm_host_let_go(struct vm_host *h);
 
 /* The next number that no machine of this state directory ever had; 0: the disk is full. */
 uint32_t vm_host_cid(struct vm_host *h);
@@ -46,6 +50,15 @@ struct vm_source {
 	char dir[BOX_PATH_MAX]; /* image or snapshot it is made from */
 	unsigned cpus, memory_mb;
 	bool network;
+	bool golden;           /* one that can be made again */
+	char ram[VM_NAME_MAX]; /* its memory */
+};
+
+/* Of one that sleeps. */
+enum vm_memory {
+	VM_MEMORY_UNCHECKED,
+	VM_MEMORY_COMING, /* a job checks it, or fills it; it is waited for before it is used */
+	VM_MEMORY_CHECKED,
 };
 
 struct vm {
@@ -55,13 +68,15 @@ struct vm {
 	struct vm_files files; /* as vm.json says, or is about to say */
 	struct vm_process processes[VM_ROLES];
 	struct qmp qmp;
-	bool ending;      /* its processes are meant to end */
-	bool unplugged;   /* the vsock device is away */
-	bool replug;      /* and is coming back */
-	bool replacing;   /* its process is meant to end */
-	bool unsaved;     /* vm.json names a layer more than there is: an empty one */
-	bool saved_bad;   /* the saved state cannot be used, or was used up */
-	bool sum_checked; /* of memory that was just copied */
+	bool ending;    /* its processes are meant to end */
+	bool unplugged; /* the vsock device is away */
+	bool replug;    /* and is coming back */
+	bool replacing; /* its process is meant to end */
+	bool unsaved;   /* vm.json names a layer more than there is: an empty one */
+	bool saved_bad; /* the saved state cannot be used, or was used up */
+	bool unsettled; /* the uppermost layer is new, and may not be on the host's disk yet */
+	bool shared;    /* its memory shares storage with the source's: nothing is to be copied */
+	enum vm_memory memory;
 	/* The list of steps. */
 	const struct vm_step *step, *undo;
 	void (*finish)(struct vm *vm);

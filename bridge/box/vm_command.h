@@ -14,7 +14,8 @@
 #define VM_EARLY VM_RUN "/early"
 
 /* The same names in every machine; vm.c adds and removes the devices by them. */
-#define VM_VSOCK_ID "vsock0"
+#define VM_VSOCK_ID   "vsock0"
+#define VM_VSOCK_PATH "/machine/peripheral/" VM_VSOCK_ID "/virtio-backend"
 #define VM_VSOCK_PLUG                                                                              \
 	"{\"driver\":\"vhost-user-vsock-pci\",\"chardev\":\"vsock\",\"id\":\"" VM_VSOCK_ID         \
 	"\",\"bus\":\"port0\"}"

@@ -24,12 +24,6 @@ static bool is_zero(const uint8_t *p, size_t n)
 	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
-static uint64_t mix(uint64_t h, uint64_t v)
-{
-	h = (h ^ v) * 0x9e3779b97f4a7c15ULL;
-	return h ^ (h >> 29);
-}
-
 /* Four chains, so that the multiplications overlap. p has BLOCK bytes. */
 static uint64_t sum_block(const uint8_t *p, uint64_t place)
 {
@@ -38,9 +32,9 @@ static uint64_t sum_block(const uint8_t *p, uint64_t place)
 	for (size_t i = 0; i < BLOCK; i += sizeof(v)) {
 		memcpy(v, p + i, sizeof(v));
 		for (int k = 0; k < 4; k++)
-			h[k] = mix(h[k], v[k]);
+			h[k] = vm_mix(h[k], v[k]);
 	}
-	return mix(mix(mix(h[0], h[1]), h[2]), h[3]);
+	return vm_mix(vm_mix(vm_mix(h[0], h[1]), h[2]), h[3]);
 }
 
 /* ---- a file ---- */
@@ -244,6 +238,36 @@ static int copy_into(int from, int to, uint64_t *ret_sum)
 	if (ftruncate(to, st.st_size) < 0)
 		return -errno;
 	return pass_file(from, to, st.st_size, ret_sum, NULL);
+}
+
+int vm_copy_begin(const char *from, const char *to, uid_t uid, bool *ret_whole)
+{
+	auto_close int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	auto_close int out = -1;
+	struct stat st;
+	int r;
+
+	if (in < 0 || fstat(in, &st) < 0)
+		return -errno;
+	out = create(to, uid, 0600);
+	if (out < 0)
+		return out;
+	*ret_whole = ioctl(out, FICLONE, in) == 0;
+	r = vm_reserve(to, (uint64_t)st.st_size);
+	if (r < 0)
+		unlink(to);
+	return r;
+}
+
+int vm_copy_rest(const char *from, const char *to, uint64_t *ret_sum)
+{
+	auto_close int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	auto_close int out = open(to, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+
+	if (in < 0 || out < 0 || fstat(in, &st) < 0)
+		return -errno;
+	return pass_file(in, out, st.st_size, ret_sum, NULL);
 }
 
 int vm_copy(const char *from, const char *to, uid_t uid, mode_t mode, uint64_t *ret_sum)

@@ -244,6 +244,7 @@ static void on_golden(
 		return;
 	}
 	m->result.cold = note[0];
+	m->vm->source.golden = !note[0];
 	snprintf(m->result.note, sizeof(m->result.note), "%s", note);
 	make(m, dir);
 }
@@ -311,6 +312,7 @@ static void vm_wake(struct box *b)
 	struct machine *m = machine(b);
 
 	m->vm->note[0] = '\0';
+	m->vm->memory = VM_MEMORY_UNCHECKED;
 	begin(m, wake_or_boot);
 }
 

@@ -184,9 +184,9 @@ static int write_file(const char *path, const char *text, size_t len)
 	return (size_t)n == len ? 0 : -ENOSPC;
 }
 
-int vm_files_settle(const char *dir)
+int vm_files_settle(const char *path)
 {
-	auto_close int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }

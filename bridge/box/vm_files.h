@@ -62,5 +62,5 @@ void vm_files_sweep(const char *dir, const struct vm_files *f);
 int vm_files_make(const char *dir, uid_t uid);
 /* With everything in it; one level. 0 when it is gone. */
 int vm_files_remove(const char *dir);
-/* fsync of a directory, so that names in it last. */
-int vm_files_settle(const char *dir);
+/* fsync of a file, or of a directory, so that names in it last. */
+int vm_files_settle(const char *path);

@@ -9,9 +9,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
+#include "bridge/box/vm_copy.h"
 #include "bridge/box/vm_image.h"
 #include "bridge/box/vm_steps.h"
 
@@ -38,7 +39,8 @@ struct golden {
 	bool working, closing;
 	int result;
 	char image[BOX_PATH_MAX], dir[BOX_PATH_MAX];
-	bool made; /* dir is there */
+	char kind[VM_IMAGE_KEY + 32]; /* how the names of such snapshots begin */
+	bool made;                    /* dir is there */
 	struct program *trial;
 	struct vm *vm;
 	char note[200];
@@ -109,6 +111,8 @@ static int job_commit(struct vm *vm)
 		if ((chown(path, 0, 0) < 0 && errno != EPERM) || chmod(path, 0444) < 0)
 			return -errno;
 	}
+	/* What could not be used any more, and what another QEMU can. */
+	vm_image_remove(vm->host->images, g->kind, NULL);
 	return rename(vm->dir, g->dir) < 0 ? -errno : vm_files_settle(vm->host->images);
 }
 
@@ -117,7 +121,7 @@ static void step_commit(struct vm *vm)
 	vm_job(vm, job_commit);
 }
 
-static const struct vm_step sync_steps[] = {{vm_step_sync, "the agent", 0}, {0}};
+static const struct vm_step sync_steps[] = {{vm_step_warm, "the agent", 0}, {0}};
 static const struct vm_step commit_steps[] = {{step_commit, "the golden snapshot", 0}, {0}};
 
 static void after_destroy(struct vm *vm)
@@ -242,6 +246,40 @@ static void try_kvm(struct golden *g)
 
 /* ---- looking ---- */
 
+/* The program of that name, by size and time; unchanged when there is none. */
+static uint64_t mix_program(uint64_t h, const char *name)
+{
+	const char *dirs = getenv("PATH");
+	struct stat st;
+
+	for (size_t n; dirs && *dirs; dirs += n + (dirs[n] == ':')) {
+		char path[PATH_MAX];
+
+		n = strcspn(dirs, ":");
+		snprintf(path, sizeof(path), "%.*s/%s", (int)n, dirs, name);
+		if (access(path, X_OK) == 0 && stat(path, &st) == 0)
+			return vm_mix_file(h, &st);
+	}
+	return h;
+}
+
+/* What can load its snapshot. */
+static unsigned identify_machine(const struct golden *g)
+{
+	struct vm_files f = {.cpus = g->like.cpus,
+		.memory_mb = g->like.memory_mb,
+		.network = g->like.network,
+		.n_layers = 1};
+	struct vm_command c;
+	uint64_t h;
+
+	vm_command_qemu(&c, &f, "", g->host->accel, true);
+	h = mix_program(c.used, c.argv[0]);
+	for (size_t i = 0; i < c.used; i++)
+		h = vm_mix(h, (uint8_t)c.text[i]);
+	return (unsigned)(h >> 32);
+}
+
 static void work(uv_work_t *w)
 {
 	struct golden *g = container_of(w, struct golden, work);
@@ -253,8 +291,9 @@ static void work(uv_work_t *w)
 	if (g->result < 0)
 		return;
 	snprintf(g->image, sizeof(g->image), "%.140s/%s", h->images, key);
-	snprintf(g->dir, sizeof(g->dir), "%.120s/%s-%ux%u%s-%s", h->images, key, l->cpus,
-		l->memory_mb, l->network ? "n" : "", h->accel == VM_ACCEL_KVM ? "kvm" : "tcg");
+	snprintf(g->kind, sizeof(g->kind), "%s-%ux%u%s-%s", key, l->cpus, l->memory_mb,
+		l->network ? "n" : "", h->accel == VM_ACCEL_KVM ? "kvm" : "tcg");
+	snprintf(g->dir, sizeof(g->dir), "%.100s/%s-%08x", h->images, g->kind, identify_machine(g));
 	snprintf(json, sizeof(json), "%s/" VM_JSON, g->dir);
 	g->made = access(json, F_OK) == 0;
 }
@@ -265,6 +304,7 @@ static void after_work(uv_work_t *w, int status)
 
 	(void)status;
 	g->working = false;
+	vm_host_let_go(g->host);
 	if (g->closing) {
 		free(g);
 		return;
@@ -303,6 +343,7 @@ static void look(struct golden *g)
 
 	g->state = GOLDEN_LOOKING;
 	g->working = true;
+	vm_host_hold(g->host);
 	r = uv_queue_work(g->host->loop, &g->work, work, after_work);
 	ASSERT(r == 0);
 }

@@ -4,7 +4,8 @@
  * and size of memory, saved when its agent answered.
  *
  * Both lie in "images/" of the state directory, complete or not at all, and are recognised by what
- * they were made of: another image, another snapshot.
+ * they were made of: another image, another snapshot. A snapshot is one of that QEMU with those
+ * arguments, too, as another may not be able to load it.
  */
 #pragma once
 

@@ -78,6 +78,17 @@ uint32_t vm_host_cid(struct vm_host *h)
 	return h->cid++;
 }
 
+void vm_host_hold(struct vm_host *h)
+{
+	h->users++;
+}
+
+void vm_host_let_go(struct vm_host *h)
+{
+	if (--h->users == 0)
+		free(h);
+}
+
 uid_t vm_host_uid(uint32_t cid)
 {
 	return geteuid() == 0 ? UID_FIRST + cid % UIDS : 0;
@@ -154,6 +165,7 @@ int vm_host_open(struct boxes *bs, char *why, size_t why_size)
 		return -ENAMETOOLONG;
 	}
 	h = xcalloc(1, sizeof(*h));
+	h->users = 1;
 	h->loop = bs->loop;
 	list_init(&h->drops);
 	h->config = bs->config;
@@ -173,5 +185,5 @@ void vm_host_close(struct boxes *bs)
 
 	goldens_close(h);
 	vm_drops_close(h);
-	free(h);
+	vm_host_let_go(h);
 }

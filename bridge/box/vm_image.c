@@ -8,7 +8,6 @@
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "bridge/box/vm_copy.h"
 #include "bridge/box/vm_files.h"
@@ -43,10 +42,11 @@ bool vm_image_name_ok(const char *template)
 		       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == n;
 }
 
-static void mix(uint64_t *h, uint64_t v)
+uint64_t vm_mix_file(uint64_t h, const struct stat *st)
 {
-	*h = (*h ^ v) * 0x9e3779b97f4a7c15ULL;
-	*h ^= *h >> 29;
+	h = vm_mix(h, (uint64_t)st->st_size);
+	h = vm_mix(h, (uint64_t)st->st_mtim.tv_sec);
+	return vm_mix(h, (uint64_t)st->st_mtim.tv_nsec);
 }
 
 static int identify(const char *image_dir, const struct part parts[PARTS], uint64_t *ret)
@@ -60,9 +60,7 @@ static int identify(const char *image_dir, const struct part parts[PARTS], uint6
 		snprintf(path, sizeof(path), "%s/%s", image_dir, parts[i].from);
 		if (stat(path, &st) < 0)
 			return -errno;
-		mix(&h, (uint64_t)st.st_size);
-		mix(&h, (uint64_t)st.st_mtim.tv_sec);
-		mix(&h, (uint64_t)st.st_mtim.tv_nsec);
+		h = vm_mix_file(h, &st);
 	}
 	*ret = h;
 	return 0;
@@ -79,22 +77,24 @@ static int copy_parts(const char *image_dir, const char *dir, const struct part 
 		snprintf(from, sizeof(from), "%s/%s", image_dir, parts[i].from);
 		snprintf(to, sizeof(to), "%.4000s/%s", dir, parts[i].to);
 		r = vm_copy(from, to, 0, parts[i].mode, NULL);
+		/* No sum would tell later that a loss of power tore it. */
+		if (r == 0)
+			r = vm_files_settle(to);
 	}
 	if (r == 0)
 		r = vm_files_push(&f, parts[3].to);
 	return r < 0 ? r : vm_files_save(dir, &f);
 }
 
-static void remove_older(const char *images, const char *template, const char *key)
+void vm_image_remove(const char *images, const char *like, const char *key)
 {
 	DIR *d = opendir(images);
 	const struct dirent *e;
-	size_t n = strlen(template);
 	char path[PATH_MAX];
 
 	while (d && (e = readdir(d))) {
-		if (strncmp(e->d_name, template, n) != 0 || e->d_name[n] != '@' ||
-			strncmp(e->d_name, key, strlen(key)) == 0)
+		if (strncmp(e->d_name, like, strlen(like)) != 0 ||
+			(key && strncmp(e->d_name, key, strlen(key)) == 0))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", images, e->d_name);
 		vm_files_remove(path);
@@ -108,7 +108,7 @@ int vm_image_take(
 {
 	static atomic_uint number;
 	struct part parts[PARTS];
-	char dir[PATH_MAX], making[PATH_MAX];
+	char dir[PATH_MAX], making[PATH_MAX], like[VM_IMAGE_KEY];
 	uint64_t identity = 0;
 	int r;
 
@@ -127,7 +127,8 @@ int vm_image_take(
 		r = -errno;
 	if (access(making, F_OK) == 0)
 		vm_files_remove(making);
+	snprintf(like, sizeof(like), "%s@", template);
 	if (r == 0)
-		remove_older(images, template, key);
+		vm_image_remove(images, like, key);
 	return r;
 }

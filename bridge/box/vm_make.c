@@ -14,58 +14,114 @@
 
 /* ---- making ---- */
 
-static int copy_saved(struct vm *vm, const char *name, const char *prefix, uint64_t sum, uid_t uid,
-	char ret[VM_NAME_MAX])
-{
-	char from[BOX_PATH_MAX + VM_NAME_MAX], to[BOX_PATH_MAX];
-	uint64_t copied = 0;
-	int r;
-
-	vm_files_name(&vm->snapshot, prefix, "", ret);
-	snprintf(from, sizeof(from), "%s/%s", vm->source.dir, name);
-	r = vm_path(vm, ret, to, sizeof(to));
-	if (r == 0)
-		r = vm_copy(from, to, uid, 0600, &copied);
-	if (r < 0)
-		return r;
-	if (copied == sum)
-		return 0;
-	unlink(to);
-	return -EBADMSG;
-}
-
-/* Its memory, if that is whole: vm->snapshot is ASLEEP or STOPPED then. */
-static int copy_memory(struct vm *vm, const struct vm_saved *from)
+static int copy_device(struct vm *vm, const struct vm_saved *from)
 {
 	struct vm_files *f = &vm->snapshot;
-	char ram[BOX_PATH_MAX];
+	char here[BOX_PATH_MAX + VM_NAME_MAX], to[BOX_PATH_MAX];
+	uint64_t sum = 0;
+	int r;
+
+	vm_files_name(f, "device", "", f->saved.device);
+	snprintf(here, sizeof(here), "%s/%s", vm->source.dir, from->device);
+	r = vm_path(vm, f->saved.device, to, sizeof(to));
+	if (r == 0)
+		r = vm_copy(here, to, 0, 0600, &sum);
+	return r == 0 && sum != from->device_sum ? -EBADMSG : r;
+}
+
+static int source_ram(const struct vm *vm, char *out, size_t size)
+{
+	int n = snprintf(out, size, "%s/%s", vm->source.dir, vm->source.ram);
+
+	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
+/* The file its memory will be in. */
+static int begin_ram(struct vm *vm)
+{
+	struct vm_files *f = &vm->snapshot;
+	char from[BOX_PATH_MAX + VM_NAME_MAX], to[BOX_PATH_MAX];
+	int r = source_ram(vm, from, sizeof(from));
+
+	vm_files_name(f, "ram", "", f->saved.ram);
+	if (r == 0)
+		r = vm_path(vm, f->saved.ram, to, sizeof(to));
+	return r < 0 ? r : vm_copy_begin(from, to, vm_host_uid(f->cid), &vm->shared);
+}
+
+static bool is_damage(int r)
+{
+	return r == -EBADMSG || r == -ENOENT;
+}
+
+/* What can be made again is, next time. */
+static void spoil_source(const struct vm *vm)
+{
+	char json[BOX_PATH_MAX + VM_NAME_MAX];
+
+	snprintf(json, sizeof(json), "%s/" VM_JSON, vm->source.dir);
+	if (vm->source.golden)
+		unlink(json);
+}
+
+/* It boots from its disk instead. */
+static void give_up_memory(struct vm *vm)
+{
+	vm->snapshot.saved = (struct vm_saved){0};
+	vm->snapshot.life = VM_STOPPED;
+	snprintf(vm->note, sizeof(vm->note), "the saved memory is damaged");
+	spoil_source(vm);
+}
+
+/* vm->snapshot is ASLEEP then, but for what is in its memory, or STOPPED. */
+static int begin_memory(struct vm *vm, const struct vm_saved *from)
+{
+	struct vm_files *f = &vm->snapshot;
 	int r;
 
 	f->saved = (struct vm_saved){0};
 	f->life = VM_STOPPED;
 	if (from->device[0] == '\0')
 		return 0;
-	r = copy_saved(vm, from->ram, "ram", from->ram_sum, vm_host_uid(f->cid), f->saved.ram);
+	memcpy(vm->source.ram, from->ram, sizeof(from->ram));
+	r = copy_device(vm, from);
 	if (r == 0)
-		r = copy_saved(vm, from->device, "device", from->device_sum, 0, f->saved.device);
-	if (r == -EBADMSG || r == -ENOENT) {
-		f->saved = (struct vm_saved){0};
-		snprintf(vm->note, sizeof(vm->note), "the saved memory is damaged");
-		return 0;
-	}
-	if (r == 0)
-		r = vm_path(vm, f->saved.ram, ram, sizeof(ram));
-	if (r == 0)
-		r = vm_reserve(ram, f->memory_mb * MIB);
+		r = begin_ram(vm);
 	f->saved.ram_sum = from->ram_sum;
 	f->saved.device_sum = from->device_sum;
 	f->saved.ram_bytes = from->ram_bytes;
 	f->life = VM_ASLEEP;
-	vm->sum_checked = r == 0;
-	return r;
+	if (!is_damage(r))
+		return r;
+	give_up_memory(vm);
+	return 0;
 }
 
-static int job_fill(struct vm *vm)
+static int fill_memory(const struct vm *vm, const struct vm_saved *s)
+{
+	char from[BOX_PATH_MAX + VM_NAME_MAX], to[BOX_PATH_MAX];
+	uint64_t sum = 0;
+	int r = source_ram(vm, from, sizeof(from));
+
+	if (r == 0)
+		r = vm_path(vm, s->ram, to, sizeof(to));
+	if (r == 0)
+		r = vm->shared ? vm_sum(to, &sum, NULL) : vm_copy_rest(from, to, &sum);
+	return r == 0 && sum != s->ram_sum ? -EBADMSG : r;
+}
+
+static int job_fill_memory(struct vm *vm)
+{
+	int r = fill_memory(vm, &vm->snapshot.saved);
+
+	if (!is_damage(r))
+		return r;
+	vm->saved_bad = true;
+	spoil_source(vm);
+	return -EBADMSG;
+}
+
+static int lay_out(struct vm *vm)
 {
 	struct vm_files *f = &vm->snapshot, was = vm->files;
 	struct vm_saved saved;
@@ -82,17 +138,17 @@ static int job_fill(struct vm *vm)
 		f->memory_mb = vm->source.memory_mb;
 		f->network = vm->source.network;
 	}
-	vm->sum_checked = false;
+	vm->memory = VM_MEMORY_UNCHECKED;
 	vm->note[0] = '\0';
 	r = vm_files_link(f, vm->source.dir, vm->dir);
-	return r < 0 ? r : copy_memory(vm, &saved);
+	return r < 0 ? r : begin_memory(vm, &saved);
 }
 
 static int job_make(struct vm *vm)
 {
 	int r = vm_files_make(vm->dir, vm_host_uid(vm->files.cid));
 
-	return r < 0 ? r : job_fill(vm);
+	return r < 0 ? r : lay_out(vm);
 }
 
 static void step_make(struct vm *vm)
@@ -104,9 +160,34 @@ static void step_make(struct vm *vm)
 		vm_job(vm, job_make);
 }
 
-static void step_fill(struct vm *vm)
+/* Its memory is filled while other things are done. */
+static void step_begin_memory(struct vm *vm)
 {
-	vm_job(vm, job_fill);
+	if (vm->snapshot.life == VM_ASLEEP) {
+		vm->memory = VM_MEMORY_COMING;
+		vm_begin_job(vm, job_fill_memory);
+	}
+	vm_next(vm);
+}
+
+static int job_remake(struct vm *vm)
+{
+	int r = lay_out(vm);
+
+	if (r < 0 || vm->snapshot.life != VM_ASLEEP)
+		return r;
+	r = fill_memory(vm, &vm->snapshot.saved);
+	if (is_damage(r)) {
+		give_up_memory(vm);
+		return 0;
+	}
+	vm->memory = VM_MEMORY_CHECKED;
+	return r;
+}
+
+static void step_remake(struct vm *vm)
+{
+	vm_job(vm, job_remake);
 }
 
 static void step_overlay(struct vm *vm)
@@ -114,18 +195,37 @@ static void step_overlay(struct vm *vm)
 	vm_overlay(vm, &vm->snapshot);
 }
 
-static int job_commit(struct vm *vm)
+static int push(struct vm *vm)
 {
-	struct vm_files f = vm->snapshot;
-	uid_t uid = vm_host_uid(f.cid);
+	struct vm_files *f = &vm->snapshot;
+	uid_t uid = vm_host_uid(f->cid);
 	char path[BOX_PATH_MAX];
-	int r = vm_files_push(&f, vm->name);
+	int r = vm_files_push(f, vm->name);
 
+	vm->unsettled = true;
 	if (r == 0)
 		r = vm_path(vm, vm->name, path, sizeof(path));
-	if (r == 0 && uid != 0 && chown(path, uid, uid) < 0)
-		r = -errno;
-	return r < 0 ? r : vm_save_files(vm, &f);
+	return r == 0 && uid != 0 && chown(path, uid, uid) < 0 ? -errno : r;
+}
+
+/* vm.json comes when it runs: until then there is nothing that anybody could come back to. */
+static void step_push(struct vm *vm)
+{
+	int r = push(vm);
+
+	if (r < 0) {
+		vm_fail_errno(vm, r, "the disk");
+		return;
+	}
+	vm->files = vm->snapshot;
+	vm_next(vm);
+}
+
+static int job_commit(struct vm *vm)
+{
+	int r = push(vm);
+
+	return r < 0 ? r : vm_save_files(vm, &vm->snapshot);
 }
 
 static void step_commit(struct vm *vm)
@@ -202,13 +302,14 @@ static void step_reap(struct vm *vm)
 
 const struct vm_step vm_make_steps[] = {
 	{step_make, "the sandbox's directory", 0},
+	{step_begin_memory, "the memory", 0},
 	{step_overlay, "the disk", 0},
-	{step_commit, "the disk", 0},
+	{step_push, "the disk", 0},
 	{0},
 };
 
 const struct vm_step vm_remake_steps[] = {
-	{step_fill, "the snapshot", 0},
+	{step_remake, "the snapshot", 0},
 	{step_overlay, "the disk", 0},
 	{step_commit, "the disk", 0},
 	{vm_step_end, "the end of the processes", 10000},

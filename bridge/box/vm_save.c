@@ -177,7 +177,7 @@ static int job_own(struct vm *vm)
 
 	if (r == 0 && uid != 0 && chown(path, uid, uid) < 0)
 		r = -errno;
-	return r;
+	return r < 0 ? r : vm_files_settle(path);
 }
 
 static void step_own(struct vm *vm)
@@ -338,7 +338,7 @@ const struct vm_step vm_checkpoint_steps[] = {
 	{vm_step_cont, "going on", 5000},
 	VM_REPLUG_STEPS,
 	{vm_step_driver, "the guest's driver", 30000},
-	{vm_step_settle, "the guest's driver", 0},
+	{vm_step_settle, "the guest's buffers", 30000},
 	{step_commit, "the snapshot", 0},
 	{vm_step_sweep, "tidying up", 0},
 	{0},

@@ -17,11 +17,18 @@
 
 int vm_save_files(struct vm *vm, const struct vm_files *f)
 {
-	int r = vm_files_save(vm->dir, f);
+	char layer[BOX_PATH_MAX];
+	int r = 0;
 
+	if (vm->unsettled)
+		r = vm_path(vm, f->layers[f->n_layers - 1], layer, sizeof(layer));
+	if (r == 0 && vm->unsettled)
+		r = vm_files_settle(layer);
+	if (r == 0)
+		r = vm_files_save(vm->dir, f);
 	if (r == 0) {
 		vm->files = *f;
-		vm->unsaved = false;
+		vm->unsaved = vm->unsettled = false;
 	}
 	return r;
 }
@@ -231,15 +238,18 @@ static int job_check(struct vm *vm)
 
 static void step_begin_check(struct vm *vm)
 {
-	vm->saved_bad = false;
-	if (!vm->sum_checked)
+	if (vm->memory != VM_MEMORY_COMING)
+		vm->saved_bad = false;
+	if (vm->memory == VM_MEMORY_UNCHECKED) {
+		vm->memory = VM_MEMORY_COMING;
 		vm_begin_job(vm, job_check);
+	}
 	vm_next(vm);
 }
 
 static void step_await_check(struct vm *vm)
 {
-	if (vm->sum_checked)
+	if (vm->memory == VM_MEMORY_CHECKED)
 		vm_next(vm);
 	else
 		vm_await_job(vm);
@@ -249,7 +259,6 @@ static void step_give_state(struct vm *vm)
 {
 	char path[BOX_PATH_MAX];
 
-	vm->sum_checked = false;
 	if (vm_path(vm, vm->files.saved.device, path, sizeof(path)) == 0)
 		vm->state_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (vm->state_fd < 0)
@@ -374,17 +383,17 @@ static void on_tried_to_sync(void *owner, const char *why)
 	vm_next(vm);
 }
 
-static int prepare(struct vm *vm, uint64_t ms, vm_agent_fn fn)
+static int prepare(struct vm *vm, bool warm, uint64_t ms, vm_agent_fn fn)
 {
 	struct target t = {.kind = TARGET_HYBRID, .port = VM_AGENT_PORT};
 	int r = vm_path(vm, VM_RUN "/vsock", t.path, sizeof(t.path));
 
-	return r < 0 ? r : vm_agent_prepare(vm->host->loop, &t, ms, fn, vm, &vm->agent);
+	return r < 0 ? r : vm_agent_prepare(vm->host->loop, &t, warm, ms, fn, vm, &vm->agent);
 }
 
-void vm_step_sync(struct vm *vm)
+void vm_step_warm(struct vm *vm)
 {
-	int r = prepare(vm, FIRST_SYNC_MS, on_synced);
+	int r = prepare(vm, true, FIRST_SYNC_MS, on_synced);
 
 	if (r < 0)
 		vm_fail_errno(vm, r, "the agent");
@@ -393,7 +402,7 @@ void vm_step_sync(struct vm *vm)
 /* As far as it answers. */
 static void step_try_to_sync(struct vm *vm)
 {
-	if (!vm->processes[VM_QEMU].running || prepare(vm, SYNC_MS, on_tried_to_sync) < 0)
+	if (!vm->processes[VM_QEMU].running || prepare(vm, false, SYNC_MS, on_tried_to_sync) < 0)
 		vm_next(vm);
 }
 
@@ -407,7 +416,7 @@ const struct vm_step vm_boot_steps[] = {
 	{step_qemu, "QEMU", 0},
 	{vm_connect, "QEMU", 10000},
 	{vm_step_driver, "the guest's kernel", 60000},
-	{vm_step_settle, "the guest's driver", 0},
+	{vm_step_settle, "the guest's buffers", 30000},
 	{vm_step_sweep, "tidying up", 0},
 	{0},
 };
@@ -428,7 +437,7 @@ const struct vm_step vm_wake_steps[] = {
 	{vm_step_cont, "going on", 10000},
 	{vm_step_plug, "the vsock device", 10000},
 	{vm_step_driver, "the guest's driver", 30000},
-	{vm_step_settle, "the guest's driver", 0},
+	{vm_step_settle, "the guest's buffers", 30000},
 	{vm_step_sweep, "tidying up", 0},
 	{0},
 };
@@ -443,7 +452,7 @@ const struct vm_step vm_recover_steps[] = {
 	{vm_step_await_dropped, "the guest's letting go of its vsock device", 10000},
 	VM_REPLUG_STEPS,
 	{vm_step_driver, "the guest's driver", 30000},
-	{vm_step_settle, "the guest's driver", 0},
+	{vm_step_settle, "the guest's buffers", 30000},
 	{step_blocks, "QEMU's disks", 10000},
 	{step_popped, "writing vm.json", 0},
 	{vm_step_sweep, "tidying up", 0},

@@ -27,7 +27,9 @@ void vm_step_sweep(struct vm *vm);
 void vm_step_stop(struct vm *vm);
 void vm_step_cont(struct vm *vm);
 void vm_step_ignore_shared(struct vm *vm);
-void vm_step_sync(struct vm *vm); /* fails when the agent cannot be asked */
+/* Of a machine that is to be a golden snapshot: a shell was run in it, its disk has all that it
+ * wrote. Fails when the agent cannot be asked. */
+void vm_step_warm(struct vm *vm);
 /* vm.json, and vm->files with it when it could be written. */
 int vm_save_files(struct vm *vm, const struct vm_files *f);
 int vm_job_running(struct vm *vm);
@@ -40,7 +42,7 @@ void vm_overlay(struct vm *vm, struct vm_files *f);
 void vm_step_vsock(struct vm *vm);
 void vm_step_listening(struct vm *vm);
 void vm_step_plug(struct vm *vm);
-/* Until the guest uses it. */
+/* Until the guest uses it; until it can be dialed. */
 void vm_step_driver(struct vm *vm);
 void vm_step_settle(struct vm *vm);
 void vm_step_unplug(struct vm *vm);

@@ -2,16 +2,18 @@
  * The vsock device: its process, when the guest's driver is there, out and in again. And what QEMU
  * tells by itself.
  *
- * vhost-device-vsock never answers again when it is dialed before the guest has given it buffers,
- * and QEMU only knows when the guest's driver is there, which is a little earlier: SETTLE_MS. Links
- * that broke with the device before dial whenever they like; so its socket has another name until
- * then.
+ * The guest can be dialed when it has given the device buffers, which is a little after its driver
+ * says that it is there (QEMU shows the queue that it fills last), and when the device's process
+ * has taken the queues (vm_queues.h). Links that broke with the device before dial whenever they
+ * like; so its socket has another name until then.
  */
 #include "bridge/box/vm_steps.h"
 
 #include <stdio.h>
 
-#define SETTLE_MS  100
+#include "bridge/box/vm_queues.h"
+
+#define SETTLE_MS  100 /* where that cannot be seen */
 #define STARVED_MS 2000
 
 /* ---- its process ---- */
@@ -60,8 +62,7 @@ static void on_status(void *owner, struct jsonr value, const char *error)
 
 static void ask_status(struct vm *vm, qmp_fn fn)
 {
-	vm_ask(vm, "x-query-virtio-status",
-		"{\"path\":\"/machine/peripheral/" VM_VSOCK_ID "/virtio-backend\"}", -1, fn);
+	vm_ask(vm, "x-query-virtio-status", "{\"path\":\"" VM_VSOCK_PATH "\"}", -1, fn);
 }
 
 static void look_for_driver(struct vm *vm)
@@ -90,10 +91,41 @@ static void settled(struct vm *vm)
 		vm_next(vm);
 }
 
+static bool has_buffers(struct jsonr value)
+{
+	struct jsonr avail, idx;
+	uint64_t n;
+
+	return jsonr_member(value, "avail", &avail) && jsonr_member(avail, "idx", &idx) &&
+	       jsonr_u64(idx, UINT16_MAX, &n) == 0 && n > 0;
+}
+
+static void on_queue(void *owner, struct jsonr value, const char *error)
+{
+	struct vm *vm = owner;
+	const struct program *p = vm->processes[VM_VSOCK].program;
+	int taken = p ? vm_queues_taken(program_pid(p)) : -ESRCH;
+
+	if (error || taken < 0) {
+		vm_poll(vm, SETTLE_MS, settled);
+		uv_timer_again(&vm->tick);
+	} else if (taken > 0 && has_buffers(value)) {
+		settled(vm);
+	}
+}
+
+static void look_for_buffers(struct vm *vm)
+{
+	if (vm->unplugged)
+		vm_fail(vm, 502, "the guest took its vsock device out");
+	else if (!qmp_busy(&vm->qmp))
+		vm_ask(vm, "x-query-virtio-queue-element",
+			"{\"path\":\"" VM_VSOCK_PATH "\",\"queue\":2}", -1, on_queue);
+}
+
 void vm_step_settle(struct vm *vm)
 {
-	vm_poll(vm, SETTLE_MS, settled);
-	uv_timer_again(&vm->tick);
+	vm_poll(vm, 2, look_for_buffers);
 }
 
 void vm_step_unplug(struct vm *vm)

@@ -266,6 +266,35 @@ static void test_copies(void **state)
 	assert_int_equal(vm_copy("/tmp/there-is-no-such-file", c, 0, 0600, &sum), -ENOENT);
 }
 
+/* First the file, which can be mapped at once, then what is in it. */
+static void test_copy_in_parts(void **state)
+{
+	char a[160], b[160];
+	uint64_t sum, again = 0;
+	bool whole = true;
+	struct stat st;
+	int fd;
+
+	(void)state;
+	path_in(a, dir, "a");
+	path_in(b, dir, "b");
+	fd = open(a, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(ftruncate(fd, 40 * MIB), 0);
+	assert_int_equal(pwrite(fd, "middle", 6, 20 * MIB + 65533), 6);
+	close(fd);
+	assert_int_equal(vm_sum(a, &sum, NULL), 0);
+	assert_int_equal(vm_copy_begin(a, b, 0, &whole), 0);
+	assert_int_equal(vm_copy_begin(a, b, 0, &whole), -EEXIST);
+	assert_int_equal(stat(b, &st), 0);
+	assert_true(st.st_size == 40 * MIB && st.st_blocks * 512ULL >= 40 * MIB);
+	if (!whole)
+		assert_int_equal(vm_copy_rest(a, b, &again), 0);
+	assert_true(whole || again == sum);
+	assert_int_equal(vm_sum(b, &again, NULL), 0);
+	assert_true(again == sum);
+	assert_int_equal(vm_copy_rest("/tmp/there-is-no-such-file", b, &again), -ENOENT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -274,6 +303,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_layers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copies, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_copy_in_parts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reserve, setup, teardown),
 	};
 
