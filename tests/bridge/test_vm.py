@@ -4,11 +4,13 @@ that is killed meanwhile. Needs an image: packaging/image/build --flavour minima
 ctest: timeout=900 vm
 """
 import concurrent.futures
+import http.server
 import os
 import pathlib
 import random
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -182,6 +184,41 @@ def test_checkpoints(bridge):
     assert reply.status == 400 and reply.error() == "sandbox is not running"
 
 
+def test_ten_full_checkpoints(bridge):
+    """As many as may be: each has the memory and the disk of its moment, whatever happened to the others since."""
+    sandbox = create(bridge)
+    route = f"/sandboxes/{sandbox}/checkpoints"
+    sh(bridge, sandbox, COUNTER)
+    kept = []
+    for i in range(10):
+        sh(bridge, sandbox, f"echo {i} >/root/disk; echo {i} >/dev/shm/memory")
+        kept.append(keep(bridge, sandbox, f"full {i}"))
+    counts(bridge, sandbox)
+    reply = bridge.post(route, {"name": "one too many"})
+    assert reply.status == 400 and "as many as may be" in reply.error()
+    for i in (9, 0, 5):
+        assert bridge.post(f"{route}/{kept[i]}/restore").status == 200
+        assert sh(bridge, sandbox, "cat /root/disk /dev/shm/memory") == f"{i}\n{i}"
+        counts(bridge, sandbox)
+    for i in (0, 2, 4, 6, 8):
+        assert bridge.delete(f"{route}/{kept[i]}").status == 204
+    assert bridge.delete(f"/sandboxes/{sandbox}").status == 204
+    for i in (1, 9):
+        one = fork(bridge, kept[i])["sandboxID"]
+        assert sh(bridge, one, "cat /root/disk /dev/shm/memory") == f"{i}\n{i}"
+        counts(bridge, one)
+    for i in (1, 3, 5, 7, 9):
+        assert bridge.delete(f"{route}/{kept[i]}").status == 204
+    eventually(lambda: list((bridge.dir / "checkpoints").iterdir()) == [], "their files to go", 10)
+
+
+def test_size(bridge):
+    """As many processors and as much memory as were asked for."""
+    sandbox = create(bridge, cpuCount=2, memoryMB=512)
+    cpus, kib = sh(bridge, sandbox, "nproc; sed -n 's/MemTotal: *//p' /proc/meminfo").split()[:2]
+    assert int(cpus) == 2 and 400 << 10 < int(kib) <= 512 << 10
+
+
 def test_patches(bridge):
     """Run in order as root before the answer to a fork, and after a wake; the first that fails stops it and is told."""
     source = create(bridge)
@@ -275,3 +312,48 @@ def test_anything_killed(bridge):
         for layer in (bridge.dir / "boxes" / sandbox).glob("*.qcow2"):
             done = subprocess.run(["qemu-img", "check", layer.name], cwd=layer.parent, capture_output=True, text=True)
             assert done.returncode in (0, 3), done.stdout + done.stderr  # 3: clusters that nobody uses, of a QEMU that was killed
+
+
+@pytest.fixture
+def server():
+    """Address and port, as a machine sees them, of something here that answers."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"reached\n")
+
+        def log_message(self, *_):
+            pass
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as one:
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+        yield f"10.0.2.2 {one.server_port}"
+        one.shutdown()
+
+
+def test_network(bridge, server):
+    """A machine reaches others however it came up. None did: its agent was never told of the network."""
+    fetch = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 10 {server} | tail -n 1"
+
+    def reaches(sandbox):
+        assert sh(bridge, sandbox, fetch) == "reached"
+    sandbox = create(bridge)
+    reaches(sandbox)
+    assert sh(bridge, sandbox, "cat /etc/resolv.conf") == "nameserver 10.0.2.3"
+    sh(bridge, sandbox, "echo nameserver 192.0.2.1 >/etc/resolv.conf")
+    assert bridge.post(f"/sandboxes/{sandbox}/hibernate").status == 200
+    reaches(sandbox)
+    assert sh(bridge, sandbox, "cat /etc/resolv.conf") == "nameserver 192.0.2.1", "what the user set outlives a sleep"
+    full, disk = keep(bridge, sandbox, "full"), keep(bridge, sandbox, "disk", "disk_only")
+    for checkpoint in (full, disk):
+        reaches(fork(bridge, checkpoint)["sandboxID"])
+        assert bridge.post(f"/sandboxes/{sandbox}/checkpoints/{checkpoint}/restore").status == 200
+        reaches(sandbox)
+    assert bridge.post(f"/sandboxes/{sandbox}/reboot", timeout=90).status == 204
+    reaches(sandbox)
+    bridge.kill()
+    bridge.start()
+    reaches(sandbox)
+    alone = create(bridge, networkEnabled=False)
+    assert "unreachable" in bridge.run(alone, "/bin/sh", "-c", fetch)["stderr"]
+    assert sh(bridge, alone, "ls /sys/class/net") == "lo"
