@@ -387,7 +387,7 @@ static void test_life(void **state)
 	assert_string_equal(run(b, "echo hello; ls /tmp"), "hello");
 	print_message("create from the snapshot %llu ms, first command %llu ms\n",
 		(unsigned long long)(t1 - t0), (unsigned long long)(now_ms() - t0));
-	run(b, "echo kept >/root/file");
+	run(b, "echo kept >/home/sandbox/file");
 	box_stop(b, on_answer);
 	await_ok(b);
 	assert_int_equal(result(b)->left, BOX_LEFT_STOPPED);
@@ -397,7 +397,7 @@ static void test_life(void **state)
 	await_ok(b);
 	t1 = now_ms();
 	await_agent(b);
-	assert_string_equal(run(b, "cat /root/file"), "kept");
+	assert_string_equal(run(b, "cat /home/sandbox/file"), "kept");
 	print_message("cold boot %llu ms, first command %llu ms\n", (unsigned long long)(t1 - t0),
 		(unsigned long long)(now_ms() - t0));
 	destroy(b);
@@ -412,7 +412,7 @@ static void test_fork(void **state)
 	(void)state;
 	a = start("source");
 	start_counter(a);
-	run(a, "echo then >/root/file");
+	run(a, "echo then >/home/sandbox/file");
 	prepare(a);
 	t0 = now_ms();
 	box_checkpoint(a, "cp", true, on_answer);
@@ -420,7 +420,7 @@ static void test_fork(void **state)
 	print_message("checkpoint %llu ms, %llu MiB\n", (unsigned long long)(now_ms() - t0),
 		(unsigned long long)(result(a)->bytes >> 20));
 	counter_goes_on(a);
-	run(a, "echo later >/root/file");
+	run(a, "echo later >/home/sandbox/file");
 
 	t0 = now_ms();
 	f[0] = begin_from("fork0", "cp");
@@ -432,11 +432,11 @@ static void test_fork(void **state)
 	for (int i = 0; i < 2; i++) {
 		assert_false(result(f[i])->cold);
 		counter_goes_on(f[i]);
-		assert_string_equal(run(f[i], "cat /root/file"), "then");
+		assert_string_equal(run(f[i], "cat /home/sandbox/file"), "then");
 	}
-	run(f[0], "echo zero >/root/file; sync");
-	assert_string_equal(run(f[1], "cat /root/file"), "then");
-	assert_string_equal(run(a, "cat /root/file"), "later");
+	run(f[0], "echo zero >/home/sandbox/file; sync");
+	assert_string_equal(run(f[1], "cat /home/sandbox/file"), "then");
+	assert_string_equal(run(a, "cat /home/sandbox/file"), "later");
 
 	/* Twice, in place. */
 	for (int i = 0; i < 2; i++) {
@@ -444,9 +444,9 @@ static void test_fork(void **state)
 		box_restore(a, "cp", on_answer);
 		await_ok(a);
 		assert_false(result(a)->cold);
-		assert_string_equal(run(a, "cat /root/file"), "then");
+		assert_string_equal(run(a, "cat /home/sandbox/file"), "then");
 		counter_goes_on(a);
-		run(a, "echo again >/root/file");
+		run(a, "echo again >/home/sandbox/file");
 	}
 	destroy(a);
 	box_drop(f[0], "cp", on_answer);
@@ -456,7 +456,7 @@ static void test_fork(void **state)
 	hibernate(f[0]);
 	wake(f[0]);
 	assert_false(result(f[0])->cold);
-	assert_string_equal(run(f[0], "cat /root/file"), "zero");
+	assert_string_equal(run(f[0], "cat /home/sandbox/file"), "zero");
 	counter_goes_on(f[1]);
 	destroy(f[0]);
 	destroy(f[1]);
@@ -470,15 +470,15 @@ static void test_disk_checkpoint(void **state)
 
 	(void)state;
 	a = start("disk");
-	run(a, "echo then >/root/file; sync");
+	run(a, "echo then >/home/sandbox/file; sync");
 	box_checkpoint(a, "cpd", false, on_answer);
 	await_ok(a);
-	run(a, "echo later >/root/file; sync");
+	run(a, "echo later >/home/sandbox/file; sync");
 	b = begin_from("booted", "cpd");
 	await_ok(b);
 	await_agent(b);
-	assert_string_equal(run(b, "cat /root/file"), "then");
-	assert_string_equal(run(a, "cat /root/file"), "later");
+	assert_string_equal(run(b, "cat /home/sandbox/file"), "then");
+	assert_string_equal(run(a, "cat /home/sandbox/file"), "later");
 	destroy(a);
 	destroy(b);
 	box_drop(b, "cpd", on_answer);
@@ -502,14 +502,14 @@ static void test_killed(void **state)
 
 	(void)state;
 	b = start("killed");
-	run(b, "echo kept >/root/file; sync");
+	run(b, "echo kept >/home/sandbox/file; sync");
 	kill(pid_of(b, "qemu-system-x86"), SIGKILL);
 	await_gone();
 	assert_int_equal(vm_process_reap(b->dir, 0), 0);
 	box_restart(b, on_answer);
 	await_ok(b);
 	await_agent(b);
-	assert_string_equal(run(b, "cat /root/file"), "kept");
+	assert_string_equal(run(b, "cat /home/sandbox/file"), "kept");
 	destroy(b);
 }
 
@@ -602,7 +602,7 @@ static void test_damaged(void **state)
 
 	(void)state;
 	b = start("damaged");
-	run(b, "echo kept >/root/file");
+	run(b, "echo kept >/home/sandbox/file");
 	for (int i = 0; i < 2; i++) {
 		prepare(b);
 		hibernate(b);
@@ -611,7 +611,7 @@ static void test_damaged(void **state)
 		assert_true(result(b)->cold);
 		assert_non_null(strstr(result(b)->note, "damaged"));
 		await_agent(b);
-		assert_string_equal(run(b, "cat /root/file"), "kept");
+		assert_string_equal(run(b, "cat /home/sandbox/file"), "kept");
 	}
 	destroy(b);
 }
@@ -624,7 +624,7 @@ static void test_hangs(void **state)
 
 	(void)state;
 	b = start("hangs");
-	run(b, "echo kept >/root/file; sync");
+	run(b, "echo kept >/home/sandbox/file; sync");
 	kill(pid_of(b, "qemu-system-x86"), SIGSTOP);
 	t0 = now_ms();
 	box_hibernate(b, on_answer);
@@ -636,7 +636,7 @@ static void test_hangs(void **state)
 	box_restart(b, on_answer);
 	await_ok(b);
 	await_agent(b);
-	assert_string_equal(run(b, "cat /root/file"), "kept");
+	assert_string_equal(run(b, "cat /home/sandbox/file"), "kept");
 	kill(pid_of(b, "qemu-system-x86"), SIGSTOP);
 	destroy(b);
 }
@@ -685,7 +685,7 @@ static void test_disk_full(void **state)
 	(void)state;
 	b = start("full");
 	start_counter(b);
-	run(b, "echo kept >/root/file; sync");
+	run(b, "echo kept >/home/sandbox/file; sync");
 	snprintf(path, sizeof(path), "%s/filler", rig.dir);
 	for (int i = 0; i < 3; i++) {
 		fill(path);
@@ -702,19 +702,19 @@ static void test_disk_full(void **state)
 	}
 	/* A guest that writes stands still, and goes on when there is room. */
 	fill(path);
-	run(b, "(dd if=/dev/urandom of=/root/much bs=65536 count=64; sync; echo $? >/tmp/done) "
+	run(b, "(dd if=/dev/urandom of=/home/sandbox/much bs=65536 count=64; sync; echo $? >/tmp/done) "
 	       ">/dev/null 2>&1 &");
 	run_loop_for(1000);
 	unlink(path);
 	run_loop_for(4000);
-	assert_string_equal(run(b, "cat /tmp/done; wc -c </root/much"), "0\n4194304");
+	assert_string_equal(run(b, "cat /tmp/done; wc -c </home/sandbox/much"), "0\n4194304");
 	assert_int_equal(count_entries("checkpoints"), 0);
 	prepare(b);
 	hibernate(b);
 	wake(b);
 	assert_false(result(b)->cold);
 	counter_goes_on(b);
-	assert_string_equal(run(b, "cat /root/file"), "kept");
+	assert_string_equal(run(b, "cat /home/sandbox/file"), "kept");
 	box_checkpoint(b, "cpf", true, on_answer);
 	await_ok(b);
 	destroy(b);
@@ -771,7 +771,7 @@ static void test_owner_killed(void **state)
 
 	(void)state;
 	b = start("owned");
-	run(b, "echo kept >/root/file; sync");
+	run(b, "echo kept >/home/sandbox/file; sync");
 	start_counter(b);
 	close_driver();
 	for (unsigned i = 0; i < 12; i++) {
@@ -789,7 +789,7 @@ static void test_owner_killed(void **state)
 			await_agent(b);
 			start_counter(b);
 		}
-		assert_string_equal(run(b, "cat /root/file"), "kept");
+		assert_string_equal(run(b, "cat /home/sandbox/file"), "kept");
 		counter_goes_on(b);
 		close_driver();
 	}
