@@ -26,8 +26,9 @@ test("create gives what properties promise", async () => {
 
 test("commands run as the user sandbox, at home, who may become root", async () => {
   const box = await sandbox();
-  const { stdout } = await box.exec.run("id -un; id -u; pwd; echo $HOME $USER $LOGNAME; sudo -n id -u");
+  const { stdout, stderr } = await box.exec.run("id -un; id -u; pwd; echo $HOME $USER $LOGNAME; sudo -n id -u");
   assert.equal(stdout, "sandbox\n1000\n/home/sandbox\n/home/sandbox sandbox sandbox\n0\n");
+  assert.equal(stderr, "", "sudo warns where the machine's own name is unknown");
   assert.equal((await box.exec.run("pwd", { cwd: "/workspace" })).stdout, "/workspace\n");
 });
 
