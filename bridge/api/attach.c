@@ -518,7 +518,7 @@ static bool parse_since(struct attach *a, struct call *c)
 	return true;
 }
 
-/* NULL: we know none of this name. A run is in no list of sessions until somebody wants to see it. */
+/* NULL: there is none. A run is in no list of sessions until somebody wants to see it. */
 static struct roster_entry *find(struct call *c, const char *id)
 {
 	struct roster *roster = &c->sandbox->roster;

@@ -9,7 +9,7 @@
 #define VM_WORDS_MAX  64
 #define VM_TEXT_MAX   4096
 #define VM_AGENT_PORT 1024
-#define VM_BOOT_FORM  2 /* goes up with what is told at a boot: then no old golden snapshot is used */
+#define VM_BOOT_FORM  2 /* of what is told at a boot: another makes old goldens useless */
 
 /* The socket to dial the guest by, before it can be: vm_vsock.c gives it its name. */
 #define VM_EARLY VM_RUN "/early"

@@ -253,9 +253,9 @@ static void work(uv_work_t *w)
 	if (g->result < 0)
 		return;
 	snprintf(g->image, sizeof(g->image), "%.140s/%s", h->images, key);
-	snprintf(g->dir, sizeof(g->dir), "%.120s/%s-%ux%u%s-%s-%d", h->images, key,
-		l->cpus, l->memory_mb, l->network ? "n" : "",
-		h->accel == VM_ACCEL_KVM ? "kvm" : "tcg", VM_BOOT_FORM);
+	snprintf(g->dir, sizeof(g->dir), "%.120s/%s-%ux%u%s-%s-%d", h->images, key, l->cpus,
+		l->memory_mb, l->network ? "n" : "", h->accel == VM_ACCEL_KVM ? "kvm" : "tcg",
+		VM_BOOT_FORM);
 	snprintf(json, sizeof(json), "%s/" VM_JSON, g->dir);
 	g->made = access(json, F_OK) == 0;
 }
