@@ -4,6 +4,8 @@ that is killed meanwhile. Needs an image: packaging/image/build --flavour minima
 ctest: timeout=900 vm
 """
 import concurrent.futures
+import contextlib
+import http.client
 import http.server
 import os
 import pathlib
@@ -336,12 +338,15 @@ def server():
         one.shutdown()
 
 
+def fetch(server):
+    """A command that prints "reached"; busybox's own wget looks for name services and dies."""
+    return f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 10 {server} | tail -n 1"
+
+
 def test_network(bridge, server):
     """A machine reaches others however it came up. None did: its agent was never told of the network."""
-    fetch = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 10 {server} | tail -n 1"
-
     def reaches(sandbox):
-        assert sh(bridge, sandbox, fetch) == "reached"
+        assert sh(bridge, sandbox, fetch(server)) == "reached"
     sandbox = create(bridge)
     reaches(sandbox)
     assert sh(bridge, sandbox, "cat /etc/resolv.conf") == "nameserver 10.0.2.3"
@@ -361,5 +366,26 @@ def test_network(bridge, server):
     bridge.start()
     reaches(sandbox)
     alone = create(bridge, networkEnabled=False)
-    assert "unreachable" in bridge.run(alone, "/bin/sh", "-c", fetch)["stderr"]
+    assert "unreachable" in bridge.run(alone, "/bin/sh", "-c", fetch(server))["stderr"]
     assert sh(bridge, alone, "ls /sys/class/net") == "lo"
+
+
+def test_killed_while_it_boots(bridge, server):
+    """The next bridge tells the machine what this one did not come to: it was left without network and names."""
+    sandbox = create(bridge)
+
+    def qemu():
+        return processes(bridge).get(sandbox, {}).get("qemu-system-x86")
+
+    def reboot():
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            bridge.post(f"/sandboxes/{sandbox}/reboot", timeout=90)
+    before = qemu()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        rebooting = pool.submit(reboot)
+        eventually(lambda: qemu() not in (None, before), "another QEMU", 30)
+        bridge.kill()
+        rebooting.result()
+    bridge.start()
+    assert sh(bridge, sandbox, fetch(server)) == "reached"
+    assert sh(bridge, sandbox, "hostname") == sandbox
