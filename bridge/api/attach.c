@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "bridge/api/bridge.h"
+#include "bridge/api/exec_runs.h"
 
 #define NOTE_MAX 128
 #define TICK_MS  5 /* how often it is looked whether a client that left has been heard */
@@ -526,10 +527,21 @@ static bool parse_since(struct attach *a, struct call *c)
 	return true;
 }
 
+/* NULL: there is none. A run is in no list of sessions until somebody wants to see it. */
+static struct roster_entry *find(struct call *c, const char *id)
+{
+	struct roster *roster = &c->sandbox->roster;
+	struct roster_entry *e = roster_find(roster, id);
+
+	if (!e && run_is_known(bridge_of(c)->runs, c->sandbox, id))
+		e = roster_add(roster, id, ROSTER_RUN, "", NULL);
+	return e;
+}
+
 void attach_socket(struct call *c, const struct attach_form *form)
 {
 	struct sandbox *s = c->sandbox;
-	struct roster_entry *e = roster_find(&s->roster, c->params[1]);
+	struct roster_entry *e = find(c, c->params[1]);
 	struct attach *a;
 
 	if (!msg_name_valid(c->params[1], MSG_ID_MAX) ||

@@ -331,23 +331,34 @@ static bool may_have_runs(const struct sandbox *s)
 	       s->state != SANDBOX_STARTING && s->state < SANDBOX_KILLING;
 }
 
+static struct run *known(struct exec_runs *rs, const struct sandbox *s, const char *id)
+{
+	list_for_each (r, bucket_of(rs, id), struct run, bucket) {
+		if (strcmp(r->id, id) == 0 && strcmp(r->sandbox, s->id) == 0)
+			return r;
+	}
+	return NULL;
+}
+
+bool run_is_known(struct exec_runs *rs, const struct sandbox *s, const char *id)
+{
+	return known(rs, s, id) != NULL;
+}
+
 struct run *run_find(struct exec_runs *rs, struct sandbox *s, const char *id)
 {
-	struct list *bucket = bucket_of(rs, id);
-	struct run *r;
+	struct run *r = known(rs, s, id);
 
-	list_for_each (known, bucket, struct run, bucket) {
-		if (strcmp(known->id, id) == 0 && strcmp(known->sandbox, s->id) == 0) {
-			run_hold(known);
-			return known;
-		}
+	if (r) {
+		run_hold(r);
+		return r;
 	}
 	if (roster_kind_of(id) != ROSTER_RUN || !may_have_runs(s))
 		return NULL;
 	r = begin(rs, s, true);
 	r->found = true;
 	snprintf(r->id, sizeof(r->id), "%s", id);
-	list_append(bucket, &r->bucket);
+	list_append(bucket_of(rs, id), &r->bucket);
 	sandbox_use(s, &r->use, on_use, r);
 	return r;
 }

@@ -73,6 +73,8 @@ struct dues *exec_runs_dues(struct exec_runs *rs);
 struct run *run_start(struct exec_runs *rs, struct sandbox *s, struct exec_start *x, bool keeps);
 /* One that is there, or was: then from the guest. Held for the caller. NULL: there is none. */
 struct run *run_find(struct exec_runs *rs, struct sandbox *s, const char *id);
+/* Is it one that was begun here? */
+bool run_is_known(struct exec_runs *rs, const struct sandbox *s, const char *id);
 /* It was told to the only one who could ask: it goes, here and in the guest. */
 void run_told(struct run *r);
 /* Is it only waiting for its sandbox to wake? */

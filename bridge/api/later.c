@@ -123,7 +123,15 @@ const struct route routes_later[] = {
 
 	{CALL_POST, "/webhooks", 0, on_webhooks, "createWebhook"},
 	{CALL_GET, "/webhooks", 0, on_webhooks, "listWebhooks"},
+	{CALL_GET, "/webhooks/:webhook", 0, on_webhooks, "getWebhook"},
+	{CALL_PATCH, "/webhooks/:webhook", 0, on_webhooks, "updateWebhook"},
 	{CALL_DELETE, "/webhooks/:webhook", 0, on_webhooks, "deleteWebhook"},
+	{CALL_GET, "/webhooks/:webhook/secret", 0, on_webhooks, "getWebhookSecret"},
+	{CALL_POST, "/webhooks/:webhook/test", 0, on_webhooks, "testWebhook"},
+	{CALL_GET, "/webhooks/:webhook/deliveries", 0, on_webhooks, "listDeliveries"},
+	{CALL_GET, "/webhooks/:webhook/deliveries/:delivery", 0, on_webhooks, "getDelivery"},
+	{CALL_POST, "/webhooks/:webhook/deliveries/:delivery/redeliver", 0, on_webhooks,
+		"redeliver"},
 
 	{CALL_POST, "/sandboxes/:id/migrate", OF_SANDBOX, on_migrate, "migrateSandbox"},
 	{CALL_POST, "/auth/token", 0, on_identity, "createIdentityToken"},

@@ -65,8 +65,11 @@ struct box {
 	char dir[BOX_PATH_MAX];        /* its own directory; the driver makes and removes it */
 	struct target target;          /* where its agent is, when it runs */
 	char token[BOX_TOKEN_MAX + 1]; /* the agent's; "" none */
-	void *state;                   /* the driver's; NULL before start or adopt, after destroy */
-	box_fn fn;                     /* of the operation under way; NULL: none */
+	/* What its agent is told of its network, as `network` of sys.resume, a constant of the
+	 * driver's; NULL: nothing. */
+	const char *network;
+	void *state; /* the driver's; NULL before start or adopt, after destroy */
+	box_fn fn;   /* of the operation under way; NULL: none */
 	box_gone_fn on_gone;
 };
 

@@ -84,7 +84,8 @@ void vm_command_qemu(struct vm_command *c, const struct vm_files *f, const char 
 {
 	add_machine(c, accel);
 	add_pair(c, "-initrd", "initramfs.img");
-	add_pair(c, "-append", "console=ttyS0 quiet loglevel=4 panic=-1");
+	add_pair(c, "-append",
+		"console=ttyS0 quiet loglevel=4 panic=-1 net.ifnames=0 agentd.default_user=1000");
 	add(c, "-smp");
 	add(c, "%u", f->cpus);
 	add(c, "-m");

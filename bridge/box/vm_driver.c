@@ -68,6 +68,10 @@ static enum box_left left_of(const struct vm *vm)
 	return vm->files.life == VM_ASLEEP ? BOX_LEFT_ASLEEP : BOX_LEFT_STOPPED;
 }
 
+/* QEMU's user-mode network, which is the same for each of them. */
+static const char network[] = "{\"interface\":\"eth0\",\"address\":\"10.0.2.15/24\","
+			      "\"gateway\":\"10.0.2.2\",\"dns\":[\"10.0.2.3\"]}";
+
 static void point(struct machine *m)
 {
 	struct target *t = &m->box->target;
@@ -75,6 +79,7 @@ static void point(struct machine *m)
 	*t = (struct target){.kind = TARGET_HYBRID, .port = VM_AGENT_PORT};
 	vm_path(m->vm, VM_RUN "/vsock", t->path,
 		sizeof(t->path)); /* vm_host_open() saw to its length */
+	m->box->network = m->vm->files.network ? network : NULL;
 }
 
 static void answer(struct machine *m)

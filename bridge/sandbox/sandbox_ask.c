@@ -88,6 +88,8 @@ static void ask_resume(struct sandbox *s)
 	if (s->identity_due) {
 		jsonw_str(&w, "hostname", s->id);
 		put_machine_id(s, &w);
+		if (s->box.network)
+			jsonw_raw(&w, "network", s->box.network, strlen(s->box.network));
 	}
 	clock_gettime(CLOCK_REALTIME, &now);
 	snprintf(text, sizeof(text), "%lld%09ld", (long long)now.tv_sec, now.tv_nsec);

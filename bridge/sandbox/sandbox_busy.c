@@ -51,7 +51,7 @@ static void answered(struct box *b, const struct box_result *r)
 		w->exclusive->done(s, w->owner, r, r->ok ? NULL : &s->fault);
 	if (!w->exclusive->keep)
 		link_tell_all(s);
-	link_tell_slept(s, false);
+	link_tell_slept(s, !w->exclusive->keep); /* it may have booted */
 	if (life_overtaken(s))
 		return;
 	s->left = runs ? BOX_LEFT_RUNNING : r->left;

@@ -208,7 +208,8 @@ void link_rest(struct sandbox *s, void (*fn)(struct sandbox *s, const char *why)
 void link_wake(struct sandbox *s, uint64_t ms, void (*fn)(struct sandbox *s, const char *why));
 /* The agent knows nothing of the sandbox: it was just booted. */
 void link_tell_all(struct sandbox *s);
-/* The machine has been asleep, or was another. */
+/* The machine has been asleep; identity: or was another, or was booted. Told are its clock, new
+ * entropy, and then its names and its network, too. */
 void link_tell_slept(struct sandbox *s, bool identity);
 /* The link or the box is lost: looked at in its turn. */
 void link_on_lost(struct sandbox *s, const char *why);

@@ -38,6 +38,13 @@ static void stopped(struct box *b, const struct box_result *r)
 		settle_failed(b->owner, r);
 }
 
+/* The last bridge was killed while a machine came up: it may not have told it who it is. */
+static bool may_be_nobody(const struct sandbox *s)
+{
+	return s->state == SANDBOX_WAKING || s->state == SANDBOX_STARTING ||
+	       s->state == SANDBOX_BUSY || s->state == SANDBOX_ERROR;
+}
+
 static void follow(struct sandbox *s, const struct box_result *r)
 {
 	enum box_left left = r->ok ? r->left : BOX_LEFT_NOTHING;
@@ -64,6 +71,8 @@ static void follow(struct sandbox *s, const struct box_result *r)
 	else if (left != BOX_LEFT_NOTHING)
 		sandbox_note(s, "%s", "");
 	link_tell_all(s);
+	if (sandbox_can(s, BOX_CAN_HIBERNATE))
+		link_tell_slept(s, may_be_nobody(s));
 	settle(s, left);
 }
 

@@ -131,6 +131,15 @@ def test_start_that_fails(box):
     assert reply.status == 400 and "/no/such/dir" in reply.error()
 
 
+def test_start_of_one_that_ends_at_once(box):
+    """It is a session that says what is wrong, also when it has ended before it was told its prompt: that was a 409."""
+    for _ in range(10):
+        session = start(box, prompt="say x", envs={"AGENTD_CLAUDE": "/no/such/claude"})["sessionID"]
+        talk = Talk(box, session)
+        assert "/no/such/claude" in talk.wait("error")["message"]
+        assert talk.finish() == (1, 1000)
+
+
 def test_directory_and_environment(box, tmp_path):
     session = start(box, cwd=str(tmp_path), envs={"STAND_IN": "old", "PATH": PATH}, prompt="say x")["sessionID"]
     talk = Talk(box, session)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from commands import Box
+from commands import Box, collect
 from harness import alive, eventually, program_env
 
 pytestmark = pytest.mark.bridge(driver="external")
@@ -305,6 +305,14 @@ def test_a_session_is_no_result(box):
     """Its output is for who attaches to it."""
     session = box.start("echo", "secret")["sessionID"]
     assert box.get(f"/exec/{session}/result").status == 404
+
+
+def test_a_run_can_be_attached_to(box):
+    """By the id that its client was told, whether it runs or has ended: it was refused until the agent was listed anew."""
+    _, answer = box.begin("echo before; sleep 2; echo after; exit 5")
+    for _ in range(2):
+        assert collect(box.attach(answer["execId"])) == (b"before\nafter\n", b"", 5, 1000)
+    assert box.result(answer["execId"])["stdout"] == "before\nafter\n" and box.sessions() == {}
 
 
 def test_runs_are_not_listed_as_sessions(box):

@@ -4,11 +4,15 @@ that is killed meanwhile. Needs an image: packaging/image/build --flavour minima
 ctest: timeout=900 vm
 """
 import concurrent.futures
+import contextlib
+import http.client
+import http.server
 import os
 import pathlib
 import random
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -109,36 +113,36 @@ def test_idle(bridge):
 def test_reboot(bridge):
     """A reboot keeps the disk, and what was not written yet, too."""
     sandbox = create(bridge)
-    sh(bridge, sandbox, f"{COUNTER}; echo kept >/root/file")
+    sh(bridge, sandbox, f"{COUNTER}; echo kept >/home/sandbox/file")
     assert bridge.post(f"/sandboxes/{sandbox}/reboot", timeout=90).status == 204
-    assert sh(bridge, sandbox, "cat /root/file; kill -0 $(cat /tmp/pid) 2>/dev/null || echo new") == "kept\nnew"
+    assert sh(bridge, sandbox, "cat /home/sandbox/file; kill -0 $(cat /tmp/pid) 2>/dev/null || echo new") == "kept\nnew"
 
 
 def test_fork(bridge):
     """Four forks at once are apart and need neither their source nor the checkpoint; restoring works twice."""
     source = create(bridge, envs={"A": "1", "B": "1"}, metadata={"m": "1"})
-    sh(bridge, source, f"{COUNTER}; echo then >/root/file")
+    sh(bridge, source, f"{COUNTER}; echo then >/home/sandbox/file")
     checkpoint = keep(bridge, source, "first")
     assert bridge.post(f"/sandboxes/{source}/checkpoints", {"name": "first"}).status == 409
     counts(bridge, source)
-    sh(bridge, source, "echo later >/root/file")
+    sh(bridge, source, "echo later >/home/sandbox/file")
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         forks = list(pool.map(lambda i: fork(bridge, checkpoint, envs={"B": str(i)}, timeout=60 + i), range(4)))
     assert len({f["sandboxID"] for f in forks}) == 4 and len({f["token"] for f in forks}) == 4
     names = set()
     for i, one in enumerate(forks):
         assert one["fromCheckpointId"] == checkpoint and one["timeout"] == 60 + i and one["metadata"] == {"m": "1"}
-        assert sh(bridge, one["sandboxID"], "cat /root/file; echo $A $B") == f"then\n1 {i}"
-        sh(bridge, one["sandboxID"], f"echo {i} >/root/file")
+        assert sh(bridge, one["sandboxID"], "cat /home/sandbox/file; echo $A $B") == f"then\n1 {i}"
+        sh(bridge, one["sandboxID"], f"echo {i} >/home/sandbox/file")
         counts(bridge, one["sandboxID"])
         names.add(sh(bridge, one["sandboxID"], "hostname"))
     assert len(names) == 4, "each has a name of its own"
     for _ in range(2):
         reply = bridge.post(f"/sandboxes/{source}/checkpoints/{checkpoint}/restore")
         assert reply.status == 200 and reply.json()["status"] == "restoring", reply.body
-        assert sh(bridge, source, "cat /root/file") == "then"
+        assert sh(bridge, source, "cat /home/sandbox/file") == "then"
         counts(bridge, source)
-        sh(bridge, source, "echo again >/root/file")
+        sh(bridge, source, "echo again >/home/sandbox/file")
     assert bridge.delete(f"/sandboxes/{source}").status == 204
     late = fork(bridge, checkpoint)["sandboxID"]
     assert bridge.delete(f"/sandboxes/{late}").status == 204
@@ -147,7 +151,7 @@ def test_fork(bridge):
     eventually(lambda: list((bridge.dir / "checkpoints").iterdir()) == [], "its files to go", 5)
     for i, one in enumerate(forks):
         assert bridge.post(f"/sandboxes/{one['sandboxID']}/hibernate").status == 200
-        assert sh(bridge, one["sandboxID"], "cat /root/file") == str(i)
+        assert sh(bridge, one["sandboxID"], "cat /home/sandbox/file") == str(i)
 
 
 def test_checkpoints(bridge):
@@ -160,11 +164,11 @@ def test_checkpoints(bridge):
         reply = bridge.post(route, body)
         assert reply.status == 400 and why in reply.error(), reply.body
     assert bridge.get(route).json() == []
-    sh(bridge, sandbox, "echo then >/root/file")
+    sh(bridge, sandbox, "echo then >/home/sandbox/file")
     disk = keep(bridge, sandbox, "disk", "disk_only")
-    sh(bridge, sandbox, "echo later >/root/file")
+    sh(bridge, sandbox, "echo later >/home/sandbox/file")
     booted = fork(bridge, disk, memoryMB=384)
-    assert booted["memoryMB"] == 384 and sh(bridge, booted["sandboxID"], "cat /root/file") == "then"
+    assert booted["memoryMB"] == 384 and sh(bridge, booted["sandboxID"], "cat /home/sandbox/file") == "then"
     for i in range(3):
         reply = bridge.post(route, {"name": f"r{i}", "retentionPolicy": {"mode": "delete_oldest", "maxCount": 2}})
         assert reply.status == 201, reply.body
@@ -195,6 +199,46 @@ def test_guest_of_others(bridge, agent):
     reply = bridge.post(f"/sandboxes/{guest}/checkpoints", {"name": "x"})
     assert reply.status == 501 and "external" in reply.error(), reply.body
     assert bridge.run(guest, "echo yes")["stdout"] == "yes\n"
+
+
+def test_ten_full_checkpoints(bridge):
+    """As many as may be: each has the memory and the disk of its moment, whatever happened to the others since."""
+    sandbox = create(bridge)
+    route = f"/sandboxes/{sandbox}/checkpoints"
+    sh(bridge, sandbox, COUNTER)
+    kept = []
+    for i in range(10):
+        sh(bridge, sandbox, f"echo {i} >/home/sandbox/disk; echo {i} >/dev/shm/memory")
+        kept.append(keep(bridge, sandbox, f"full {i}"))
+    counts(bridge, sandbox)
+    reply = bridge.post(route, {"name": "one too many"})
+    assert reply.status == 400 and "as many as may be" in reply.error()
+    for i in (9, 0, 5):
+        assert bridge.post(f"{route}/{kept[i]}/restore").status == 200
+        assert sh(bridge, sandbox, "cat /home/sandbox/disk /dev/shm/memory") == f"{i}\n{i}"
+        counts(bridge, sandbox)
+    for i in (0, 2, 4, 6, 8):
+        assert bridge.delete(f"{route}/{kept[i]}").status == 204
+    assert bridge.delete(f"/sandboxes/{sandbox}").status == 204
+    for i in (1, 9):
+        one = fork(bridge, kept[i])["sandboxID"]
+        assert sh(bridge, one, "cat /home/sandbox/disk /dev/shm/memory") == f"{i}\n{i}"
+        counts(bridge, one)
+    for i in (1, 3, 5, 7, 9):
+        assert bridge.delete(f"{route}/{kept[i]}").status == 204
+    eventually(lambda: list((bridge.dir / "checkpoints").iterdir()) == [], "their files to go", 10)
+
+
+def test_size(bridge):
+    """As many processors and as much memory as were asked for."""
+    sandbox = create(bridge, cpuCount=2, memoryMB=512)
+    cpus, kib = sh(bridge, sandbox, "nproc; sed -n 's/MemTotal: *//p' /proc/meminfo").split()[:2]
+    assert int(cpus) == 2 and 400 << 10 < int(kib) <= 512 << 10
+
+
+def test_user(bridge):
+    """Commands run as the user 1000 of the image, in his home, and not as root, as they did."""
+    assert sh(bridge, create(bridge), "id -u; id -g; pwd; echo $HOME $USER") == "1000\n1000\n/home/sandbox\n/home/sandbox sandbox"
 
 
 def test_patches(bridge):
@@ -244,10 +288,10 @@ def test_bridge_killed(bridge):
 def test_qemu_killed(bridge):
     """It is noticed, and the sandbox comes up again from its disk when it is used."""
     sandbox = create(bridge)
-    sh(bridge, sandbox, "echo kept >/root/file; sync")
+    sh(bridge, sandbox, "echo kept >/home/sandbox/file; sync")
     os.kill(processes(bridge)[sandbox]["qemu-system-x86"], signal.SIGKILL)
     eventually(lambda: status(bridge, sandbox) != "running", "it to be noticed", 10)
-    assert sh(bridge, sandbox, "cat /root/file") == "kept"
+    assert sh(bridge, sandbox, "cat /home/sandbox/file") == "kept"
 
 
 def test_anything_killed(bridge):
@@ -255,7 +299,7 @@ def test_anything_killed(bridge):
     chance = random.Random(int(os.environ.get("SEED", "6")))
     sandboxes = [create(bridge) for _ in range(2)]
     for sandbox in sandboxes:
-        sh(bridge, sandbox, "echo kept >/root/file; sync")
+        sh(bridge, sandbox, "echo kept >/home/sandbox/file; sync")
     for turn in range(16):
         sandbox = chance.choice(sandboxes)
         what = chance.choice(["hibernate", "checkpoints", "reboot", "run"])
@@ -282,7 +326,7 @@ def test_anything_killed(bridge):
             bridge.start()
 
         def works():
-            reply = bridge.post(f"/sandboxes/{sandbox}/exec/run", {"cmd": "cat", "args": ["/root/file"]})
+            reply = bridge.post(f"/sandboxes/{sandbox}/exec/run", {"cmd": "cat", "args": ["/home/sandbox/file"]})
             return reply.status == 200 and reply.json()["stdout"] == "kept\n"
         eventually(works, f"{sandbox} after {what} and the end of {victim}", 60)
     for sandbox in sandboxes:
@@ -290,3 +334,73 @@ def test_anything_killed(bridge):
         for layer in (bridge.dir / "boxes" / sandbox).glob("*.qcow2"):
             done = subprocess.run(["qemu-img", "check", layer.name], cwd=layer.parent, capture_output=True, text=True)
             assert done.returncode in (0, 3), done.stdout + done.stderr  # 3: clusters that nobody uses, of a QEMU that was killed
+
+
+@pytest.fixture
+def server():
+    """Address and port, as a machine sees them, of something here that answers."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"reached\n")
+
+        def log_message(self, *_):
+            pass
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as one:
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+        yield f"10.0.2.2 {one.server_port}"
+        one.shutdown()
+
+
+def fetch(server):
+    """A command that prints "reached"; busybox's own wget looks for name services and dies."""
+    return f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 10 {server} | tail -n 1"
+
+
+def test_network(bridge, server):
+    """A machine reaches others however it came up. None did: its agent was never told of the network."""
+    def reaches(sandbox):
+        assert sh(bridge, sandbox, fetch(server)) == "reached"
+    sandbox = create(bridge)
+    reaches(sandbox)
+    assert sh(bridge, sandbox, "cat /etc/resolv.conf") == "nameserver 10.0.2.3"
+    own = {"path": "/etc/resolv.conf"}
+    assert bridge.put(f"/sandboxes/{sandbox}/files", b"nameserver 192.0.2.1\n", query=own).status == 204
+    assert bridge.post(f"/sandboxes/{sandbox}/hibernate").status == 200
+    reaches(sandbox)
+    assert sh(bridge, sandbox, "cat /etc/resolv.conf") == "nameserver 192.0.2.1", "what the user set outlives a sleep"
+    full, disk = keep(bridge, sandbox, "full"), keep(bridge, sandbox, "disk", "disk_only")
+    for checkpoint in (full, disk):
+        reaches(fork(bridge, checkpoint)["sandboxID"])
+        assert bridge.post(f"/sandboxes/{sandbox}/checkpoints/{checkpoint}/restore").status == 200
+        reaches(sandbox)
+    assert bridge.post(f"/sandboxes/{sandbox}/reboot", timeout=90).status == 204
+    reaches(sandbox)
+    bridge.kill()
+    bridge.start()
+    reaches(sandbox)
+    alone = create(bridge, networkEnabled=False)
+    assert "unreachable" in bridge.run(alone, "/bin/sh", "-c", fetch(server))["stderr"]
+    assert sh(bridge, alone, "ls /sys/class/net") == "lo"
+
+
+def test_killed_while_it_boots(bridge, server):
+    """The next bridge tells the machine what this one did not come to: it was left without network and names."""
+    sandbox = create(bridge)
+
+    def qemu():
+        return processes(bridge).get(sandbox, {}).get("qemu-system-x86")
+
+    def reboot():
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            bridge.post(f"/sandboxes/{sandbox}/reboot", timeout=90)
+    before = qemu()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        rebooting = pool.submit(reboot)
+        eventually(lambda: qemu() not in (None, before), "another QEMU", 30)
+        bridge.kill()
+        rebooting.result()
+    bridge.start()
+    assert sh(bridge, sandbox, fetch(server)) == "reached"
+    assert sh(bridge, sandbox, "hostname") == sandbox

@@ -120,7 +120,7 @@ class Chaos:
     def look(self, sandbox):
         """All files, each of which has its own name in it."""
         reply = self.ask("POST", f"/sandboxes/{sandbox.name}/exec/run",
-                         {"cmd": "sh", "args": ["-c", "grep -H . /root/c.* 2>/dev/null; echo ok"]})
+                         {"cmd": "sh", "args": ["-c", "grep -H . /home/sandbox/c.* 2>/dev/null; echo ok"]})
         done = reply and reply.json()
         if not done or done["exitCode"] != 0 or not done["stdout"].endswith("ok\n"):
             assert self.disturbed, done
@@ -135,7 +135,7 @@ class Chaos:
         number = self.count
         for world in sandbox.worlds:
             world.may.add(number)
-        if self.ask("PUT", f"/sandboxes/{sandbox.name}/files", str(number), (204,), query={"path": f"/root/c.{number}"}):
+        if self.ask("PUT", f"/sandboxes/{sandbox.name}/files", str(number), (204,), query={"path": f"/home/sandbox/c.{number}"}):
             for world in sandbox.worlds:
                 world.may.discard(number)
                 world.soft.add(number)

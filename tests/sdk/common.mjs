@@ -6,8 +6,10 @@ import { after, test } from "node:test";
 
 // Installed elsewhere than we are, so its own package.json is asked what `import "@opencomputer/sdk"` would get.
 const home = process.env.SDK_DIR + "/node_modules/@opencomputer/sdk/";
-const entry = JSON.parse(fs.readFileSync(home + "package.json")).exports["."];
-export const sdk = await import(pathToFileURL(home + (entry.node?.import ?? entry.import ?? entry.default)));
+const entries = JSON.parse(fs.readFileSync(home + "package.json")).exports;
+const load = (entry) => import(pathToFileURL(home + (entry.node?.import ?? entry.import ?? entry.default)));
+export const sdk = await load(entries["."]);
+export const nodeSdk = await load(entries["./node"]); // what it has for Node only: images, snapshots
 export const { Sandbox } = sdk;
 export { after, assert, test };
 
@@ -20,12 +22,17 @@ export async function sandbox(opts = {}) {
   return box;
 }
 
+// How many times slower than this machine the sandboxes are: they may be emulated. Every wait is that much longer.
+const slower = Number(process.env.SLOWER ?? 1);
+
+// Polls until check() gives something true, and gives it back. what: what is waited for, or a function that says so.
 export async function eventually(check, what, seconds = 20) {
+  seconds *= slower;
   const until = Date.now() + seconds * 1000;
   for (;;) {
     const got = await check();
     if (got) return got;
-    if (Date.now() > until) throw new Error(`waited ${seconds} s for ${what}`);
+    if (Date.now() > until) throw new Error(`waited ${seconds} s for ${what.call ? what() : what}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

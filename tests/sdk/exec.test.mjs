@@ -40,6 +40,18 @@ test("the client's own time-out leaves it running", async () => {
   await eventually(() => box.files.exists("/tmp/went-on"), "the command to go on");
 });
 
+test("an aborted run goes on and is found again by its id", async () => {
+  const gone = new AbortController(), run = box.exec.run("echo before; until [ -e /tmp/go ]; do sleep 0.1; done; echo after", { signal: gone.signal });
+  setTimeout(() => gone.abort(), 700);
+  const error = await run.then(() => null, (e) => e);
+  assert.ok(error instanceof sdk.ExecTimeoutError && error.execId);
+  const out = [];
+  const again = await box.exec.attach(error.execId, { onStdout: (chunk) => out.push(chunk) });
+  await box.files.write("/tmp/go", "");
+  assert.equal(await again.done, 0);
+  assert.equal(text(out), "before\nafter\n");
+});
+
 test("what runs in the background does not hold the call and survives", async () => {
   const began = Date.now();
   await box.exec.run("(sleep 2; echo done > /tmp/bg) &");
@@ -67,6 +79,15 @@ test('start("node server.js") style: blanks and no args mean a shell', async () 
   const session = await box.exec.start("echo one two; exit 5", { onStdout: (chunk) => out.push(chunk) });
   assert.equal(await session.done, 5);
   assert.equal(text(out), "one two\n");
+});
+
+test("start with cwd, env and a timeout", async () => {
+  const out = [];
+  const session = await box.exec.start("sh", {
+    args: ["-c", "pwd; echo $A; sleep 1000"], cwd: "/tmp", env: { A: "ä" }, timeout: 1, onStdout: (chunk) => out.push(chunk),
+  });
+  assert.equal(await session.done, -1);
+  assert.equal(text(out), "/tmp\nä\n");
 });
 
 test("start of what is not there fails with the reason", async () => {
@@ -152,6 +173,18 @@ test("shell keeps its state", async () => {
   const again = await box.exec.reattachShell(shell.sessionId);
   assert.equal((await again.run("echo $X")).stdout.trim(), "5");
   await again.close();
+});
+
+test("a shell streams, and ends with its bash", async () => {
+  const shell = await box.exec.shell(), out = [], err = [];
+  const result = await shell.run("echo one; echo two >&2", { onStdout: (c) => out.push(c), onStderr: (c) => err.push(c) });
+  assert.deepEqual([text(out).trim(), text(err).trim()], ["one", "two"]);
+  assert.equal(result.exitCode, 0);
+  await assert.rejects(shell.run("exit 3"), (e) => e instanceof sdk.ShellClosedError && /code 3/.test(e.message));
+  await assert.rejects(shell.run("true"), sdk.ShellClosedError);
+  const other = await box.exec.shell();
+  await other.close();
+  await assert.rejects(other.run("true"), sdk.ShellClosedError);
 });
 
 test("many at once", async () => {

@@ -46,6 +46,11 @@ test("list, makeDir, remove, exists", async () => {
   assert.equal(await box.files.exists("/tmp"), false);
 });
 
+test("a list of nothing said is that of /", async () => {
+  const list = await box.files.list();
+  assert.ok(list.some(({ name, isDir, path }) => name === "tmp" && isDir && path === "/tmp"));
+});
+
 test("what is missing is 404", async () => {
   await assert.rejects(box.files.read("/no/such/file"), /404/);
   await assert.rejects(box.files.list("/no/such/dir"));

@@ -270,14 +270,13 @@ static void rig_do_hibernate(struct rig_box *f, struct box_result *r)
 
 static void rig_do_wake(struct rig_box *f, struct box_result *r)
 {
-	if (rig.cold) {
+	if (rig.cold || !f->pid) { /* it was being killed already when it was stopped */
 		rig_end(f);
 		rig_spawn(f);
 		r->cold = true;
 		snprintf(r->note, sizeof(r->note), "the saved memory was damaged");
 		return;
 	}
-	assert_true(f->pid > 0);
 	kill(f->pid, SIGCONT);
 	f->asleep = false;
 }

@@ -51,7 +51,7 @@ static void test_life(void **state)
 	assert_string_equal(run(b, "echo hello; ls /tmp"), "hello");
 	print_message("create from the snapshot %llu ms, first command %llu ms\n",
 		(unsigned long long)(t1 - t0), (unsigned long long)(now_ms() - t0));
-	run(b, "echo kept >/root/file");
+	run(b, "echo kept >/home/sandbox/file");
 	box_stop(b, on_answer);
 	await_ok(b);
 	assert_int_equal(result(b)->left, BOX_LEFT_STOPPED);
@@ -61,7 +61,7 @@ static void test_life(void **state)
 	await_ok(b);
 	t1 = now_ms();
 	await_agent(b);
-	assert_string_equal(run(b, "cat /root/file"), "kept");
+	assert_string_equal(run(b, "cat /home/sandbox/file"), "kept");
 	print_message("cold boot %llu ms, first command %llu ms\n", (unsigned long long)(t1 - t0),
 		(unsigned long long)(now_ms() - t0));
 	destroy(b);
@@ -76,7 +76,7 @@ static void test_fork(void **state)
 	(void)state;
 	a = start("source");
 	start_counter(a);
-	run(a, "echo then >/root/file");
+	run(a, "echo then >/home/sandbox/file");
 	prepare(a);
 	t0 = now_ms();
 	box_checkpoint(a, "cp", true, on_answer);
@@ -84,7 +84,7 @@ static void test_fork(void **state)
 	print_message("checkpoint %llu ms, %llu MiB\n", (unsigned long long)(now_ms() - t0),
 		(unsigned long long)(result(a)->bytes >> 20));
 	counter_goes_on(a);
-	run(a, "echo later >/root/file");
+	run(a, "echo later >/home/sandbox/file");
 
 	t0 = now_ms();
 	f[0] = begin_from("fork0", "cp");
@@ -96,11 +96,11 @@ static void test_fork(void **state)
 	for (int i = 0; i < 2; i++) {
 		assert_false(result(f[i])->cold);
 		counter_goes_on(f[i]);
-		assert_string_equal(run(f[i], "cat /root/file"), "then");
+		assert_string_equal(run(f[i], "cat /home/sandbox/file"), "then");
 	}
-	run(f[0], "echo zero >/root/file; sync");
-	assert_string_equal(run(f[1], "cat /root/file"), "then");
-	assert_string_equal(run(a, "cat /root/file"), "later");
+	run(f[0], "echo zero >/home/sandbox/file; sync");
+	assert_string_equal(run(f[1], "cat /home/sandbox/file"), "then");
+	assert_string_equal(run(a, "cat /home/sandbox/file"), "later");
 
 	/* Twice, in place. */
 	for (int i = 0; i < 2; i++) {
@@ -108,9 +108,9 @@ static void test_fork(void **state)
 		box_restore(a, "cp", on_answer);
 		await_ok(a);
 		assert_false(result(a)->cold);
-		assert_string_equal(run(a, "cat /root/file"), "then");
+		assert_string_equal(run(a, "cat /home/sandbox/file"), "then");
 		counter_goes_on(a);
-		run(a, "echo again >/root/file");
+		run(a, "echo again >/home/sandbox/file");
 	}
 	destroy(a);
 	box_drop(f[0], "cp", on_answer);
@@ -120,7 +120,7 @@ static void test_fork(void **state)
 	hibernate(f[0]);
 	wake(f[0]);
 	assert_false(result(f[0])->cold);
-	assert_string_equal(run(f[0], "cat /root/file"), "zero");
+	assert_string_equal(run(f[0], "cat /home/sandbox/file"), "zero");
 	counter_goes_on(f[1]);
 	destroy(f[0]);
 	destroy(f[1]);
@@ -134,15 +134,15 @@ static void test_disk_checkpoint(void **state)
 
 	(void)state;
 	a = start("disk");
-	run(a, "echo then >/root/file; sync");
+	run(a, "echo then >/home/sandbox/file; sync");
 	box_checkpoint(a, "cpd", false, on_answer);
 	await_ok(a);
-	run(a, "echo later >/root/file; sync");
+	run(a, "echo later >/home/sandbox/file; sync");
 	b = begin_from("booted", "cpd");
 	await_ok(b);
 	await_agent(b);
-	assert_string_equal(run(b, "cat /root/file"), "then");
-	assert_string_equal(run(a, "cat /root/file"), "later");
+	assert_string_equal(run(b, "cat /home/sandbox/file"), "then");
+	assert_string_equal(run(a, "cat /home/sandbox/file"), "later");
 	destroy(a);
 	destroy(b);
 	box_drop(b, "cpd", on_answer);

@@ -30,14 +30,14 @@ static void test_killed(void **state)
 
 	(void)state;
 	b = start("killed");
-	run(b, "echo kept >/root/file; sync");
+	run(b, "echo kept >/home/sandbox/file; sync");
 	kill(pid_of(b, "qemu-system-x86"), SIGKILL);
 	await_gone();
 	assert_int_equal(vm_process_reap(b->dir, 0), 0);
 	box_restart(b, on_answer);
 	await_ok(b);
 	await_agent(b);
-	assert_string_equal(run(b, "cat /root/file"), "kept");
+	assert_string_equal(run(b, "cat /home/sandbox/file"), "kept");
 	destroy(b);
 }
 
@@ -95,7 +95,7 @@ static void test_damaged(void **state)
 
 	(void)state;
 	b = start("damaged");
-	run(b, "echo kept >/root/file");
+	run(b, "echo kept >/home/sandbox/file");
 	for (int i = 0; i < 2; i++) {
 		prepare(b);
 		hibernate(b);
@@ -104,7 +104,7 @@ static void test_damaged(void **state)
 		assert_true(result(b)->cold);
 		assert_non_null(strstr(result(b)->note, "damaged"));
 		await_agent(b);
-		assert_string_equal(run(b, "cat /root/file"), "kept");
+		assert_string_equal(run(b, "cat /home/sandbox/file"), "kept");
 	}
 	destroy(b);
 }
@@ -117,7 +117,7 @@ static void test_hangs(void **state)
 
 	(void)state;
 	b = start("hangs");
-	run(b, "echo kept >/root/file; sync");
+	run(b, "echo kept >/home/sandbox/file; sync");
 	kill(pid_of(b, "qemu-system-x86"), SIGSTOP);
 	t0 = now_ms();
 	box_hibernate(b, on_answer);
@@ -129,7 +129,7 @@ static void test_hangs(void **state)
 	box_restart(b, on_answer);
 	await_ok(b);
 	await_agent(b);
-	assert_string_equal(run(b, "cat /root/file"), "kept");
+	assert_string_equal(run(b, "cat /home/sandbox/file"), "kept");
 	kill(pid_of(b, "qemu-system-x86"), SIGSTOP);
 	destroy(b);
 }
@@ -178,7 +178,7 @@ static void test_disk_full(void **state)
 	(void)state;
 	b = start("full");
 	start_counter(b);
-	run(b, "echo kept >/root/file; sync");
+	run(b, "echo kept >/home/sandbox/file; sync");
 	snprintf(path, sizeof(path), "%s/filler", rig.dir);
 	for (int i = 0; i < 3; i++) {
 		fill(path);
@@ -195,19 +195,19 @@ static void test_disk_full(void **state)
 	}
 	/* A guest that writes stands still, and goes on when there is room. */
 	fill(path);
-	run(b, "(dd if=/dev/urandom of=/root/much bs=65536 count=64; sync; echo $? >/tmp/done) "
+	run(b, "(dd if=/dev/urandom of=/home/sandbox/much bs=65536 count=64; sync; echo $? >/tmp/done) "
 	       ">/dev/null 2>&1 &");
 	run_loop_for(1000);
 	unlink(path);
 	run_loop_for(4000);
-	assert_string_equal(run(b, "cat /tmp/done; wc -c </root/much"), "0\n4194304");
+	assert_string_equal(run(b, "cat /tmp/done; wc -c </home/sandbox/much"), "0\n4194304");
 	assert_int_equal(count_entries("checkpoints"), 0);
 	prepare(b);
 	hibernate(b);
 	wake(b);
 	assert_false(result(b)->cold);
 	counter_goes_on(b);
-	assert_string_equal(run(b, "cat /root/file"), "kept");
+	assert_string_equal(run(b, "cat /home/sandbox/file"), "kept");
 	box_checkpoint(b, "cpf", true, on_answer);
 	await_ok(b);
 	destroy(b);
@@ -285,7 +285,7 @@ static void test_owner_killed(void **state)
 
 	(void)state;
 	b = start("owned");
-	run(b, "echo kept >/root/file; sync");
+	run(b, "echo kept >/home/sandbox/file; sync");
 	start_counter(b);
 	close_driver();
 	for (unsigned i = 0; i < 12; i++) {
@@ -303,7 +303,7 @@ static void test_owner_killed(void **state)
 			await_agent(b);
 			start_counter(b);
 		}
-		assert_string_equal(run(b, "cat /root/file"), "kept");
+		assert_string_equal(run(b, "cat /home/sandbox/file"), "kept");
 		counter_goes_on(b);
 		close_driver();
 	}
