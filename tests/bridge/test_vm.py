@@ -266,7 +266,7 @@ def test_patches(bridge):
     bridge.post(f"/sandboxes/{sandbox}/hibernate")
     sh(bridge, sandbox, "true")
     eventually(lambda: sh(bridge, sandbox, "tail -1 /root/order") == "four", "the patch after it", 10)
-    assert "patchError" not in bridge.get(f"/sandboxes/{sandbox}").json()
+    eventually(lambda: "patchError" not in bridge.get(f"/sandboxes/{sandbox}").json(), "its end to be known", 10)
 
 
 def test_bridge_killed(bridge):
