@@ -51,7 +51,7 @@ async function go(path) {
 		return;
 	const { compare } = new Intl.Collator();
 	directory = path.replace(/\/+$/, "") || "/";
-	$("path").value = shown(directory);
+	$("path").value = $("entries").dataset.of = shown(directory);
 	$("up").disabled = directory === "/";
 	entries.sort((a, b) => b.isDir - a.isDir || compare(a.name, b.name));
 	$("entries").replaceChildren(...entries.slice(0, ROWS_MAX).map(row));

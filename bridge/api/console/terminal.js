@@ -3,7 +3,7 @@
 
 import { $, get, make, post, remove, say, socket, trying } from "./api.js";
 
-const AGAIN_MIN_MS = 300, AGAIN_MAX_MS = 10000;
+const AGAIN_MIN_MS = 300, AGAIN_MAX_MS = 10000, WAITING_MAX = 1000;
 
 let sandbox = null;
 let session = null; // the terminal shown
@@ -11,6 +11,7 @@ let sessions = [];
 let ws = null;
 let term = null, fit = null;
 let again = AGAIN_MIN_MS, timer = null;
+let waiting = []; // what was typed without a connection
 let told = ""; // the size the session has from us
 
 const base = () => `/sandboxes/${sandbox}/pty`;
@@ -40,14 +41,19 @@ function makeScreen() {
 	fit = new globalThis.FitAddon.FitAddon();
 	term.loadAddon(fit);
 	term.open($("screen"));
-	term.onData((text) => ws?.readyState === WebSocket.OPEN && ws.send(text));
-	term.onBinary((text) => {
-		if (ws?.readyState === WebSocket.OPEN)
-			ws.send(Uint8Array.from(text, (c) => c.charCodeAt(0)));
-	});
+	term.onData(send);
+	term.onBinary((text) => send(Uint8Array.from(text, (c) => c.charCodeAt(0))));
 	term.onResize(tellSize);
 	new ResizeObserver(() => $("screen").offsetParent && fit.fit()).observe($("screen"));
 	matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (term.options.theme = theme()));
+}
+
+// What is typed before there is a connection, or between two, goes to the next.
+function send(data) {
+	if (ws?.readyState === WebSocket.OPEN)
+		ws.send(data);
+	else if (session && waiting.length < WAITING_MAX)
+		waiting.push(data);
 }
 
 function tellSize() {
@@ -83,6 +89,7 @@ function connect() {
 		term.reset(); // what was printed comes again
 		state("");
 		tellSize();
+		waiting.splice(0).forEach(send);
 	};
 	ws.onmessage = (event) => {
 		if (typeof event.data !== "string" && event.data.byteLength)
@@ -126,6 +133,7 @@ async function list() {
 
 function choose(id) {
 	session = id;
+	waiting = [];
 	draw();
 	term.reset();
 	fit.fit();
@@ -174,6 +182,7 @@ export function leave() {
 	drop();
 	sandbox = session = null;
 	sessions = [];
+	waiting = [];
 	term?.reset();
 	state("");
 	draw();
