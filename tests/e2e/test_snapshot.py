@@ -251,7 +251,7 @@ ip link set far0 up
 @pytest.fixture
 def net(start_agent):
     """(link, /etc): an agent with a network of its own, as another machine's snapshot left it."""
-    wrapper, etc = private_etc("--net", script=NETWORK)
+    wrapper, etc = private_etc("--net", "--uts", script=NETWORK)
     yield start_agent(wrapper=wrapper).connect(), etc
     subprocess.run(["rm", "-r", etc], check=True)
 
