@@ -4,8 +4,8 @@
  * that failed with 400 and the reason, no such session with 404.
  *
  * Takes the call's ops and state. The visit goes on when the client hangs up meanwhile, but what
- * nothing of was written by then is not written any more. Of a new command everything is kept, however much it says, for the client that
- * attaches within 5 s.
+ * nothing of was written by then is not written any more. Of a new command everything is kept,
+ * however much it says, for the client that attaches within 5 s.
  */
 #pragma once
 

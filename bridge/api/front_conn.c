@@ -78,7 +78,7 @@ static void break_off(struct conn *n)
 	struct sockaddr none = {.sa_family = AF_UNSPEC};
 
 	if (n->call && n->answer.head_out)
-		connect(lws_get_socket_fd(n->wsi), &none, sizeof(none));
+		(void)connect(lws_get_socket_fd(n->wsi), &none, sizeof(none));
 }
 
 static void kill_conn(struct conn *n)
