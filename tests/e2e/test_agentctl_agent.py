@@ -163,8 +163,9 @@ def test_leaving_ends_it(agent, on_stand_in, signals):
     assert link.wait_end(session)["state"] == "killed"
 
 
-def test_nobody_reads(agent, on_stand_in):
-    tool = Tool(agent.target, "agent", *on_stand_in, "huge 3000000")
+def test_nobody_reads(agent, on_stand_in, tmp_path):
+    """The turn has no end of its own: one that has may be over before it is known that nobody reads."""
+    tool = Tool(agent.target, "agent", *on_stand_in, f"flood {tmp_path}/told")
     tool.proc.stdout.read(10)
     tool.proc.stdout.close()
     tool.proc.stdout = None
