@@ -25,6 +25,8 @@ from resuming import Resuming
 from vms import IMAGE, guest, modules, out  # noqa: F401, a fixture
 from wire import AgentError, HttpRefused, LinkClosed
 
+KEPT = 0.5  # seconds after which a session is surely kept (KEEP_AFTER_MS is 50), in a machine that has half a processor
+
 pytestmark = [pytest.mark.own_agent, pytest.mark.seconds(240)]
 
 
@@ -150,6 +152,9 @@ def stream_through(box, count, disturb, clients=2):
     threads = [threading.Thread(target=run, args=(client,), daemon=True) for client in all_of_them]
     for thread in threads:
         thread.start()
+    # One that has only begun is lost with the agent; under load one began as late as that.
+    eventually(lambda: all(client.channel and client.channel.opened for client in all_of_them), "all of them to run", 60)
+    time.sleep(KEPT)
     disturb(lambda: any(thread.is_alive() for thread in threads), gate)
     for thread in threads:
         thread.join(180)
