@@ -424,7 +424,7 @@ def test_slow_watcher_alone_misses(agent, tmp_path):
     for number in range(30000):
         (tmp_path / f"a-rather-long-name-for-a-file-{number % 3000}-{number}").touch()
         if number % 100 == 0:
-            fast.link.request("ping")
+            fast.settle(tmp_path)
     fast.settle(tmp_path, timeout=50)
     assert fast.picture() == listing(tmp_path)
     assert fast.overflows == []
