@@ -51,28 +51,27 @@ def test_remove_refuses_mounts(files, top):
     assert files.remove(top / "d", recursive=True)["removed"] >= 1
 
 
-def test_remove_a_deep_tree(files, top):
-    """Deeper than a path can be long, and than a recursion should go."""
+def make_deep(top, name, levels):
+    """Directories within one another, deeper than a path can say."""
     here = os.open(top, os.O_RDONLY)
-    for _ in range(1000):
-        os.mkdir("dir-dir-dir", dir_fd=here)
-        below = os.open("dir-dir-dir", os.O_RDONLY, dir_fd=here)
+    for _ in range(levels):
+        os.mkdir(name, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
         os.close(here)
         here = below
     os.close(here)
+
+
+def test_remove_a_deep_tree(files, top):
+    """Deeper than a path can be long, and than a recursion should go."""
+    make_deep(top, "dir-dir-dir", 1000)
     assert files.du(top / "dir-dir-dir")["dirs"] == 1000
     assert files.remove(top / "dir-dir-dir", recursive=True) == {"removed": 1000}
 
 
 def test_too_deep_a_tree(files, top):
     """The limit is told as ELOOP, and the tree is left as it is."""
-    here = os.open(top, os.O_RDONLY)
-    for _ in range(1030):
-        os.mkdir("d", dir_fd=here)
-        below = os.open("d", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = below
-    os.close(here)
+    make_deep(top, "d", 1030)
     with refused(errno.ELOOP):
         files.du(top / "d")
     with refused(errno.ELOOP):
