@@ -4,7 +4,6 @@
  */
 #pragma once
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -18,6 +17,7 @@
 #include "bridge/box/box.h"
 #include "bridge/guest.h"
 #include "bridge/remote.h"
+#include "tests/unit/fake_loop.h"
 
 #define RIG_MS 15000
 
@@ -47,17 +47,6 @@ struct rig_run {
 	size_t len;
 };
 
-static inline size_t rig_count_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	size_t n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
 static inline void on_rig_tick(uv_timer_t *t)
 {
 	(void)t;
@@ -85,7 +74,7 @@ static inline void rig_up_in(struct rig *g, const struct box_driver *driver, con
 
 	uv_loop_init(&first); /* libuv keeps a pipe for signals from here on */
 	uv_loop_close(&first);
-	*g = (struct rig){.fds = rig_count_fds()};
+	*g = (struct rig){.fds = fake_count_fds()};
 	snprintf(g->dir, sizeof(g->dir), "%s", dir);
 	g->config = (struct box_config){.state_dir = g->dir, .agentd = getenv("AGENTD_STATIC")};
 	assert_int_equal(uv_loop_init(&g->loop), 0);

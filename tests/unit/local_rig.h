@@ -39,7 +39,7 @@ static inline int down(void **state)
 {
 	(void)state;
 	rig_down(&rig);
-	assert_int_equal(rig_count_fds(), rig.fds);
+	assert_int_equal(fake_count_fds(), rig.fds);
 	no_group_left();
 	remove_state_dir();
 	return 0;

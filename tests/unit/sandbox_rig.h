@@ -12,13 +12,13 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
 
 #include "bridge/sandbox/sandbox_internal.h"
+#include "tests/unit/fake_loop.h"
 #include "tests/unit/protect_host.h"
 
 struct rig_box {
@@ -62,18 +62,6 @@ struct rig {
 };
 
 static struct rig rig;
-
-static size_t rig_count_fds(void)
-{
-	size_t n = 0;
-	DIR *d = opendir("/proc/self/fd");
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
 
 /* ---- processes ---- */
 
@@ -411,7 +399,7 @@ static int rig_up(void **state)
 	char path[128], why[256] = "";
 
 	(void)state;
-	rig = (struct rig){.fds = rig_count_fds()};
+	rig = (struct rig){.fds = fake_count_fds()};
 	list_init(&rig.list);
 	strcpy(rig.dir, "/tmp/sandbox-test-XXXXXX");
 	assert_non_null(mkdtemp(rig.dir));
@@ -459,7 +447,7 @@ static int rig_down(void **state)
 	assert_int_equal(uv_loop_close(&rig.loop), 0);
 	snprintf(command, sizeof(command), "rm -rf %s", rig.dir);
 	assert_int_equal(system(command), 0);
-	assert_int_equal(rig_count_fds(), rig.fds);
+	assert_int_equal(fake_count_fds(), rig.fds);
 	return 0;
 }
 

@@ -106,7 +106,7 @@ static int down(void **state)
 
 	(void)state;
 	rig_down(&rig);
-	assert_int_equal(rig_count_fds(), rig.fds);
+	assert_int_equal(fake_count_fds(), rig.fds);
 	snprintf(path, sizeof(path), "%s/boxes", state_dir);
 	rmdir(path);
 	assert_int_equal(rmdir(state_dir), 0);
