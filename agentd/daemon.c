@@ -135,6 +135,9 @@ static int host_upgrade(void *ctx, const char *path, struct error *e)
 	struct daemon *d = ctx;
 	int r;
 
+	/* The listeners are gone, and a new agent would know nothing of the stop. */
+	if (d->stopping)
+		return error_set(e, E_STOPPING, 0, "agentd is going away");
 	/* The watchdog would not survive the exec. */
 	if (!freeze_settled())
 		return error_set(e, E_FAILED, EBUSY, "file systems are frozen: not now");

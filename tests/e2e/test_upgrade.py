@@ -375,3 +375,16 @@ def test_a_signal_that_comes_with_the_upgrade_is_heard(start_agent):
         agent.terminate()
         os.kill(agent.pid, signal.SIGCONT)
         assert agent.proc.wait(15) == 0
+
+
+def test_an_agent_that_stops_refuses_an_upgrade(agent):
+    """It took one, with its listening sockets already gone."""
+    link = agent.connect()
+    channel = link.open(start={"cmd": ["sh", "-c", "trap '' TERM; echo set; while :; do sleep 0.05; done"]})
+    channel.wait_out(b"set\n")
+    agent.terminate()
+    harness.eventually(lambda: "info stopping" in agent.log(), "a stop")
+    with pytest.raises(AgentError) as error:
+        link.request("upgrade", path=AGENTD)
+    assert error.value.code == "stopping"
+    assert agent.proc.wait(30) == 0
