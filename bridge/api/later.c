@@ -35,9 +35,9 @@ static void on_preview(struct call *c)
 	later(c, "preview URLs are");
 }
 
-static void on_scaling(struct call *c)
+static void on_autoscale(struct call *c)
 {
-	later(c, "scaling is");
+	later(c, "scaling by itself is");
 }
 
 static void on_mounts(struct call *c)
@@ -107,11 +107,8 @@ const struct route routes_later[] = {
 	{CALL_DELETE, "/sandboxes/:id/preview/:port", OF_SANDBOX, on_preview, "deletePreview"},
 	{CALL_POST, "/sandboxes/:id/preview/rotate", OF_SANDBOX, on_preview, "rotatePreviewToken"},
 
-	{CALL_POST, "/sandboxes/:id/scale", OF_SANDBOX, on_scaling, "scaleSandbox"},
-	{CALL_PUT, "/sandboxes/:id/autoscale", OF_SANDBOX, on_scaling, "setAutoscale"},
-	{CALL_GET, "/sandboxes/:id/autoscale", OF_SANDBOX, on_scaling, "getAutoscale"},
-	{CALL_PUT, "/sandboxes/:id/scaling-lock", OF_SANDBOX, on_scaling, "setScalingLock"},
-	{CALL_GET, "/sandboxes/:id/scaling-lock", OF_SANDBOX, on_scaling, "getScalingLock"},
+	{CALL_PUT, "/sandboxes/:id/autoscale", OF_SANDBOX, on_autoscale, "setAutoscale"},
+	{CALL_GET, "/sandboxes/:id/autoscale", OF_SANDBOX, on_autoscale, "getAutoscale"},
 
 	{CALL_POST, "/sandboxes/:id/mounts", OF_SANDBOX, on_mounts, "createMount"},
 	{CALL_GET, "/sandboxes/:id/mounts", OF_SANDBOX, on_mounts, "listMounts"},

@@ -57,7 +57,7 @@ void sandbox_put(struct text *t, const struct call *c, const struct sandbox *s, 
 	text_raw(t, "metadata", s->metadata, strlen(s->metadata));
 	text_int(t, "timeout", s->timeout_s);
 	text_int(t, "cpuCount", s->cpus);
-	text_int(t, "memoryMB", s->memory_mb);
+	text_int(t, "memoryMB", sandbox_memory_mb(s));
 	text_int(t, "diskMB", s->disk_mb);
 	text_bool(t, "networkEnabled", s->network);
 	if (*s->note)

@@ -26,6 +26,9 @@ struct sandbox_op *sandbox_wait_or_kill(struct call *c, sandbox_wait_fn fn);
 
 void sandbox_on_create(struct call *c);
 void sandbox_on_timeout(struct call *c);
+void sandbox_on_scale(struct call *c);
+void sandbox_on_get_lock(struct call *c);
+void sandbox_on_set_lock(struct call *c);
 void sandbox_on_get_limits(struct call *c);
 void sandbox_on_set_limits(struct call *c);
 void sandbox_on_get_tags(struct call *c);

@@ -1,4 +1,4 @@
-/* What can be set of a sandbox that is there: timeout and limits. */
+/* What can be set of a sandbox that is there: timeout, limits, memory. */
 #include <stdio.h>
 
 #include "bridge/api/bridge.h"
@@ -7,6 +7,7 @@
 #include "bridge/api/sandbox_json.h"
 
 #define LIMIT_MEMORY_MIN_MB 16
+#define SCALE_MIN_MB        128
 
 bool sandbox_is_dead(struct call *c)
 {
@@ -132,4 +133,79 @@ void sandbox_on_set_limits(struct call *c)
 	l->asked = guest_ask(sandbox_guest(s), json, w.len, on_limited, c);
 	if (l->asked < 0)
 		call_error(c, 502, "the link to the sandbox is lost");
+}
+
+/* ---- memory ---- */
+
+static void on_scaled(struct call *c, struct sandbox_op *op)
+{
+	const struct sandbox *s = op->sandbox;
+	unsigned memory_mb, cpu_percent;
+	struct text t;
+
+	sandbox_limits(s, &memory_mb, &cpu_percent);
+	text_init(&t);
+	text_open(&t, NULL, '{');
+	text_str(&t, "sandboxID", s->id);
+	text_str(&t, "workerID", bridge_of(c)->config.worker);
+	text_int(&t, "memoryMB", sandbox_memory_mb(s));
+	text_int(&t, "cpuPercent", cpu_percent ? cpu_percent : s->cpus * 100);
+	text_bool(&t, "migrated", false);
+	text_bool(&t, "ok", true);
+	text_bool(&t, "autoscaleDisabled", false);
+	text_close(&t, '}');
+	text_reply(&t, c, 200);
+}
+
+void sandbox_on_scale(struct call *c)
+{
+	struct sandbox *s = c->sandbox;
+	int64_t memory = 0;
+
+	if (!field_int(c, "memoryMB", INT64_MIN, INT64_MAX, &memory))
+		return;
+	if (!sandbox_can_scale(s))
+		call_error_with(c, 501, ",\"code\":\"not_implemented\"",
+			"the driver %s cannot scale memory; PUT limits can",
+			bridge_of(c)->config.driver);
+	else if (memory < SCALE_MIN_MB || memory > s->memory_mb)
+		call_error(c, 400,
+			"memoryMB must be between %d and the %u that the sandbox was created with",
+			SCALE_MIN_MB, s->memory_mb);
+	else if (sandbox_scaling_locked(s))
+		call_error_with(c, 403, ",\"code\":\"scaling_locked\"",
+			"scaling of sandbox %s is locked", s->id);
+	else
+		sandbox_scale(s, (unsigned)memory, sandbox_wait(c, on_scaled));
+}
+
+static void put_lock(struct call *c)
+{
+	struct text t;
+
+	text_init(&t);
+	text_open(&t, NULL, '{');
+	text_str(&t, "sandboxID", c->sandbox->id);
+	text_bool(&t, "locked", sandbox_scaling_locked(c->sandbox));
+	text_close(&t, '}');
+	text_reply(&t, c, 200);
+}
+
+void sandbox_on_get_lock(struct call *c)
+{
+	put_lock(c);
+}
+
+void sandbox_on_set_lock(struct call *c)
+{
+	bool locked = true;
+	int r;
+
+	if (sandbox_is_dead(c) || !field_bool(c, "locked", &locked))
+		return;
+	r = sandbox_lock_scaling(c->sandbox, locked);
+	if (r < 0)
+		sandbox_reply_store(c, r);
+	else
+		put_lock(c);
 }

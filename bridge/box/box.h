@@ -68,8 +68,9 @@ struct box {
 	/* What its agent is told of its network, as `network` of sys.resume, a constant of the
 	 * driver's; NULL: nothing. */
 	const char *network;
-	void *state; /* the driver's; NULL before start or adopt, after destroy */
-	box_fn fn;   /* of the operation under way; NULL: none */
+	unsigned scaled_mb; /* what it has of its memory by now; 0: as it was made */
+	void *state;        /* the driver's; NULL before start or adopt, after destroy */
+	box_fn fn;          /* of the operation under way; NULL: none */
 	box_gone_fn on_gone;
 };
 

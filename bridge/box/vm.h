@@ -97,7 +97,10 @@ struct vm {
 	char target[BOX_PATH_MAX]; /* a new snapshot's directory */
 	struct vm_files snapshot;
 	bool full;
-	bool pushed; /* vm.json names a layer that QEMU does not have yet */
+	unsigned scale_mb, former_mb;
+	uint64_t balloon, balloon_ms; /* what the guest has in bytes; since when */
+	uint64_t balloon_at;          /* its figures were of this second */
+	bool pushed;                  /* vm.json names a layer that QEMU does not have yet */
 	uint64_t bytes;
 	int state_fd;
 	char note[200];

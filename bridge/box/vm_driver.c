@@ -88,6 +88,7 @@ static void answer(struct machine *m)
 
 	r.ok = true;
 	r.left = left_of(m->vm);
+	m->box->scaled_mb = m->vm->files.scaled_mb;
 	if (r.left == BOX_LEFT_RUNNING)
 		point(m);
 	box_answer(m->box, &r);
@@ -491,6 +492,27 @@ static void vm_checkpoint(struct box *b, const char *name, bool full)
 	begin(m, checkpoint);
 }
 
+static void after_scale(struct vm *vm)
+{
+	if (vm->failed)
+		go_on_again(vm);
+	else
+		answer(vm->owner);
+}
+
+static void scale(struct machine *m)
+{
+	vm_run(m->vm, vm_scale_steps, vm_unscale_steps, after_scale);
+}
+
+static void vm_scale(struct box *b, unsigned memory_mb)
+{
+	struct machine *m = machine(b);
+
+	m->vm->scale_mb = memory_mb;
+	begin(m, scale);
+}
+
 static void after_remake(struct vm *vm)
 {
 	struct machine *m = vm->owner;
@@ -525,7 +547,7 @@ static void vm_leave(struct box *b)
 
 const struct box_driver box_driver_vm = {
 	.name = "vm",
-	.can = BOX_CAN_HIBERNATE | BOX_CAN_CHECKPOINT | BOX_CAN_RESTART,
+	.can = BOX_CAN_HIBERNATE | BOX_CAN_CHECKPOINT | BOX_CAN_SCALE | BOX_CAN_RESTART,
 	.open = vm_host_open,
 	.close = vm_host_close,
 	.start = vm_start,
@@ -538,5 +560,6 @@ const struct box_driver box_driver_vm = {
 	.checkpoint = vm_checkpoint,
 	.restore = vm_restore,
 	.drop = vm_drop,
+	.scale = vm_scale,
 	.leave = vm_leave,
 };

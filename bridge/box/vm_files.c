@@ -112,6 +112,8 @@ static int parse(const char *text, size_t len, struct vm_files *f)
 		get_layers(o, f) < 0 || !jsonr_member(o, "network", &v))
 		return -EBADMSG;
 	f->network = jsonr_is(v, 't');
+	if (jsonr_member(o, "scaled_mb", &v) && get_unsigned(o, "scaled_mb", &f->scaled_mb) < 0)
+		return -EBADMSG;
 	/* One that sleeps has all that takes. */
 	if (f->life == VM_ASLEEP && (f->saved.ram[0] == '\0' || f->saved.device[0] == '\0'))
 		return -EBADMSG;
@@ -155,6 +157,8 @@ static int print(const struct vm_files *f, char *out, size_t size, size_t *ret_l
 	jsonw_u64(&w, "cid", f->cid);
 	jsonw_u64(&w, "cpus", f->cpus);
 	jsonw_u64(&w, "memory_mb", f->memory_mb);
+	if (f->scaled_mb)
+		jsonw_u64(&w, "scaled_mb", f->scaled_mb);
 	jsonw_bool(&w, "network", f->network);
 	jsonw_u64(&w, "last", f->last);
 	jsonw_str(&w, "ram", f->saved.ram);

@@ -39,6 +39,7 @@ struct vm_files {
 	enum vm_life life;
 	uint32_t cid;
 	unsigned cpus, memory_mb;
+	unsigned scaled_mb; /* what it has of its memory by now; 0: all */
 	bool network;
 	uint64_t last; /* number used last for a file's name */
 	struct vm_saved saved;

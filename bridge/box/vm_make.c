@@ -136,6 +136,7 @@ static int lay_out(struct vm *vm)
 	if (vm->source.cpus > 0 && f->life == VM_STOPPED) {
 		f->cpus = vm->source.cpus;
 		f->memory_mb = vm->source.memory_mb;
+		f->scaled_mb = 0;
 		f->network = vm->source.network;
 	}
 	vm->memory = VM_MEMORY_UNCHECKED;

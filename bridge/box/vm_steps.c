@@ -417,6 +417,7 @@ const struct vm_step vm_boot_steps[] = {
 	{vm_connect, "QEMU", 10000},
 	{vm_step_driver, "the guest's kernel", 60000},
 	{vm_step_settle, "the guest's buffers", 30000},
+	{vm_step_rescale, "the balloon", 5000},
 	{vm_step_sweep, "tidying up", 0},
 	{0},
 };
@@ -455,6 +456,7 @@ const struct vm_step vm_recover_steps[] = {
 	{vm_step_settle, "the guest's buffers", 30000},
 	{step_blocks, "QEMU's disks", 10000},
 	{step_popped, "writing vm.json", 0},
+	{vm_step_rescale, "the balloon", 5000},
 	{vm_step_sweep, "tidying up", 0},
 	{0},
 };

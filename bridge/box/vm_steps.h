@@ -78,6 +78,13 @@ extern const struct vm_step vm_save_steps[];
 extern const struct vm_step vm_checkpoint_steps[], vm_disk_checkpoint_steps[],
 	vm_uncheckpoint_steps[];
 
+/* ---- vm_scale.c ---- */
+
+/* A running machine has vm->scale_mb of its memory afterwards; undo: as before. */
+extern const struct vm_step vm_scale_steps[], vm_unscale_steps[];
+/* What it had is told to one that boots. */
+void vm_step_rescale(struct vm *vm);
+
 /* ---- vm_make.c ---- */
 
 /* A new directory from vm->source, for vm_wake_steps (ASLEEP) or vm_boot_steps (STOPPED, with

@@ -90,6 +90,23 @@ static void free_texts(struct sandbox *s)
 	free(s->more);
 }
 
+static void number(const struct sandbox *s, const char *name, unsigned *ret)
+{
+	struct jsonr v;
+	uint64_t n;
+
+	if (sandbox_more(s, name, &v) && jsonr_u64(v, UINT32_MAX, &n) == 0)
+		*ret = (unsigned)n;
+}
+
+static int set_number(struct sandbox *s, const char *name, unsigned n)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", n);
+	return sandbox_set_more(s, name, n ? text : NULL);
+}
+
 static void on_box_gone(struct box *b, const char *why)
 {
 	link_on_lost(b->owner, why);
@@ -97,7 +114,10 @@ static void on_box_gone(struct box *b, const char *why)
 
 void sandbox_init_box(struct sandbox *s)
 {
+	unsigned scaled_mb = s->box.scaled_mb;
+
 	box_init(&s->box, s->box.boxes, s->id, s, on_box_gone);
+	s->box.scaled_mb = scaled_mb; /* until the driver says how much it is */
 }
 
 void sandbox_leave_box(struct sandbox *s)
@@ -144,6 +164,7 @@ struct sandbox *sandbox_new(
 	s->network = row->network;
 	s->foreign = !boxes || strcmp(boxes->driver->name, row->driver) != 0;
 	s->box.boxes = boxes;
+	number(s, "scaled_mb", &s->box.scaled_mb);
 	if (!s->foreign)
 		sandbox_init_box(s);
 	roster_init(&s->roster);
@@ -199,11 +220,15 @@ int sandbox_save(struct sandbox *s)
 		.tags = s->tags,
 		.checkpoint = s->checkpoint,
 		.address = s->address,
-		.token = s->token,
-		.more = s->more};
+		.token = s->token};
+	int r;
 
 	if (s->foreign)
 		return -EPERM;
+	r = set_number(s, "scaled_mb", s->box.scaled_mb);
+	if (r < 0)
+		return r;
+	row.more = s->more;
 	row.driver = s->box.driver->name;
 	return store_put_sandbox(s->all->store, &row);
 }
@@ -334,33 +359,18 @@ int sandbox_confirm(struct sandbox *s)
 	return r < 0 ? r : sandbox_save(s);
 }
 
-static void limit_of(const struct sandbox *s, const char *name, unsigned *ret)
-{
-	struct jsonr v;
-	uint64_t n;
-
-	if (sandbox_more(s, name, &v) && jsonr_u64(v, UINT32_MAX, &n) == 0)
-		*ret = (unsigned)n;
-}
-
 void sandbox_limits(const struct sandbox *s, unsigned *memory_mb, unsigned *cpu_percent)
 {
 	*memory_mb = *cpu_percent = 0;
-	limit_of(s, "limit_memory_mb", memory_mb);
-	limit_of(s, "limit_cpu_percent", cpu_percent);
+	number(s, "limit_memory_mb", memory_mb);
+	number(s, "limit_cpu_percent", cpu_percent);
 }
 
 static int set_limits(struct sandbox *s, unsigned memory_mb, unsigned cpu_percent)
 {
-	char n[16];
-	int r;
+	int r = set_number(s, "limit_memory_mb", memory_mb);
 
-	snprintf(n, sizeof(n), "%u", memory_mb);
-	r = sandbox_set_more(s, "limit_memory_mb", memory_mb ? n : NULL);
-	if (r < 0)
-		return r;
-	snprintf(n, sizeof(n), "%u", cpu_percent);
-	return sandbox_set_more(s, "limit_cpu_percent", cpu_percent ? n : NULL);
+	return r < 0 ? r : set_number(s, "limit_cpu_percent", cpu_percent);
 }
 
 int sandbox_set_limits(struct sandbox *s, unsigned memory_mb, unsigned cpu_percent)

@@ -187,6 +187,17 @@ int sandbox_set_tags(struct sandbox *s, const char *json);
 int sandbox_set_limits(struct sandbox *s, unsigned memory_mb, unsigned cpu_percent);
 void sandbox_limits(const struct sandbox *s, unsigned *memory_mb, unsigned *cpu_percent);
 
+/* ---- sandbox_scale.c ---- */
+
+bool sandbox_can_scale(const struct sandbox *s);
+/* At most what it was made with. It runs on; when its programs need more it is as before, and the
+ * fault is 409 with the code oom_floor. */
+void sandbox_scale(struct sandbox *s, unsigned memory_mb, struct sandbox_op *op);
+unsigned sandbox_memory_mb(const struct sandbox *s); /* by now */
+/* Kept for who asks before scaling; nothing here minds it. */
+bool sandbox_scaling_locked(const struct sandbox *s);
+int sandbox_lock_scaling(struct sandbox *s, bool locked); /* -EIO, -ENOSPC: as it was */
+
 /* ---- using it ---- */
 
 /* fn comes exactly once, from the loop or at once, unless sandbox_unuse() comes first. */

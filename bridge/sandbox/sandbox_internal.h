@@ -13,6 +13,7 @@
  *	sandbox_down  killed, stopped, hibernated
  *	sandbox_settle  the box is not what was wanted: what is it, and what follows
  *	sandbox_busy  exclusive operations: checkpoint and the like
+ *	sandbox_scale  more or less memory while it runs
  *	sandbox_link  the guest link and what is told and asked at its beginning
  *	sandbox_use   uses and the idle timer
  *	sandbox_load  after a restart
@@ -60,6 +61,7 @@ enum sandbox_goal {
 	GOAL_WAKE,
 	GOAL_REBOOT,
 	GOAL_EXCLUSIVE,
+	GOAL_SCALE,
 };
 
 struct sandbox_want {
@@ -67,6 +69,7 @@ struct sandbox_want {
 	enum sandbox_goal goal;
 	struct sandbox_op *op; /* NULL: nobody waits for it, or not any more */
 	int64_t timeout_s;     /* WAKE; < 0: as it is */
+	unsigned memory_mb;    /* SCALE */
 	const struct sandbox_exclusive *exclusive;
 	void *owner; /* of it */
 };
@@ -194,6 +197,10 @@ struct sandbox_exclusive {
 void sandbox_exclusive(
 	struct sandbox *s, const struct sandbox_exclusive *x, void *owner, struct sandbox_op *op);
 void busy_begin(struct sandbox *s);
+
+/* ---- sandbox_scale.c ---- */
+
+void scale_begin(struct sandbox *s);
 
 /* ---- sandbox_link.c ---- */
 

@@ -179,6 +179,7 @@ static void (*const begin[])(struct sandbox *s) = {
 	[GOAL_WAKE] = up_wake,
 	[GOAL_REBOOT] = up_reboot,
 	[GOAL_EXCLUSIVE] = busy_begin,
+	[GOAL_SCALE] = scale_begin,
 };
 
 static struct sandbox_want *next_want(struct sandbox *s)

@@ -301,6 +301,22 @@ def test_limits(bridge):
     assert bridge.get(f"/sandboxes/{sandbox}/limits").json() == {"sandboxID": sandbox, **want}
 
 
+def test_scaling(bridge):
+    """This driver cannot, and says what can be done instead; the lock is kept."""
+    sandbox = bridge.create(memoryMB=1024)
+    lock = f"/sandboxes/{sandbox}/scaling-lock"
+    reply = bridge.post(f"/sandboxes/{sandbox}/scale", {"memoryMB": 512})
+    assert (reply.status, reply.json()["code"]) == (501, "not_implemented") and "limits" in reply.json()["error"]
+    assert bridge.get(lock).json() == {"sandboxID": sandbox, "locked": False}
+    assert bridge.put(lock, {"locked": "yes"}).status == 400
+    assert bridge.put(lock, {"locked": True}).json() == {"sandboxID": sandbox, "locked": True}
+    bridge.restart()
+    assert bridge.get(lock).json()["locked"] is True
+    assert bridge.put(lock, {"locked": False}).json()["locked"] is False
+    bridge.delete(f"/sandboxes/{sandbox}")
+    assert bridge.put(lock, {"locked": True}).status == 410
+
+
 # ---- the bridge is killed
 
 def test_comes_back(bridge):
@@ -358,13 +374,13 @@ def test_killed_at_any_moment(bridge, seed):
         bridge.start()
 
         def settled():
-            seen = {s["sandboxID"]: s for s in bridge.get("/sandboxes", query={"status": "all"}).json()}
+            seen = {s["sandboxID"]: s for s in bridge.get("/sandboxes", query={"status": "all", "limit": "1000"}).json()}
             return all(s["status"] in ("running", "stopped") for s in seen.values()) and seen
         seen = eventually(settled, "all to be known again", 30)
         for sandbox in sorted(known):  # who was answered to, and was not asked to go, is there and works
             assert sandbox in seen and "note" not in seen[sandbox], seen.get(sandbox)
             assert bridge.run(sandbox, "echo works")["stdout"] == "works\n"
-        alive = {s["sandboxID"] for s in bridge.get("/sandboxes", query={"status": "all"}).json() if "endAt" not in s
+        alive = {s["sandboxID"] for s in bridge.get("/sandboxes", query={"status": "all", "limit": "1000"}).json() if "endAt" not in s
                  or s["status"] == "running"}
         for sandbox in sorted(alive - known):
             bridge.delete(f"/sandboxes/{sandbox}")

@@ -193,6 +193,52 @@ def test_checkpoints(bridge):
     assert reply.status == 400 and reply.error() == "sandbox is not running"
 
 
+def total(bridge, sandbox):
+    return int(sh(bridge, sandbox, "head -n 1 /proc/meminfo").split()[1]) // 1024
+
+
+def test_scale(bridge):
+    """Memory is given back and had again under running programs; a sleep, a fork and a killed bridge keep how much it is."""
+    sandbox = create(bridge)
+    sh(bridge, sandbox, COUNTER)
+    whole = total(bridge, sandbox)
+    scale = f"/sandboxes/{sandbox}/scale"
+    assert bridge.post(scale, {"memoryMB": 192}).json() == {
+        "sandboxID": sandbox, "workerID": bridge.get(f"/sandboxes/{sandbox}").json()["workerID"], "memoryMB": 192,
+        "cpuPercent": 100, "migrated": False, "ok": True, "autoscaleDisabled": False}
+
+    def scaled(one):
+        assert bridge.get(f"/sandboxes/{one}").json()["memoryMB"] == 192
+        assert whole - 72 <= total(bridge, one) <= whole - 56
+    scaled(sandbox)
+    counts(bridge, sandbox)
+    scaled(fork(bridge, keep(bridge, sandbox, "small"))["sandboxID"])
+    bridge.kill()
+    bridge.start()
+    scaled(sandbox)
+    assert bridge.post(f"/sandboxes/{sandbox}/hibernate").status == 200
+    for wrong in ({}, {"memoryMB": 127}, {"memoryMB": 257}, {"memoryMB": -1}, {"memoryMB": "all"}):
+        assert bridge.post(scale, wrong).status == 400, wrong
+    scaled(sandbox)
+    assert bridge.post(scale, {"memoryMB": 256}).json()["memoryMB"] == 256
+    assert whole - 8 <= total(bridge, sandbox) <= whole
+    counts(bridge, sandbox)
+
+
+def test_scale_below_what_is_used(bridge):
+    """A guest that cannot let go of it keeps it: nothing is killed in it."""
+    sandbox = create(bridge, memoryMB=512)
+    whole = total(bridge, sandbox)
+    hog = {"cmd": "sh", "args": ["-c", "dd if=/dev/zero bs=340M count=1 | sleep 600"]}
+    assert bridge.post(f"/sandboxes/{sandbox}/exec", hog).status == 201
+    eventually(lambda: int(sh(bridge, sandbox, "grep MemAvailable /proc/meminfo").split()[1]) < 140000, "memory to be used", 30)
+    reply = bridge.post(f"/sandboxes/{sandbox}/scale", {"memoryMB": 128}, timeout=120)
+    assert reply.status == 409 and reply.json()["code"] == "oom_floor", reply.body
+    eventually(lambda: total(bridge, sandbox) >= whole - 8, "it to have its memory again", 20)
+    assert bridge.get(f"/sandboxes/{sandbox}").json()["memoryMB"] == 512
+    assert sh(bridge, sandbox, "pidof dd")
+
+
 def test_guest_of_others(bridge, agent):
     """Beside machines there may be guests that others have started: of these no checkpoint can be made."""
     guest = bridge.adopt(agent)

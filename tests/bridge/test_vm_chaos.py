@@ -160,6 +160,9 @@ class Chaos:
         running = self.status(sandbox) == "running"
         self.ask("POST", f"/sandboxes/{sandbox.name}/wake", {}, (400,) if running and not self.disturbed else (200,))
 
+    def scale(self, sandbox):
+        self.ask("POST", f"/sandboxes/{sandbox.name}/scale", {"memoryMB": self.chance.randrange(192, 257)}, (200,))
+
     def checkpoint(self, sandbox, kind):
         self.count += 1
         name = f"n{self.count}"
@@ -232,8 +235,8 @@ class Chaos:
                 return None
             sandbox = chance.choice(sleepless)
             return "hibernate", sandbox, lambda: self.hibernate(sandbox)
-        what = chance.choices(["look", "write", "hibernate", "wake", "full", "disk_only", "restore", "race", "drop", "kill"],
-                              [2, 5, 4, 2, 4, 2, 4, 2, 1, 1])[0]
+        what = chance.choices(["look", "write", "hibernate", "wake", "scale", "full", "disk_only", "restore", "race", "drop", "kill"],
+                              [2, 5, 4, 2, 2, 4, 2, 4, 2, 1, 1])[0]
         if what == "wake" and not asleep:
             what = "hibernate"
         mine = [one for one in self.checkpoints if one[1] == sandbox.name]

@@ -138,6 +138,7 @@ WAKE = {
     "writeTar": file("PUT", "/tar", {"path": "/tmp/d"}, tar()),
     "downloadFile": lambda box: box.signed("GET", box.down),
     "uploadFile": lambda box: box.signed("PUT", box.up, b"up"),
+    "scaleSandbox": post("/scale", {"memoryMB": 256}),
     "setLimits": lambda box: box.ask("PUT", "/limits", {"cpuPercent": 90}),
     "restoreCheckpoint": post("/checkpoints/{box.checkpoint}/restore"),
 }
@@ -148,6 +149,8 @@ SLEEP = {
     "refreshToken": post("/token/refresh"),
     "getLimits": lambda box: box.ask("GET", "/limits"),
     "getTags": lambda box: box.ask("GET", "/tags"),
+    "getScalingLock": lambda box: box.ask("GET", "/scaling-lock"),
+    "setScalingLock": lambda box: box.ask("PUT", "/scaling-lock", {"locked": False}),
     "setTags": lambda box: box.ask("PUT", "/tags", {"a": "b"}),
     "makeDownloadURL": post("/files/download-url", {"path": "/tmp/d/kept"}),
     "makeUploadURL": post("/files/upload-url", {"path": "/tmp/d/kept"}),

@@ -34,6 +34,21 @@ test("hibernate and wake: processes and an open shell go on", async () => {
   assert.ok(off < 5, `the clock is off by ${off} s`);
 });
 
+test("memory is scaled, unless that is locked", async () => {
+  const box = await sandbox(), total = async () => Number((await box.exec.run("head -n 1 /proc/meminfo")).stdout.match(/\d+/)[0]) >> 10;
+  const whole = await total(), given = (await (await raw("GET", `/sandboxes/${box.sandboxId}`)).json()).memoryMB;
+  const scaled = await box.scale({ memoryMB: given - 64 });
+  assert.deepEqual([scaled.ok, scaled.memoryMB, scaled.migrated], [true, given - 64, false]);
+  assert.ok(Math.abs(whole - 64 - await total()) <= 8);
+  assert.equal((await box.setScalingLock(true)).locked, true);
+  await assert.rejects(box.scale({ memoryMB: given }), { name: "ScalingLockedError" });
+  await box.setScalingLock(false);
+  assert.equal((await box.getScalingLock()).locked, false);
+  await assert.rejects(box.scale({ memoryMB: given * 2 }), /400/);
+  assert.equal((await box.scale({ memoryMB: given })).memoryMB, given);
+  assert.ok(whole - await total() <= 8);
+});
+
 test("each kind of operation wakes", async () => {
   const box = await sandbox();
   await box.files.write("/tmp/f", "here");

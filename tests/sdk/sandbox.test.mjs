@@ -123,11 +123,8 @@ test("what is not built says so", async () => {
   const box = await sandbox(), usage = new sdk.Usage(url, key), templates = new sdk.Templates(`${url}/api`, key);
   const { SecretStore } = sdk, hooks = new sdk.Webhooks(), snapshots = new nodeSdk.Snapshots(), image = nodeSdk.Image.base();
   const calls = {
-    scale: () => box.scale({ memoryMB: 8192 }),
     setAutoscale: () => box.setAutoscale({ enabled: true, minMemoryMB: 1024, maxMemoryMB: 4096 }),
     getAutoscale: () => box.getAutoscale(),
-    setScalingLock: () => box.setScalingLock(true),
-    getScalingLock: () => box.getScalingLock(),
     getAllowedHosts: () => box.getAllowedHosts(),
     createPreviewURL: () => box.createPreviewURL({ port: 80 }),
     listPreviewURLs: () => box.listPreviewURLs(),

@@ -149,6 +149,74 @@ static void test_disk_checkpoint(void **state)
 	await_ok(b);
 }
 
+static unsigned total_mb(struct box *b)
+{
+	unsigned kb = 0;
+
+	assert_int_equal(sscanf(run(b, "head -n 1 /proc/meminfo"), "MemTotal: %u", &kb), 1);
+	return kb / 1024;
+}
+
+static uint64_t memory_blocks(const struct box *b)
+{
+	struct vm_files f;
+	struct stat st;
+	char path[BOX_PATH_MAX + VM_NAME_MAX];
+
+	assert_int_equal(vm_files_load(b->dir, &f), 0);
+	snprintf(path, sizeof(path), "%s/%s", b->dir, f.saved.ram);
+	assert_int_equal(stat(path, &st), 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+static void scale(struct box *b, unsigned mb)
+{
+	box_scale(b, mb, on_answer);
+	await_ok(b);
+	assert_int_equal(b->scaled_mb, mb == 256 ? 0 : mb);
+}
+
+/* The host has what a machine gives back; it sleeps, boots and grows again with what it has. */
+static void test_scale(void **state)
+{
+	struct box *b;
+	uint64_t before;
+	unsigned all;
+
+	(void)state;
+	b = start("scaled");
+	start_counter(b);
+	all = total_mb(b);
+	before = memory_blocks(b);
+	scale(b, 160);
+	assert_in_range(total_mb(b), all - 96 - 8, all - 96 + 8);
+	/* Not all of it: where the host's cache has pages larger than the guest's, what is given
+	 * back by halves stays, as zeros. */
+	assert_true(memory_blocks(b) < before - 16 * MIB);
+	counter_goes_on(b);
+	prepare(b);
+	hibernate(b);
+	wake(b);
+	assert_false(result(b)->cold);
+	assert_int_equal(b->scaled_mb, 160);
+	assert_in_range(total_mb(b), all - 96 - 8, all - 96 + 8);
+	counter_goes_on(b);
+	scale(b, 256);
+	assert_in_range(total_mb(b), all - 8, all);
+	assert_true(memory_blocks(b) >= 256 * MIB);
+	counter_goes_on(b);
+	scale(b, 200);
+	box_stop(b, on_answer);
+	await_ok(b);
+	box_restart(b, on_answer);
+	await_ok(b);
+	await_agent(b);
+	assert_int_equal(b->scaled_mb, 200);
+	for (uint64_t until = now_ms() + 20000; total_mb(b) > all - 56 + 8;)
+		assert_true(now_ms() < until);
+	destroy(b);
+}
+
 /* A machine goes on without us and is found again. */
 static void test_adopt(void **state)
 {
@@ -274,6 +342,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_life, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fork, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disk_checkpoint, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scale, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_adopt, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_golden, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_qemu, setup, teardown),
