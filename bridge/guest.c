@@ -9,8 +9,8 @@
  *	           ^------- DROPPING <-- any of these three
  *	DROPPING -> LOST; all -> CLOSING -> CLOSED
  *
- * Writing is done in one place, the prepare callback: it runs after the turn's callbacks and before
- * the loop sleeps, so what several of them queued goes out in one system call.
+ * Writing is done in one place, the idle callback: it runs after the turn's callbacks and before the
+ * loop sleeps, so what several of them queued goes out in one system call.
  */
 #include "bridge/guest.h"
 
@@ -80,7 +80,7 @@ static void drop(struct guest *g)
 		g->linkless_ms = now_ms();
 	guest_set_state(g, GUEST_DROPPING);
 	uv_timer_stop(&g->timer);
-	uv_prepare_stop(&g->prepare);
+	uv_idle_stop(&g->flush);
 	if (g->has_poll)
 		uv_close((uv_handle_t *)&g->poll, on_poll_closed);
 	else
@@ -315,12 +315,14 @@ static void flush(struct guest *g)
 	update_interest(g);
 }
 
-/* No callback of a user runs here: a kick from now on would not be seen before the loop sleeps. */
-static void on_prepare(uv_prepare_t *h)
+/* Idle handles keep the loop from sleeping, so a kick is seen whenever it comes. With a prepare
+ * handle, one from another's prepare callback was not: the link waited for something else to wake
+ * the loop. */
+static void on_flush(uv_idle_t *h)
 {
 	struct guest *g = h->data;
 
-	uv_prepare_stop(h);
+	uv_idle_stop(h);
 	if (has_wire(g) && !g->blocked)
 		flush(g);
 }
@@ -328,7 +330,7 @@ static void on_prepare(uv_prepare_t *h)
 void guest_kick(struct guest *g)
 {
 	if (has_wire(g))
-		uv_prepare_start(&g->prepare, on_prepare);
+		uv_idle_start(&g->flush, on_flush);
 }
 
 int guest_open(struct guest *g, struct channel *c, const struct channel_ops *ops, uint64_t window,
@@ -536,8 +538,8 @@ int guest_init(struct guest *g, uv_loop_t *loop, const struct guest_config *conf
 	guest_users_init(&g->users);
 	pending_init(&g->pending);
 	uv_timer_init(loop, &g->timer);
-	uv_prepare_init(loop, &g->prepare);
-	g->timer.data = g->prepare.data = g;
+	uv_idle_init(loop, &g->flush);
+	g->timer.data = g->flush.data = g;
 	g->open_handles = 2;
 	return 0;
 }
@@ -593,7 +595,7 @@ void guest_close(struct guest *g, guest_closed_fn fn, void *owner)
 		wire_close(&g->wire, WS_CLOSE_NORMAL, "");
 	guest_set_state(g, GUEST_CLOSING);
 	uv_close((uv_handle_t *)&g->timer, on_handle_closed);
-	uv_close((uv_handle_t *)&g->prepare, on_handle_closed);
+	uv_close((uv_handle_t *)&g->flush, on_handle_closed);
 	if (g->has_poll && !dropping)
 		uv_close((uv_handle_t *)&g->poll, on_poll_closed);
 }

@@ -34,6 +34,37 @@ static void test_up_and_requests(void **state)
 	assert_int_equal(p.n_down, 0); /* after guest_close() users hear nothing */
 }
 
+static void ask_late(uv_prepare_t *h)
+{
+	struct peer *p = h->data;
+
+	uv_prepare_stop(h);
+	p->answered = false;
+	assert_true(ping(p) > 0);
+}
+
+/* Somebody else's prepare callback asks: the request waited for whatever woke the loop next. */
+static void test_asked_just_before_the_loop_sleeps(void **state)
+{
+	struct peer p;
+	uv_prepare_t prepare;
+
+	(void)state;
+	peer_up(&p);
+	uv_prepare_init(&p.loop, &prepare);
+	prepare.data = &p;
+	for (int i = 0; i < 3; i++) {
+		while (uv_backend_timeout(&p.loop) == 0)
+			uv_run(&p.loop, UV_RUN_NOWAIT);
+		uv_prepare_start(&prepare, ask_late);
+		uv_run(&p.loop, UV_RUN_NOWAIT);
+		assert_int_equal(uv_backend_timeout(&p.loop), 0); /* it will not sleep on it */
+		fake_run_until(&p.loop, &p.answered);
+	}
+	uv_close((uv_handle_t *)&prepare, NULL);
+	peer_fini(&p);
+}
+
 static void test_too_large(void **state)
 {
 	struct peer p;
@@ -277,6 +308,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_up_and_requests),
+		cmocka_unit_test(test_asked_just_before_the_loop_sleeps),
 		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_nobody_there),
 		cmocka_unit_test(test_token),
