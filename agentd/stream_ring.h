@@ -12,7 +12,7 @@
 #include "base/base.h"
 
 #define RING_SMALL 16384
-#define RING_LARGE (512 * 1024)
+#define RING_LARGE (1024 * 1024)
 
 enum mark_kind { MARK_OFFSET, MARK_GAP, MARK_EVENT };
 

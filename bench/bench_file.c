@@ -104,7 +104,7 @@ static void transfer(struct transfer *t, uint64_t window, const char *json, size
 	if (mux_open(&l->wire.mux, &t->channel, &ops, window, json, len) < 0)
 		die("no channel");
 	if (window == 0)
-		channel_presume(&t->channel, 512 * KIB);
+		channel_presume(&t->channel, l->file_window);
 	while (!t->closed)
 		link_must_step(l);
 }

@@ -30,6 +30,7 @@ static void on_hello(void *owner, const uint8_t *json, size_t len)
 	if (msg_parse_hello(json, len, &m, &e) < 0)
 		die("HELLO: %s", e.message);
 	snprintf(l->instance, sizeof(l->instance), "%s", m.instance);
+	l->file_window = m.limits.file_window;
 	l->up = true;
 	msg_hello_fini(&m);
 }

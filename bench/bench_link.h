@@ -15,10 +15,11 @@ struct link {
 	struct wire wire;
 	bool up; /* HELLO has come */
 	char instance[32];
-	size_t read_size;  /* bytes per recv(); LINK_READ unless changed */
-	uint64_t answered; /* id of the latest answer on channel 0 */
-	char *reply;       /* the latest answer, NUL-terminated */
-	bool keep_replies; /* fill `reply`: off while time is measured */
+	uint64_t file_window; /* of a channel that takes data, before it is open */
+	size_t read_size;     /* bytes per recv(); LINK_READ unless changed */
+	uint64_t answered;    /* id of the latest answer on channel 0 */
+	char *reply;          /* the latest answer, NUL-terminated */
+	bool keep_replies;    /* fill `reply`: off while time is measured */
 	/* To be cut after exactly so many bytes of either direction. UINT64_MAX: never. */
 	uint64_t cut_in, cut_out;
 	uint8_t *buf;

@@ -87,7 +87,7 @@ static void fill(struct web *w)
 		w->in_len -= w->in_at;
 		w->in_at = 0;
 	}
-	n = recv(w->fd, w->in + w->in_len, sizeof(w->in) - 1 - w->in_len, 0);
+	n = recv(w->fd, w->in + w->in_len, WEB_READ - w->in_len, 0);
 	if (n <= 0)
 		die("a connection broke: %s", n < 0 ? strerror(errno) : "hung up");
 	w->in_len += (size_t)n;

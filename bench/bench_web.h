@@ -8,12 +8,15 @@
 
 #define WEB_BODY (64 * 1024)
 
+#define WEB_READ (256 * 1024)
+
 struct web {
 	int fd;
-	int status;            /* of the last answer */
-	size_t len;            /* of its body */
-	char body[WEB_BODY];   /* the beginning of it, NUL-terminated */
-	uint8_t in[64 * 1024]; /* received and not looked at */
+	int status;          /* of the last answer */
+	size_t len;          /* of its body */
+	char body[WEB_BODY]; /* the beginning of it, NUL-terminated */
+	/* Received and not looked at. Copies of whole lines of the cache, as the other clients'. */
+	_Alignas(64) uint8_t in[WEB_READ + 64];
 	size_t in_at, in_len;
 };
 

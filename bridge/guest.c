@@ -9,8 +9,8 @@
  *	           ^------- DROPPING <-- any of these three
  *	DROPPING -> LOST; all -> CLOSING -> CLOSED
  *
- * Writing is done in one place, the idle callback: it runs after the turn's callbacks and before the
- * loop sleeps, so what several of them queued goes out in one system call.
+ * Writing is done in one place, the idle callback: it runs after the turn's callbacks and before
+ * the loop sleeps, so what several of them queued goes out in one system call.
  */
 #include "bridge/guest.h"
 

@@ -63,7 +63,7 @@ struct guest {
 	uv_loop_t *loop;
 	uv_poll_t poll;   /* one attempt's; watches fd */
 	uv_timer_t timer; /* WAITING: the next attempt; DIALING and GREETING: the end of patience */
-	uv_idle_t flush; /* active while something may have to be written */
+	uv_idle_t flush;  /* active while something may have to be written */
 	bool has_poll;
 	unsigned open_handles;
 	int events; /* what poll watches now */

@@ -9,7 +9,7 @@
 #include "bridge/api/chunked.h"
 #include "proto/buf.h"
 
-#define BODY_READ_MAX (64 * 1024 - 16) /* of the socket at once: what a frame to an agent holds */
+#define BODY_READ_MAX (256 * 1024 - 64) /* of the socket at once */
 
 enum body_kind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED };
 

@@ -153,7 +153,8 @@ static void test_in(void **state)
 static void test_wrong_input(void **state)
 {
 	struct client back = {.to_send = 10}, jump = {.to_send = 10}, mute = {.fin = true},
-		      flood = {.to_send = 400000, .jump_every = 50}, over = {.to_send = 1000000};
+		      flood = {.to_send = 400000, .jump_every = 50},
+		      over = {.to_send = 2 * STREAM_RING};
 	struct rig rig;
 
 	(void)state;
