@@ -57,7 +57,7 @@ static void step_former(struct vm *vm)
 		vm_next(vm);
 }
 
-/* It says so each second from now on, or no more. */
+/* It says so each second from now on. */
 static void step_listen(struct vm *vm)
 {
 	if (shrinks(vm))
@@ -66,7 +66,7 @@ static void step_listen(struct vm *vm)
 		vm_next(vm);
 }
 
-static void step_listened(struct vm *vm)
+void vm_step_listened(struct vm *vm)
 {
 	vm_ask(vm, "qom-set", "{" BALLOON "-polling-interval\",\"value\":0}", -1, NULL);
 }
@@ -185,7 +185,7 @@ const struct vm_step vm_scale_steps[] = {
 	{step_former, "the guest's figures", 5000},
 	{step_listen, "the guest's figures", 5000},
 	{step_figures, "the guest's figures", 10000},
-	{step_listened, "the guest's figures", 5000},
+	{vm_step_listened, "the guest's figures", 5000},
 	{step_begin, "writing vm.json", 0},
 	{vm_step_rescale, "the balloon", 5000},
 	{step_await_balloon, "the guest's memory", 600000},
@@ -195,7 +195,7 @@ const struct vm_step vm_scale_steps[] = {
 const struct vm_step vm_unscale_steps[] = {
 	{step_back, "writing vm.json", 0},
 	{vm_connect, "QEMU", 5000},
-	{step_listened, "the guest's figures", 5000},
+	{vm_step_listened, "the guest's figures", 5000},
 	{vm_step_rescale, "the balloon", 5000},
 	{0},
 };

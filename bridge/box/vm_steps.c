@@ -457,6 +457,7 @@ const struct vm_step vm_recover_steps[] = {
 	{step_blocks, "QEMU's disks", 10000},
 	{step_popped, "writing vm.json", 0},
 	{vm_step_rescale, "the balloon", 5000},
+	{vm_step_listened, "the balloon", 5000},
 	{vm_step_sweep, "tidying up", 0},
 	{0},
 };

@@ -82,8 +82,10 @@ extern const struct vm_step vm_checkpoint_steps[], vm_disk_checkpoint_steps[],
 
 /* A running machine has vm->scale_mb of its memory afterwards; undo: as before. */
 extern const struct vm_step vm_scale_steps[], vm_unscale_steps[];
-/* What it had is told to one that boots. */
+/* What it has is told to one that boots, or that was found. */
 void vm_step_rescale(struct vm *vm);
+/* The guest says no more how much it has in use: it did while we wanted to know. */
+void vm_step_listened(struct vm *vm);
 
 /* ---- vm_make.c ---- */
 
