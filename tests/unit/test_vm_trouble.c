@@ -213,6 +213,34 @@ static void test_disk_full(void **state)
 	destroy(b);
 }
 
+/* Memory that was given back is not had again where there is no room for it. */
+static void test_disk_full_for_memory(void **state)
+{
+	struct box *b;
+	char path[128];
+
+	(void)state;
+	b = start("small");
+	start_counter(b);
+	box_scale(b, 160, on_answer);
+	await_ok(b);
+	snprintf(path, sizeof(path), "%s/filler", rig.dir);
+	fill(path);
+	box_scale(b, 256, on_answer);
+	await(b);
+	assert_false(result(b)->ok);
+	assert_int_equal(result(b)->fault.status, 507);
+	assert_int_equal(result(b)->left, BOX_LEFT_RUNNING);
+	assert_int_equal(b->scaled_mb, 160);
+	counter_goes_on(b);
+	unlink(path);
+	box_scale(b, 256, on_answer);
+	await_ok(b);
+	assert_int_equal(b->scaled_mb, 0);
+	counter_goes_on(b);
+	destroy(b);
+}
+
 /* The bridge ends while workers are at it; what is there goes. (They used what it had freed.) */
 static void test_closed(void **state)
 {
@@ -329,6 +357,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hangs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disk_full, setup_small, teardown_small),
+		cmocka_unit_test_setup_teardown(
+			test_disk_full_for_memory, setup_small, teardown_small),
 		cmocka_unit_test_setup_teardown(test_closed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_owner_killed, setup, teardown),
 	};
