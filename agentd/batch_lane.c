@@ -4,10 +4,9 @@
  */
 #include "agentd/batch_lane.h"
 
-#include <signal.h>
+#include "agentd/batch_thread.h"
 
-#define ROOM       (256 * 1024) /* of a buffer; any one file fits */
-#define STACK_SIZE (256 * 1024)
+#define ROOM (256 * 1024) /* of a buffer; any one file fits */
 
 struct record {
 	uint64_t index;
@@ -86,19 +85,6 @@ static void *thread(void *arg)
 
 /* ---- the batch's ---- */
 
-/* The signals are blocked here already, as in every worker. */
-static int start(struct batch_lane *l)
-{
-	pthread_attr_t attr;
-	int r;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	r = pthread_create(&l->thread, &attr, thread, l);
-	pthread_attr_destroy(&attr);
-	return -r;
-}
-
 static void forget(struct batch_lane *l)
 {
 	pthread_cond_destroy(&l->less);
@@ -119,7 +105,7 @@ int batch_lane_open(struct batch_lane *l, const struct place *p, batch_lane_fn f
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->more, NULL);
 	pthread_cond_init(&l->less, NULL);
-	r = start(l);
+	r = batch_thread_start(&l->thread, thread, l);
 	if (r < 0) {
 		forget(l);
 		return r;

@@ -55,9 +55,10 @@ static int begin_atomic(const struct file_batch *b, const struct batch_file *f, 
 	mode_t mode = f->head.mode == BATCH_MODE_KEEP ? ATOMIC_MODE_KEEP : f->head.mode & 07777;
 	char path[PATH_MAX];
 	struct error e;
-	int r = file_batch_path(b, f->path, path) ? place_make_parents(p, path, 0755, false)
-						  : -ENAMETOOLONG;
+	int r = unpack_free_path(&b->unpack, f->path, path);
 
+	if (r == 0)
+		r = place_make_parents(p, path, 0755, false);
 	if (r < 0)
 		return r;
 	r = atomic_begin(a, p, path, mode, ATOMIC_REPLACE, &e);

@@ -70,8 +70,7 @@ int unpack_open_beneath(const struct unpack *u, const char *path, int flags)
 	return fd < 0 ? -errno : fd;
 }
 
-/* u->path or the like as the place understands it. */
-static int free_path(const struct unpack *u, const char *path, char out[PATH_MAX])
+int unpack_free_path(const struct unpack *u, const char *path, char out[PATH_MAX])
 {
 	bool absolute = path[0] == '/';
 	int n = snprintf(
@@ -83,7 +82,7 @@ static int free_path(const struct unpack *u, const char *path, char out[PATH_MAX
 static int open_free(const struct unpack *u, const char *path, int flags)
 {
 	char full[PATH_MAX];
-	int r = free_path(u, path, full);
+	int r = unpack_free_path(u, path, full);
 
 	return r < 0 ? r : place_open(u->place, full, flags, 0);
 }
@@ -110,7 +109,7 @@ static int make_implied(const struct unpack *u, int parent, const char *name)
 static int make_free(const struct unpack *u)
 {
 	char full[PATH_MAX];
-	int r = free_path(u, u->path, full);
+	int r = unpack_free_path(u, u->path, full);
 
 	if (r == 0)
 		r = place_make_parents(u->place, full, 0755, true);

@@ -11,6 +11,8 @@
  */
 #pragma once
 
+#include <limits.h>
+
 #include "agentd/atomic.h"
 
 #define UNPACK_SMALL    (64 * 1024)        /* what unpack_file() takes at once */
@@ -54,6 +56,8 @@ void unpack_fini(struct unpack *u); /* idempotent; aborts a file under writing *
 /* u->dir becomes the directory that holds the path; *ret_name points into the path. make: what is
  * missing of it. 0 or -errno. */
 int unpack_enter(struct unpack *u, const char *path, bool make, const char **ret_name);
+/* With `free`: the path as the place understands it. 0 or -ENAMETOOLONG. */
+int unpack_free_path(const struct unpack *u, const char *path, char out[PATH_MAX]);
 /* All of it: 0 or -errno. */
 int unpack_write(int fd, const void *bytes, size_t len);
 

@@ -71,6 +71,83 @@ def test_same_name_again(agent, link, tree):
     assert {int(name): (tree / "d" / name).read_bytes() for name in os.listdir(tree / "d")} == last
 
 
+def in_all_shapes(tree, count):
+    """Names in an order that mixes what the second thread reads with what it leaves to the first, and what each is to be."""
+    rng = random.Random(5)
+    wanted = {}
+    for number in range(count):
+        name = f"{number % 7}/{number}"
+        size = rng.choice([0, 1, 10, 100, 4096, 4096, 4096, 65536, 65537, 200000])
+        path = tree / name
+        path.parent.mkdir(exist_ok=True)
+        kind = rng.randrange(12)
+        wanted[name] = content(size, number)
+        if kind == 0:
+            wanted[name] = errno.ENOENT
+        elif kind == 1:
+            wanted[name] = errno.EISDIR
+            path.mkdir()
+        elif kind == 2:
+            (tree / "aim").mkdir(exist_ok=True)
+            (tree / "aim" / str(number)).write_bytes(wanted[name])
+            os.symlink(f"../aim/{number}", path)
+        else:
+            path.write_bytes(wanted[name])
+    return wanted
+
+
+def test_read_ahead_in_order(agent, link, tree):
+    """Two threads read, and the answers are in order, whoever read them."""
+    wanted = {f"small-{number}": b"%d" % number for number in range(100)}  # after which the second thread comes
+    for name, data in wanted.items():
+        (tree / name).write_bytes(data)
+    wanted |= in_all_shapes(tree, 1000)
+    found, done = batch_read(link, tree, list(wanted))
+    assert [os.fsdecode(one.path) for one in found] == list(wanted)
+    assert [one.errno or one.data for one in found] == list(wanted.values())
+    failed = sum(isinstance(one, int) for one in wanted.values())
+    assert (done["files"], done["failed"]) == (1100 - failed, failed)
+    assert done["bytes"] == sum(len(one) for one in wanted.values() if not isinstance(one, int))
+
+
+def test_read_ahead_of_what_says_nothing(agent, link):
+    """Files that say size 0, and have bytes."""
+    found, done = batch_read(link, "/proc/sys/kernel", ["ostype"] * 300)
+    assert [one.data for one in found] == [b"Linux\n"] * 300 and done["files"] == 300
+
+
+@pytest.mark.parametrize("at", [0, 100, 112, 113, 120, 127, 128])
+def test_read_ahead_of_no_path(agent, link, tree, at):
+    """It ends where it stands, behind answers for all before it."""
+    (tree / "a").write_bytes(b"x")
+    channel = FileChannel(link, "batch_read", path=str(tree), paths=["a"] * at + [""] + ["a"] * (300 - at)).open()
+    with refused(code="bad_message"):
+        channel.finish()
+
+
+@pytest.mark.parametrize("at", [1, 50, 300])
+def test_read_ahead_of_a_client_that_goes_away(agent, tree, at):
+    """Neither thread is left, nor a descriptor, wherever the client stopped to read."""
+    for name in range(1000):
+        (tree / str(name)).write_bytes(b"x" * 4096)
+    idle = agent.settled_fds()
+    for _ in range(5):
+        link = agent.connect()
+        channel = FileChannel(link, "batch_read", path=str(tree), paths=[str(name) for name in range(1000)], auto=False,
+                              keep=False, window=at * 4096).open()
+        link.wait(lambda: channel.received == at * 4096, "the first bytes")
+        link.cut()
+        eventually(lambda: agent.fds() <= idle, "the operation to end")
+
+
+def test_both_threads_read_with_the_users_rights(agent, link, tree):
+    for name in range(600):
+        (tree / str(name)).write_bytes(b"x")
+        (tree / str(name)).chmod(0o600 if name % 3 == 0 else 0o644)
+    found, _ = batch_read(link, tree, [str(name) for name in range(600)], user="nobody")
+    assert [one.errno for one in found] == [errno.EACCES if name % 3 == 0 else 0 for name in range(600)]
+
+
 def test_both_threads_have_the_users_rights(agent, link, tree):
     (tree / "d").mkdir()
     os.chown(tree / "d", NOBODY, NOBODY)
