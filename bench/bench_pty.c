@@ -8,8 +8,9 @@
 #include "bench/bench_link.h"
 #include "bench/floor.h"
 
-#define KEYS  1000
-#define BLOCK 100 /* keys at a time, so that both meet the same moods of the machine */
+#define KEYS   1000
+#define BLOCK  100 /* keys at a time, so that both meet the same moods of the machine */
+#define SLICES 16  /* of the output, in turn, for the same reason */
 
 static char *const echo_command[] = {
 	(char *)"sh", (char *)"-c", (char *)"stty raw -echo; printf R; exec cat", NULL};
@@ -137,28 +138,32 @@ static void keys_round(size_t n)
 
 /* ---- output ---- */
 
-static double mb_per_s(uint64_t bytes, uint64_t t0)
+/* What came of one side's output in a round. */
+struct flow {
+	uint64_t bytes, ns;
+};
+
+static double mb_per_s(const struct flow *f)
 {
-	return (double)bytes * 1e3 / (double)(floor_now_ns() - t0);
+	return (double)f->bytes * 1e3 / (double)f->ns;
 }
 
-static double relay_output(char *const argv[], uint64_t *ret_bytes)
+static uint64_t relay_output(char *const argv[], struct flow *f)
 {
 	static uint8_t buffer[LINK_READ];
-	uint64_t t0 = floor_now_ns();
+	uint64_t t0 = floor_now_ns(), bytes = 0;
 	int fd = relay_start(argv);
 	ssize_t n;
-	double rate;
 
-	*ret_bytes = 0;
 	while ((n = recv(fd, buffer, sizeof(buffer), 0)) > 0)
-		*ret_bytes += (uint64_t)n;
-	rate = mb_per_s(*ret_bytes, t0);
+		bytes += (uint64_t)n;
+	f->ns += floor_now_ns() - t0;
+	f->bytes += bytes;
 	close(fd);
-	return rate;
+	return bytes;
 }
 
-static double agent_output(char *const argv[], uint64_t *ret_bytes)
+static uint64_t agent_output(char *const argv[], struct flow *f)
 {
 	static const char remove[] = "{\"op\":\"remove\",\"id\":\"output\"}";
 	static struct job j;
@@ -169,10 +174,11 @@ static double agent_output(char *const argv[], uint64_t *ret_bytes)
 	open_terminal(&j, "output", argv, MIB);
 	while (!j.closed)
 		link_must_step(&l);
-	*ret_bytes = j.bytes;
+	f->ns += floor_now_ns() - t0;
+	f->bytes += j.bytes;
 	if (!j.good || j.wrong || j.gap)
 		table_note("pty: output did not come whole");
-	return mb_per_s(j.bytes, t0);
+	return j.bytes;
 }
 
 static void output_round(uint64_t bytes)
@@ -181,20 +187,21 @@ static void output_round(uint64_t bytes)
 	static const char *gen;
 	char count[32];
 	char *argv[] = {NULL, count, NULL};
-	uint64_t got[2];
-	double mine, floor;
+	struct flow mine = {0}, floor = {0};
 
 	if (!gen && !(gen = program("floor_gen")))
 		die("floor_gen is not built");
 	argv[0] = (char *)gen;
-	snprintf(count, sizeof(count), "%llu", (unsigned long long)bytes);
-	floor = relay_output(argv, &got[0]);
-	mine = agent_output(argv, &got[1]);
-	/* A relay may lose the end (it closes when the peer does), agentd may not. */
-	if (got[1] < got[0])
-		table_note("pty: %llu bytes of %llu came", (unsigned long long)got[1],
-			(unsigned long long)got[0]);
-	table_add(&line, mine, floor);
+	snprintf(count, sizeof(count), "%llu", (unsigned long long)bytes / SLICES);
+	for (unsigned i = 0; i < SLICES; i++) {
+		uint64_t relayed = relay_output(argv, &floor), came = agent_output(argv, &mine);
+
+		/* A relay may lose the end (it closes when the peer does), agentd may not. */
+		if (came < relayed)
+			table_note("pty: %llu bytes of %llu came", (unsigned long long)came,
+				(unsigned long long)relayed);
+	}
+	table_add(&line, mb_per_s(&mine), mb_per_s(&floor));
 }
 
 void bench_pty(void)
@@ -209,7 +216,7 @@ void bench_pty(void)
 		keys_round(work(KEYS));
 	close(relay_keys);
 	for (unsigned i = 0; i < options.rounds; i++)
-		output_round(work(100 * MIB));
+		output_round(work(192 * MIB));
 	link_finish(&l);
 	agent_stop(&agent);
 	agent_stop(&minimal);
