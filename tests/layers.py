@@ -34,7 +34,7 @@ ONLY_IN = {
     r"llhttp\.h": r"proto/http\.c",
     r"pcre2\.h": r"agentd/regex\.c",
     r"uv\.h": r"(agentd|bridge)/.*",
-    r"libwebsockets\.h": r"bridge/api/front(_head|_loop|_context|_conn)?\.c",
+    r"libwebsockets\.h": r"bridge/api/web\.c",
     r"sqlite3\.h": r"bridge/sandbox/store[^/]*\.c|bridge/sandbox/store_internal\.h",
     r"openssl/.*": r"bridge/sandbox/keys\.c",
     # Sans-I/O: the protocol knows bytes and no descriptors.

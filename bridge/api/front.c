@@ -1,22 +1,20 @@
 /*
- * The parts in the order in which a client meets them: the listener, libwebsockets' context, and
- * the connections (front_conn.c), which make its calls. They end in the same order; what lws still
- * has when the time is over is closed with its context.
+ * The parts in the order in which a client meets them: the listener, web.c, and the connections
+ * (front_conn.c), which make its calls. They end in the same order; what is still there when the
+ * time is over is closed by web.c.
  */
 #include "bridge/api/front.h"
 
-#include <libwebsockets.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "bridge/api/front_conn.h"
-#include "bridge/api/front_context.h"
 #include "bridge/api/front_listen.h"
-#include "bridge/api/front_loop.h"
+#include "bridge/api/web.h"
 
 struct front {
-	struct front_loop loop;
+	struct web web;
 	struct listener listener;
-	struct lws_vhost *vhost;
 	struct front_config config;
 	size_t max;
 	uint16_t port;
@@ -27,18 +25,19 @@ struct front {
 	struct conns conns;
 };
 
-/* lws closes all there is at once, but never inside one of its callbacks. */
-static void destroy(struct front *f)
+/* As many connections as there are descriptors for. */
+static size_t conns_max(const struct front_config *config)
 {
-	struct lws_context *cx = f->loop.cx;
+	struct rlimit r;
+	size_t n;
 
-	if (!cx)
-		return;
-	lws_context_destroy(cx);
-	f->loop.cx = NULL;
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+		r.rlim_cur = 1024;
+	n = min_of((size_t)r.rlim_cur, (size_t)1 << 20);
+	n -= min_of(n / 4, (size_t)1024); /* for guests, files, the store */
+	return config->max_connections > 0 ? min_of(config->max_connections, n) : n;
 }
 
-/* lws closes the socket if it cannot take it. */
 static void on_client(void *owner, int fd)
 {
 	struct front *f = owner;
@@ -46,10 +45,10 @@ static void on_client(void *owner, int fd)
 	if (f->conns.n >= f->max)
 		close(fd);
 	else
-		lws_adopt_socket_vhost(f->vhost, fd);
+		web_adopt(&f->web, fd);
 }
 
-static void on_loop_closed(void *owner)
+static void on_web_closed(void *owner)
 {
 	struct front *f = owner;
 	void (*fn)(void *owner) = f->fn;
@@ -63,7 +62,7 @@ static void on_listener_closed(void *owner)
 {
 	struct front *f = owner;
 
-	front_loop_close(&f->loop, on_loop_closed, f);
+	web_close(&f->web, on_web_closed, f);
 }
 
 static void on_refused(void *owner)
@@ -71,52 +70,58 @@ static void on_refused(void *owner)
 	*(bool *)owner = true;
 }
 
-/* It could not begin. */
-static void undo(struct front *f, bool listening)
+/* web.c did not begin. */
+static void undo(struct front *f, uv_loop_t *loop)
 {
-	uv_loop_t *loop = f->loop.loop;
 	bool gone = false;
 
-	f->fn = on_refused;
-	f->owner = &gone;
-	destroy(f);
-	if (listening) {
-		listener_stop(&f->listener);
-		listener_close(&f->listener, on_listener_closed, f);
-	} else {
-		on_listener_closed(f);
-	}
+	listener_stop(&f->listener);
+	listener_close(&f->listener, on_refused, &gone);
 	while (!gone)
 		uv_run(loop, UV_RUN_NOWAIT);
+}
+
+static int open_web(struct front *f, uv_loop_t *loop, char *why, size_t why_size)
+{
+	const struct front_config *config = &f->config;
+	const struct web_config web = {
+		.cert = config->cert,
+		.cert_key = config->cert_key,
+		.conns_max = f->max,
+		.head_max = HEAD_ROOM,
+		.read_max = BODY_READ_MAX,
+		.head_s = FRONT_HEAD_MS / 1000,
+		.idle_s = FRONT_IDLE_MS / 1000,
+		.ping_s = config->ping_s > 0 ? (unsigned)config->ping_s : FRONT_PING_S,
+		.message_piece = CALL_PIECE,
+		.write_max = ANSWER_PIECE_MAX,
+	};
+
+	return web_open(&f->web, loop, &web, &conn_events, &f->conns, why, why_size);
 }
 
 int front_open(struct front **ret, uv_loop_t *loop, struct bridge *bridge,
 	const struct front_config *config, char *why, size_t why_size)
 {
 	struct front *f = xcalloc(1, sizeof(*f));
-	int r = front_loop_open(&f->loop, loop);
-	bool listening;
+	int r;
 
-	if (r < 0) {
-		snprintf(why, why_size, "epoll: %s", strerror(-r));
-		free(f);
-		return r;
-	}
 	f->config = *config;
 	if (!config->body_ms)
 		f->config.body_ms = FRONT_BODY_MS;
-	f->max = context_max(config);
+	f->max = conns_max(config);
 	f->conns.bridge = bridge;
 	f->conns.config = &f->config;
 	list_init(&f->conns.list);
 	r = listener_open(&f->listener, loop, config->host, config->port, on_client, f, &f->port,
 		why, why_size);
-	listening = r == 0;
-	if (r == 0)
-		r = context_open(&f->loop, config, conn_protocols(), &f->conns, f->max, &f->vhost,
-			why, why_size);
+	if (r == 0) {
+		r = open_web(f, loop, why, why_size);
+		if (r < 0)
+			undo(f, loop);
+	}
 	if (r < 0) {
-		undo(f, listening);
+		free(f);
 		return r;
 	}
 	uv_timer_init(loop, &f->timer);
@@ -147,16 +152,16 @@ static void on_grace(uv_timer_t *t)
 	struct front *f = t->data;
 
 	conns_break_off(&f->conns);
-	destroy(f);
+	web_destroy(&f->web);
 	uv_close((uv_handle_t *)t, on_timer_closed);
 }
 
-/* Inside of lws, or of destroy(). */
+/* Inside of an event, or of web_destroy(). */
 static void on_empty(void *owner)
 {
 	struct front *f = owner;
 
-	if (f->loop.cx)
+	if (f->web.cx)
 		uv_timer_start(&f->timer, on_grace, 0, 0);
 }
 

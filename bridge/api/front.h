@@ -1,7 +1,6 @@
 /*
- * front.h - the public side of the bridge: HTTP/1.1 and WebSockets through libwebsockets, which
- * only front*.c know. It makes calls of what comes and gives them to `on_call`; see call.h for the
- * rest of the conversation.
+ * front.h - the public side of the bridge: HTTP/1.1 and WebSockets (web.h). It makes calls of what
+ * comes and gives them to `on_call`; see call.h for the rest of the conversation.
  */
 #pragma once
 

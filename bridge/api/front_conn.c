@@ -1,52 +1,52 @@
 /*
- * lws parses heads, frames WebSockets, does TLS and watches sockets. Of HTTP it leaves to its user
- * more than one would think, and some of it would hurt:
+ * libwebsockets (web.c) parses heads, frames WebSockets, does TLS and watches sockets. Of HTTP it
+ * leaves to its user more than one would think, and some of it would hurt:
  *
  *  - Bodies come as the bytes behind the head: neither Content-Length nor chunks are looked at, so
  *    both are done here (front_body.c), and what is no part of the body ends the connection after
  *    the answer.
- *  - A POST without a length is given 100 MiB of body by lws; to us it is an empty one, and the
+ *  - A POST without a length is given 100 MiB of body by it; to us it is an empty one, and the
  *    connection ends after the answer.
- *  - While rx flow control is on, HTTP_WRITEABLE does not come and nobody notices that the client
- *    hung up: so it is on only while a body waits for its handler, ends with the answer's
- *    beginning, and the socket is looked at meanwhile (TIMER).
- *  - A request that is pipelined behind one whose answer has to wait ends the connection (lws
- *    cannot keep it). Behind one that is answered at once it is fine.
- *  - lws kills a connection whose body pauses for 20 s, so that timeout is put off as long as there
+ *  - While reading is off, on_writable does not come and nobody notices that the client
+ *    hung up: so it is off only while a body waits for its handler and until the answer
+ *    begins, and the socket is looked at meanwhile (on_timer).
+ *  - A request that is pipelined behind one whose answer has to wait ends the connection (it
+ *    cannot be kept). Behind one that is answered at once it is fine.
+ *  - It kills a connection whose body pauses for 20 s, so that timeout is put off as long as there
  *    is a call, and patience is our own.
  *
- * An answer is given in HTTP_WRITEABLE, piece by piece as long as the socket takes them; its
+ * An answer is given in on_writable, piece by piece as long as the socket takes them; its
  * beginning right away, when the request has no body. With it what is left of the request's body
  * is no longer the handler's: it is read and dropped for a while, so that the client gets to see
  * the answer.
  */
 #include "bridge/api/front_conn.h"
 
-#include <libwebsockets.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include "bridge/api/call_wire.h"
 #include "bridge/api/front_body.h"
 #include "bridge/api/front_listen.h"
 #include "proto/ws.h"
 
-#define TICK_US        (2 * LWS_USEC_PER_SEC) /* how often a call with a body is looked at */
-#define PIECES_AT_ONCE 8                      /* of an answer, before others have their turn */
+#define TICK_MS        2000   /* how often a call with a body is looked at */
+#define PIECES_AT_ONCE 8      /* of an answer, before others have their turn */
 #define DRAIN_MS       3000   /* reading what a refused client still sends, so that it sees why */
 #define CLOSE_MS       600000 /* for a client to read up to the close of its WebSocket */
 
 struct conn {
+	struct web_conn web;
 	struct list node;
 	struct conns *all;
-	struct lws *wsi;
 	struct call *call; /* NULL between requests */
 	struct head head;  /* of the request */
 	struct body body;
 	struct answer answer;
 	char peer[LISTEN_PEER_MAX];
 	bool busy;    /* inside on_call() or the like: what is wanted is seen to after it */
-	bool over;    /* the connection ends as soon as what lws holds is written */
-	bool stopped; /* rx flow control is on */
+	bool over;    /* the connection ends as soon as what web.c holds is written */
+	bool stopped; /* it is not read */
 	bool socket;  /* a WebSocket */
 	bool in_message;
 	uint64_t drain_until; /* ms; 0: not draining */
@@ -54,7 +54,10 @@ struct conn {
 	uint64_t heard_ms;
 };
 
-_Static_assert(LWS_PRE <= 64, "CONN_OUT_SIZE");
+static struct conn *conn_of(struct web_conn *w)
+{
+	return container_of(w, struct conn, web);
+}
 
 /* ---- the end of a call ---- */
 
@@ -78,13 +81,13 @@ static void break_off(struct conn *n)
 	struct sockaddr none = {.sa_family = AF_UNSPEC};
 
 	if (n->call && n->answer.head_out)
-		(void)connect(lws_get_socket_fd(n->wsi), &none, sizeof(none));
+		(void)connect(web_fd(&n->web), &none, sizeof(none));
 }
 
 static void kill_conn(struct conn *n)
 {
 	break_off(n);
-	lws_set_timeout(n->wsi, 1, LWS_TO_KILL_ASYNC);
+	web_kill(&n->web);
 }
 
 /* ---- reading ---- */
@@ -96,28 +99,29 @@ static void set_flow(struct conn *n)
 	bool stop = c && c->paused && (n->socket || (!call_answered(c) && !n->body.complete));
 
 	if (n->body.kind != BODY_NONE || stop)
-		lws_set_timer_usecs(n->wsi, TICK_US);
+		web_timer(&n->web, TICK_MS);
 	if (stop == n->stopped)
 		return;
 	n->stopped = stop;
-	lws_rx_flow_control(n->wsi, !stop);
+	web_read(&n->web, !stop);
 }
 
 static void send_continue(struct conn *n)
 {
 	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-	uint8_t *out = n->all->out + LWS_PRE;
+	uint8_t *out = n->all->out + WEB_PRE;
 
 	if (!n->head.expects || !n->call || n->call->paused || call_answered(n->call))
 		return;
 	n->head.expects = false;
 	memcpy(out, text, sizeof(text) - 1);
-	if (lws_write(n->wsi, out, sizeof(text) - 1, LWS_WRITE_HTTP_HEADERS_CONTINUATION) < 0)
+	if (web_write(&n->web, WEB_INTERIM, out, sizeof(text) - 1) < 0)
 		kill_conn(n);
 }
 
-static int on_body(struct conn *n, const uint8_t *data, size_t len)
+static int on_body(struct web_conn *w, const uint8_t *data, size_t len)
 {
+	struct conn *n = conn_of(w);
 	int r;
 
 	n->heard_ms = now_ms();
@@ -136,7 +140,7 @@ static int on_body(struct conn *n, const uint8_t *data, size_t len)
 
 /* ---- answers ---- */
 
-/* The answer is out. Returns what the callback of lws returns. */
+/* The answer is out. Returns what the event returns. */
 static int finish(struct conn *n)
 {
 	bool complete = n->body.complete || n->body.broken;
@@ -145,15 +149,15 @@ static int finish(struct conn *n)
 	if (!complete) {
 		n->drain_until = now_ms() + DRAIN_MS;
 		set_flow(n);
-		lws_set_timer_usecs(n->wsi, TICK_US);
+		web_timer(&n->web, TICK_MS);
 		return 0;
 	}
 	if (!n->head.last)
-		return lws_http_transaction_completed(n->wsi) ? -1 : 0;
-	if (!lws_partial_buffered(n->wsi))
+		return web_next_request(&n->web);
+	if (!web_holds_bytes(&n->web))
 		return -1;
 	n->over = true;
-	lws_callback_on_writable(n->wsi);
+	web_want_write(&n->web);
 	return 0;
 }
 
@@ -166,7 +170,7 @@ static int cut(struct conn *n)
 
 static int write_answer(struct conn *n)
 {
-	uint8_t *out = n->all->out + LWS_PRE;
+	uint8_t *out = n->all->out + WEB_PRE;
 	struct call *c = n->call;
 	bool done;
 	ssize_t r;
@@ -179,31 +183,16 @@ static int write_answer(struct conn *n)
 		r = answer_next(&n->answer, c, n->head.http10, !n->head.last, out, &done);
 		if (r == CALL_BROKEN)
 			return cut(n);
-		if (r > 0 && lws_write(n->wsi, out, (size_t)r, LWS_WRITE_HTTP) < 0)
+		if (r > 0 && web_write(&n->web, WEB_BYTES, out, (size_t)r) < 0)
 			return -1;
 		if (done)
 			return finish(n);
 		if (r <= 0)
 			return 0;
-		if (lws_send_pipe_choked(n->wsi))
+		if (!web_takes_more(&n->web))
 			break;
 	}
-	lws_callback_on_writable(n->wsi);
-	return 0;
-}
-
-static int on_writable(struct conn *n)
-{
-	if (n->over)
-		return -1;
-	if (!n->call)
-		return 0;
-	n->busy = true;
-	body_deliver(&n->body, n->call);
-	n->busy = false;
-	if (n->call->call_state == CALL_ANSWERING)
-		return write_answer(n);
-	set_flow(n);
+	web_want_write(&n->web);
 	return 0;
 }
 
@@ -211,7 +200,7 @@ static int on_writable(struct conn *n)
 
 static struct call *begin_call(struct conn *n)
 {
-	struct call *c = head_call(n->wsi, &n->head, (char *)n->all->out);
+	struct call *c = head_call(&n->web, &n->head, (char *)n->all->out);
 
 	ASSERT(!n->call);
 	n->call = c;
@@ -220,7 +209,7 @@ static struct call *begin_call(struct conn *n)
 	c->bridge = n->all->bridge;
 	c->transport = n;
 	if (!*n->peer)
-		listen_peer(lws_get_socket_fd(n->wsi), n->peer);
+		listen_peer(web_fd(&n->web), n->peer);
 	memcpy(c->peer, n->peer, sizeof(c->peer));
 	n->answer = (struct answer){0};
 	n->drain_until = 0;
@@ -228,17 +217,18 @@ static struct call *begin_call(struct conn *n)
 	return c;
 }
 
-static int on_request(struct conn *n)
+static int on_request(struct web_conn *w)
 {
+	struct conn *n = conn_of(w);
 	struct call *c = begin_call(n);
 	const char *why;
 	int status;
 
 	if (!c)
 		return -1;
-	why = head_read(n->wsi, c, &n->head, &status);
+	why = head_read(&n->web, c, &n->head, &status);
 	body_init(&n->body, n->head.body, n->head.length);
-	lws_set_timeout(n->wsi, NO_PENDING_TIMEOUT, 0);
+	web_patience(&n->web, 0);
 	n->busy = true;
 	if (why)
 		call_error(c, status, "%s", why);
@@ -249,20 +239,21 @@ static int on_request(struct conn *n)
 	if (call_answered(c) && n->body.kind == BODY_NONE)
 		return write_answer(n);
 	if (call_answered(c))
-		lws_callback_on_writable(n->wsi);
+		web_want_write(&n->web);
 	set_flow(n);
 	send_continue(n);
 	if (n->head.last)
-		lws_set_timer_usecs(n->wsi, TICK_US);
+		web_timer(&n->web, TICK_MS);
 	return 0;
 }
 
 /* ---- WebSocket ---- */
 
 /* 0: it happens; -1: it was answered otherwise, and the connection ends. */
-static int on_upgrade(struct conn *n)
+static int on_upgrade(struct web_conn *w)
 {
-	uint8_t *out = n->all->out + LWS_PRE;
+	struct conn *n = conn_of(w);
+	uint8_t *out = n->all->out + WEB_PRE;
 	struct call *c = begin_call(n);
 	const char *why;
 	int status;
@@ -272,7 +263,7 @@ static int on_upgrade(struct conn *n)
 	if (!c)
 		return -1;
 	c->websocket = true;
-	why = head_read_upgrade(n->wsi, c, &n->head, &status);
+	why = head_read_upgrade(&n->web, c, &n->head, &status);
 	body_init(&n->body, BODY_NONE, 0);
 	n->busy = true;
 	if (why)
@@ -286,14 +277,23 @@ static int on_upgrade(struct conn *n)
 	len = answer_next(&n->answer, c, false, false, out, &done);
 	end_call(n);
 	if (len > 0)
-		lws_write(n->wsi, out, (size_t)len, LWS_WRITE_HTTP);
+		web_write(&n->web, WEB_BYTES, out, (size_t)len);
 	return -1;
 }
 
-static int on_message(struct conn *n, const uint8_t *data, size_t len)
+static void on_upgraded(struct web_conn *w)
 {
+	struct conn *n = conn_of(w);
+
+	n->socket = true;
+	set_flow(n);
+	web_want_write(w);
+}
+
+static int on_message(struct web_conn *w, const uint8_t *data, size_t len, bool last)
+{
+	struct conn *n = conn_of(w);
 	bool first = !n->in_message;
-	bool last = lws_is_final_fragment(n->wsi) && lws_remaining_packet_payload(n->wsi) == 0;
 	struct call *c = n->call;
 
 	n->in_message = !last;
@@ -305,21 +305,20 @@ static int on_message(struct conn *n, const uint8_t *data, size_t len)
 	return 0;
 }
 
-/* lws waits five seconds for the other side's close; one that reads slowly has yet to read what
- * was sent, and would lose it if it were told that nobody is here any more. */
+/* libwebsockets waits five seconds for the other side's close; one that reads slowly has yet to
+ * read what was sent, and would lose it if it were told that nobody is here any more. */
 static int close_socket(struct conn *n, uint16_t code, const char *reason)
 {
 	n->close_until = now_ms() + CLOSE_MS;
-	lws_set_timer_usecs(n->wsi, TICK_US);
-	lws_close_reason(
-		n->wsi, (enum lws_close_status)code, (unsigned char *)reason, strlen(reason));
+	web_timer(&n->web, TICK_MS);
+	web_say_close(&n->web, code, reason);
 	end_call(n);
 	return -1;
 }
 
 static int write_message(struct conn *n)
 {
-	uint8_t *out = n->all->out + LWS_PRE;
+	uint8_t *out = n->all->out + WEB_PRE;
 	struct call *c = n->call;
 	ssize_t r;
 
@@ -338,23 +337,24 @@ static int write_message(struct conn *n)
 		r = 0;
 	ASSERT(r >= 0 && r <= CALL_PIECE);
 	c->bytes_out += (uint64_t)r;
-	if (lws_write(n->wsi, out, (size_t)r, c->says_text ? LWS_WRITE_TEXT : LWS_WRITE_BINARY) < 0)
+	if (web_write(&n->web, c->says_text ? WEB_TEXT : WEB_BINARY, out, (size_t)r) < 0)
 		return -1;
-	lws_callback_on_writable(n->wsi);
+	web_want_write(&n->web);
 	return 0;
 }
 
-/* ---- what lws says ---- */
+/* ---- what web.c says besides ---- */
 
-static int on_tick(struct conn *n)
+static int on_timer(struct web_conn *w)
 {
-	struct pollfd p = {.fd = lws_get_socket_fd(n->wsi), .events = POLLRDHUP};
+	struct conn *n = conn_of(w);
+	struct pollfd p = {.fd = web_fd(&n->web), .events = POLLRDHUP};
 	uint64_t now = now_ms(), body_ms = n->all->config->body_ms;
 	struct call *c = n->call;
 
 	if (now < n->close_until) {
-		lws_set_timeout(n->wsi, PENDING_TIMEOUT_CLOSE_ACK, 5);
-		lws_set_timer_usecs(n->wsi, TICK_US);
+		web_patience(&n->web, 5);
+		web_timer(&n->web, TICK_MS);
 		return 0;
 	}
 	if (n->drain_until > 0 && (now >= n->drain_until || n->body.complete))
@@ -364,18 +364,43 @@ static int on_tick(struct conn *n)
 	if (!c && n->drain_until == 0)
 		return 0;
 	if (!n->socket)
-		lws_set_timeout(n->wsi, NO_PENDING_TIMEOUT, 0);
+		web_patience(&n->web, 0);
 	if (c && !n->socket && !n->stopped && !n->body.complete && !call_answered(c) &&
 		now - n->heard_ms > body_ms)
 		call_error(c, 408, "nothing came of the body for %llu s",
 			(unsigned long long)(body_ms / 1000));
 	if (n->stopped || n->drain_until > 0 || !n->socket)
-		lws_set_timer_usecs(n->wsi, TICK_US);
+		web_timer(&n->web, TICK_MS);
 	return 0;
 }
 
-static void on_gone(struct conn *n)
+static int on_writable(struct web_conn *w)
 {
+	struct conn *n = conn_of(w);
+
+	if (n->socket)
+		return write_message(n);
+	if (n->over)
+		return -1;
+	if (!n->call)
+		return 0;
+	n->busy = true;
+	body_deliver(&n->body, n->call);
+	n->busy = false;
+	if (n->call->call_state == CALL_ANSWERING)
+		return write_answer(n);
+	set_flow(n);
+	return 0;
+}
+
+static void on_closed(struct web_conn *w)
+{
+	end_call(conn_of(w));
+}
+
+static void on_gone(struct web_conn *w)
+{
+	struct conn *n = conn_of(w);
 	struct conns *cs = n->all;
 
 	end_call(n);
@@ -387,70 +412,30 @@ static void on_gone(struct conn *n)
 		cs->on_empty(cs->owner);
 }
 
-static struct conn *conn_new(struct conns *cs, struct lws *wsi)
+static struct web_conn *on_open(void *owner)
 {
 	struct conn *n = calloc(1, sizeof(*n));
 
 	if (!n)
 		return NULL;
-	n->all = cs;
-	n->wsi = wsi;
-	list_append(&cs->list, &n->node);
-	cs->n++;
-	lws_set_opaque_user_data(wsi, n);
-	return n;
+	n->all = owner;
+	list_append(&n->all->list, &n->node);
+	n->all->n++;
+	return &n->web;
 }
 
-static int on_event(
-	struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
-{
-	struct conn *n = NULL;
-
-	(void)user;
-	if (reason == LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED)
-		return conn_new(lws_context_user(lws_get_context(wsi)), wsi) ? 0 : -1;
-	if (wsi)
-		n = lws_get_opaque_user_data(wsi);
-	if (!n)
-		return 0;
-	switch (reason) {
-	case LWS_CALLBACK_HTTP: return on_request(n);
-	case LWS_CALLBACK_HTTP_BODY: return len > 0 ? on_body(n, in, len) : 0;
-	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
-	case LWS_CALLBACK_HTTP_WRITEABLE: return on_writable(n);
-	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-		return strcasecmp(in, "websocket") != 0 ? 0 : on_upgrade(n);
-	case LWS_CALLBACK_ESTABLISHED:
-		n->socket = true;
-		set_flow(n);
-		lws_callback_on_writable(wsi);
-		return 0;
-	case LWS_CALLBACK_RECEIVE: return on_message(n, in, len);
-	case LWS_CALLBACK_SERVER_WRITEABLE: return write_message(n);
-	case LWS_CALLBACK_TIMER: return on_tick(n);
-	case LWS_CALLBACK_RAW_ADOPT: return -1; /* CONNECT: lws would make a tunnel of it */
-	case LWS_CALLBACK_CLOSED:
-	case LWS_CALLBACK_CLOSED_HTTP: end_call(n); return 0;
-	case LWS_CALLBACK_WSI_DESTROY:
-		lws_set_opaque_user_data(wsi, NULL);
-		on_gone(n);
-		return 0;
-	default: return 0;
-	}
-}
-
-const struct lws_protocols *conn_protocols(void)
-{
-	static const struct lws_protocols protocols[] = {
-		{.name = "bridge",
-			.callback = on_event,
-			.rx_buffer_size = CALL_PIECE,
-			.tx_packet_size = ANSWER_PIECE_MAX},
-		LWS_PROTOCOL_LIST_TERM,
-	};
-
-	return protocols;
-}
+const struct web_events conn_events = {
+	.on_open = on_open,
+	.on_request = on_request,
+	.on_body = on_body,
+	.on_upgrade = on_upgrade,
+	.on_upgraded = on_upgraded,
+	.on_message = on_message,
+	.on_writable = on_writable,
+	.on_timer = on_timer,
+	.on_closed = on_closed,
+	.on_gone = on_gone,
+};
 
 /* ---- for call.c ---- */
 
@@ -461,7 +446,7 @@ void front_ready(struct call *c)
 	if (!n || n->busy)
 		return;
 	set_flow(n);
-	lws_callback_on_writable(n->wsi);
+	web_want_write(&n->web);
 }
 
 void front_pause(struct call *c, bool pause)
@@ -474,7 +459,7 @@ void front_pause(struct call *c, bool pause)
 	if (!pause) {
 		send_continue(n);
 		if (!n->socket)
-			lws_callback_on_writable(n->wsi);
+			web_want_write(&n->web);
 	}
 }
 
@@ -495,7 +480,7 @@ void conns_close(struct conns *cs, void (*on_empty)(void *owner), void *owner)
 	cs->owner = owner;
 	list_for_each (n, &cs->list, struct conn, node) {
 		if (n->socket)
-			lws_callback_on_writable(n->wsi);
+			web_want_write(&n->web);
 		else if (!n->call)
 			kill_conn(n);
 	}

@@ -1,6 +1,6 @@
 /*
- * front_conn.h - connections, from their socket to their end: what libwebsockets says of them, made
- * into calls, and what is said to calls, made into bytes.
+ * front_conn.h - connections, from their socket to their end: what web.c says of them, made into
+ * calls, and what is said to calls, made into bytes.
  */
 #pragma once
 
@@ -8,12 +8,9 @@
 #include "bridge/api/front_answer.h"
 #include "bridge/api/front_head.h"
 
-struct lws_protocols;
+#define CONN_OUT_SIZE max_of(WEB_PRE + ANSWER_PIECE_MAX, HEAD_SCRATCH)
 
-/* What lws puts before a message is in it. */
-#define CONN_OUT_SIZE max_of(64 + ANSWER_PIECE_MAX, HEAD_SCRATCH)
-
-/* All of them; lws_context_user(). */
+/* All of them; the owner of the struct web. */
 struct conns {
 	struct bridge *bridge;
 	const struct front_config *config;
@@ -25,8 +22,7 @@ struct conns {
 	uint8_t out[CONN_OUT_SIZE]; /* in use only inside a callback */
 };
 
-/* What the context is told of; a connection begins with the socket that lws is given. */
-const struct lws_protocols *conn_protocols(void);
+extern const struct web_events conn_events;
 /* Each ends with the answer that is under way, WebSockets with 1012. on_empty when, and as often
  * as, the last is gone. */
 void conns_close(struct conns *cs, void (*on_empty)(void *owner), void *owner);

@@ -1,69 +1,40 @@
 #include "bridge/api/front_head.h"
 
-#include <libwebsockets.h>
-
 #include "bridge/api/call_wire.h"
 #include "proto/http.h"
 #include "proto/ws.h"
 
-#define NAMES_MAX 200 /* headers that lws has no number for */
+#define NAMES_MAX 200 /* headers that have no place */
 
 #define IN_PATH  "/-._~!$&'()*+,;=:@"
 #define IN_QUERY "-._~/:@,"
 
-/* ---- what lws has ---- */
+/* ---- what came ---- */
 
-/* A header's value, "" when there is none; NULL when it does not fit. */
-static const char *header(struct lws *wsi, enum lws_token_indexes token, char *out, size_t size)
+/* Headers of call_kept that have no place: they go by their names. */
+#define BY_NAME WEB_HEADERS
+
+static const enum web_header kept_headers[CALL_KEPT] = {WEB_ACCEPT, WEB_AUTHORIZATION,
+	WEB_CONTENT_TYPE, WEB_IF_NONE_MATCH, WEB_RANGE, BY_NAME, BY_NAME, BY_NAME, BY_NAME, BY_NAME,
+	WEB_HOST, WEB_ORIGIN, WEB_IF_RANGE, WEB_CONTENT_RANGE};
+
+static int keep_headers(const struct web_conn *w, struct call *c)
 {
-	int n;
-
-	*out = '\0';
-	if (lws_hdr_total_length(wsi, token) <= 0)
-		return out;
-	n = lws_hdr_copy(wsi, out, (int)size, token);
-	while (n > 0 && (out[n - 1] == ' ' || out[n - 1] == '\t'))
-		out[--n] = '\0';
-	return n < 0 ? NULL : out;
-}
-
-static const int kept_tokens[CALL_KEPT] = {WSI_TOKEN_HTTP_ACCEPT, WSI_TOKEN_HTTP_AUTHORIZATION,
-	WSI_TOKEN_HTTP_CONTENT_TYPE, WSI_TOKEN_HTTP_IF_NONE_MATCH, WSI_TOKEN_HTTP_RANGE, -1, -1, -1,
-	-1, -1, WSI_TOKEN_HOST, WSI_TOKEN_ORIGIN, WSI_TOKEN_HTTP_IF_RANGE,
-	WSI_TOKEN_HTTP_CONTENT_RANGE};
-
-/* One that lws has no number for; it wants the colon. */
-static int copy_custom(struct lws *wsi, char *out, int size, const char *name)
-{
-	int n = (int)strlen(name) + 1;
-	char text[32];
-
-	ASSERT(n < (int)sizeof(text));
-	memcpy(text, name, (size_t)n);
-	text[n - 1] = ':';
-	return lws_hdr_custom_copy(wsi, out, size, text, n);
-}
-
-static int keep_headers(struct lws *wsi, struct call *c)
-{
-	char value[4096];
+	char value[WEB_ROOM];
 	int len;
 
 	for (unsigned i = 0; i < CALL_KEPT; i++) {
-		if (kept_tokens[i] >= 0)
-			len = lws_hdr_copy(
-				wsi, value, sizeof(value), (enum lws_token_indexes)kept_tokens[i]);
+		if (kept_headers[i] == BY_NAME)
+			len = web_header_named(w, call_kept[i], value, sizeof(value));
 		else
-			len = copy_custom(wsi, value, sizeof(value), call_kept[i]);
-		while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t'))
-			len--;
+			len = web_header(w, kept_headers[i], value, sizeof(value));
 		if (len > 0 && call_keep(c, i, value, (size_t)len) < 0)
 			return -ENOMEM;
 	}
 	return 0;
 }
 
-/* lws has decoded it: the way back. */
+/* It comes decoded: the way back. */
 static size_t encode(char *out, const char *p, size_t len, const char *keep)
 {
 	static const char hex[] = "0123456789ABCDEF";
@@ -84,8 +55,8 @@ static size_t encode(char *out, const char *p, size_t len, const char *keep)
 	return n;
 }
 
-/* It keeps each "name=value" by itself; an equals sign in a name is no longer there. */
-static size_t encode_query(struct lws *wsi, char *out, char *scratch)
+/* Each "name=value" comes by itself; an equals sign in a name is no longer there. */
+static size_t encode_query(const struct web_conn *w, char *out, char *scratch)
 {
 	size_t n = 0;
 	int len;
@@ -94,8 +65,7 @@ static size_t encode_query(struct lws *wsi, char *out, char *scratch)
 		const char *equals;
 		size_t name;
 
-		len = lws_hdr_copy_fragment(
-			wsi, scratch, FRONT_HEAD_MAX, WSI_TOKEN_HTTP_URI_ARGS, i);
+		len = web_query(w, i, scratch, FRONT_HEAD_MAX);
 		if (len < 0)
 			return n;
 		equals = memchr(scratch, '=', (size_t)len);
@@ -110,65 +80,39 @@ static size_t encode_query(struct lws *wsi, char *out, char *scratch)
 	}
 }
 
-struct names {
-	struct lws *wsi;
-	size_t n, len;
-};
-
-static void add_name(const char *name, int len, void *ctx)
-{
-	struct names *names = ctx;
-
-	names->len += (size_t)len;
-	if (++names->n <= NAMES_MAX) /* each is looked for */
-		names->len += (size_t)max_of(lws_hdr_custom_length(names->wsi, name, len), 0);
-}
-
-/* As lws keeps it: without what is the same in every head. */
-static bool is_long(struct lws *wsi)
-{
-	struct names names = {.wsi = wsi};
-	size_t len = 0;
-
-	for (int t = 0; t < WSI_TOKEN_COUNT; t++)
-		len += (size_t)max_of(lws_hdr_total_length(wsi, (enum lws_token_indexes)t), 0);
-	lws_hdr_custom_name_foreach(wsi, add_name, &names);
-	return names.n > NAMES_MAX || len + names.len > FRONT_HEAD_MAX;
-}
-
-struct call *head_call(struct lws *wsi, struct head *h, char *scratch)
+struct call *head_call(const struct web_conn *w, struct head *h, char *scratch)
 {
 	static const enum call_method methods[] = {
-		[LWSHUMETH_GET] = CALL_GET,
-		[LWSHUMETH_HEAD] = CALL_GET,
-		[LWSHUMETH_POST] = CALL_POST,
-		[LWSHUMETH_PUT] = CALL_PUT,
-		[LWSHUMETH_DELETE] = CALL_DELETE,
-		[LWSHUMETH_PATCH] = CALL_PATCH,
-		[LWSHUMETH_OPTIONS] = CALL_OPTIONS,
+		[WEB_GET] = CALL_GET,
+		[WEB_HEAD] = CALL_GET,
+		[WEB_POST] = CALL_POST,
+		[WEB_PUT] = CALL_PUT,
+		[WEB_DELETE] = CALL_DELETE,
+		[WEB_PATCH] = CALL_PATCH,
+		[WEB_OPTIONS] = CALL_OPTIONS,
 	};
-	size_t path_len, query_len;
+	size_t path_len, query_len, len;
+	const char *path;
 	struct call *c;
-	char *uri;
-	int len, method = lws_http_get_uri_and_method(wsi, &uri, &len);
+	enum web_method method = web_request(w, &path, &len);
 
-	if (method < 0 || method >= (int)array_size(methods))
+	if (method == WEB_OTHER)
 		return NULL;
-	*h = (struct head){.last = true, .oversize = is_long(wsi)};
-	path_len = encode(scratch, uri, h->oversize ? 1 : (size_t)len, IN_PATH);
+	*h = (struct head){.last = true, .oversize = web_head_size(w, NAMES_MAX) > FRONT_HEAD_MAX};
+	path_len = encode(scratch, path, h->oversize ? 1 : len, IN_PATH);
 	query_len = h->oversize ? 0
-				: encode_query(wsi, scratch + path_len,
+				: encode_query(w, scratch + path_len,
 					  scratch + HEAD_SCRATCH - FRONT_HEAD_MAX);
 	c = call_new(scratch, path_len, scratch + path_len, query_len);
-	if (c && keep_headers(wsi, c) < 0) {
+	if (c && keep_headers(w, c) < 0) {
 		call_free(c);
 		c = NULL;
 	}
 	if (!c)
 		return NULL;
 	c->method = methods[method];
-	c->head = method == LWSHUMETH_HEAD;
-	c->encrypted = lws_is_ssl(wsi);
+	c->head = method == WEB_HEAD;
+	c->encrypted = web_encrypted(w);
 	call_set_id(c);
 	return c;
 }
@@ -181,7 +125,7 @@ static bool is_token(char c)
 	       (c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
-/* A header lws does not know: what is no name may hide one that it should have known. */
+/* A header that has no place: what is no name may hide one that has. */
 static void check_name(const char *name, int len, void *bad)
 {
 	for (int i = 0; i < len - 1; i++)
@@ -191,16 +135,16 @@ static void check_name(const char *name, int len, void *bad)
 		*(bool *)bad = true;
 }
 
-static const char *read_version(struct lws *wsi, struct call *c, struct head *h)
+static const char *read_version(const struct web_conn *w, struct call *c, struct head *h)
 {
 	char version[16];
 	bool bad = false;
 
-	if (!header(wsi, WSI_TOKEN_HTTP, version, sizeof(version)) ||
+	if (web_header(w, WEB_VERSION, version, sizeof(version)) < 0 ||
 		(strcmp(version, "HTTP/1.1") != 0 && strcmp(version, "HTTP/1.0") != 0))
 		return "HTTP/1.1 is spoken here";
 	h->http10 = !strcmp(version, "HTTP/1.0");
-	lws_hdr_custom_name_foreach(wsi, check_name, &bad);
+	web_each_name(w, check_name, &bad);
 	if (bad)
 		return "a header's name is none";
 	if (!h->http10 && !call_get_header(c, "host"))
@@ -208,7 +152,7 @@ static const char *read_version(struct lws *wsi, struct call *c, struct head *h)
 	return NULL;
 }
 
-const char *head_read(struct lws *wsi, struct call *c, struct head *h, int *ret_status)
+const char *head_read(const struct web_conn *w, struct call *c, struct head *h, int *ret_status)
 {
 	bool may = c->method == CALL_POST || c->method == CALL_PUT || c->method == CALL_PATCH;
 	char length[32], coding[32], connection[256], expect[32];
@@ -218,13 +162,13 @@ const char *head_read(struct lws *wsi, struct call *c, struct head *h, int *ret_
 	if (h->oversize)
 		return "the head of the request is too long";
 	*ret_status = 400;
-	why = read_version(wsi, c, h);
+	why = read_version(w, c, h);
 	if (why)
 		return why;
-	if (!header(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH, length, sizeof(length)) ||
-		!header(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING, coding, sizeof(coding)) ||
-		!header(wsi, WSI_TOKEN_CONNECTION, connection, sizeof(connection)) ||
-		!header(wsi, WSI_TOKEN_HTTP_EXPECT, expect, sizeof(expect)))
+	if (web_header(w, WEB_CONTENT_LENGTH, length, sizeof(length)) < 0 ||
+		web_header(w, WEB_TRANSFER_ENCODING, coding, sizeof(coding)) < 0 ||
+		web_header(w, WEB_CONNECTION, connection, sizeof(connection)) < 0 ||
+		web_header(w, WEB_EXPECT, expect, sizeof(expect)) < 0)
 		return "a header is too long";
 	if (*length && *coding)
 		return "Content-Length and Transfer-Encoding exclude each other";
@@ -241,30 +185,31 @@ const char *head_read(struct lws *wsi, struct call *c, struct head *h, int *ret_
 	c->length = *coding ? -1 : strtoll(length, NULL, 10);
 	h->length = (uint64_t)max_of(c->length, 0);
 	h->body = *coding ? BODY_CHUNKED : h->length > 0 ? BODY_LENGTH : BODY_NONE;
-	/* Without a length lws takes all that follows a POST for its body. */
+	/* Without a length all that follows a POST is taken for its body. */
 	h->last = *coding || (may && !*length) || http_list_has(connection, "close") ||
 		  (h->http10 && !http_list_has(connection, "keep-alive"));
 	h->expects = !strcasecmp(expect, "100-continue") && !h->http10;
 	return NULL;
 }
 
-const char *head_read_upgrade(struct lws *wsi, struct call *c, struct head *h, int *ret_status)
+const char *head_read_upgrade(
+	const struct web_conn *w, struct call *c, struct head *h, int *ret_status)
 {
 	char connection[120], key[64], version[8];
-	const char *why = head_read(wsi, c, h, ret_status);
+	const char *why = head_read(w, c, h, ret_status);
 
 	if (why)
 		return why;
 	if (c->method != CALL_GET || c->head || h->body != BODY_NONE || h->http10)
 		return "an upgrade is a GET without a body";
-	if (!header(wsi, WSI_TOKEN_CONNECTION, connection, sizeof(connection)) ||
+	if (web_header(w, WEB_CONNECTION, connection, sizeof(connection)) < 0 ||
 		!http_list_has(connection, "upgrade"))
 		return "Connection must say Upgrade";
-	if (!header(wsi, WSI_TOKEN_KEY, key, sizeof(key)) || !ws_key_valid(key))
+	if (web_header(w, WEB_SOCKET_KEY, key, sizeof(key)) < 0 || !ws_key_valid(key))
 		return "Sec-WebSocket-Key is not the base64 of 16 bytes";
-	if (lws_hdr_total_length(wsi, WSI_TOKEN_PROTOCOL) > 0)
+	if (web_header(w, WEB_SOCKET_PROTOCOL, key, sizeof(key)) != 0)
 		return "no WebSocket subprotocol is spoken here";
-	if (!header(wsi, WSI_TOKEN_VERSION, version, sizeof(version)) ||
+	if (web_header(w, WEB_SOCKET_VERSION, version, sizeof(version)) < 0 ||
 		strcmp(version, "13") != 0) {
 		call_header(c, "Sec-WebSocket-Version", "13");
 		*ret_status = 426;

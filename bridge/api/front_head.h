@@ -1,5 +1,5 @@
 /*
- * front_head.h - a request's head, from what libwebsockets made of it to a call, and whether it is
+ * front_head.h - a request's head, from what web.c made of it to a call, and whether it is
  * one that cannot be misunderstood: what another program between the client and us might read
  * differently is refused (400).
  */
@@ -8,8 +8,7 @@
 #include "bridge/api/call.h"
 #include "bridge/api/front.h"
 #include "bridge/api/front_body.h"
-
-struct lws;
+#include "bridge/api/web.h"
 
 struct head {
 	bool http10;
@@ -21,13 +20,14 @@ struct head {
 };
 
 #define HEAD_SCRATCH (96 * 1024)
-/* What lws keeps of a head: more than may be, so that one that is too long can be answered. One
+/* What web.c keeps of a head: more than may be, so that one that is too long can be answered. One
  * that does not fit here either is cut. */
 #define HEAD_ROOM (3 * FRONT_HEAD_MAX)
 
 /* NULL when out of memory. scratch: HEAD_SCRATCH bytes. */
-struct call *head_call(struct lws *wsi, struct head *h, char *scratch);
+struct call *head_call(const struct web_conn *w, struct head *h, char *scratch);
 /* NULL, or why it is refused, with *ret_status; then the connection ends with the answer. */
-const char *head_read(struct lws *wsi, struct call *c, struct head *h, int *ret_status);
-/* The same of an upgrade to a WebSocket that lws would carry out. */
-const char *head_read_upgrade(struct lws *wsi, struct call *c, struct head *h, int *ret_status);
+const char *head_read(const struct web_conn *w, struct call *c, struct head *h, int *ret_status);
+/* The same of an upgrade to a WebSocket that web.c would carry out. */
+const char *head_read_upgrade(
+	const struct web_conn *w, struct call *c, struct head *h, int *ret_status);

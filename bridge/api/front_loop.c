@@ -1,18 +1,12 @@
 #include "bridge/api/front_loop.h"
 
-#include <libwebsockets.h>
 #include <poll.h>
-#include <sys/epoll.h>
 
 #define EVENTS 128 /* taken at once */
 
-enum { IN = EPOLLIN, OUT = EPOLLOUT, ADDED = 0x80 };
+#define ADDED 0x80 /* beside FRONT_IN and FRONT_OUT */
 
-_Static_assert((EPOLLIN | EPOLLOUT) < ADDED, "the bits of a watch");
-
-struct lws_side { /* lws keeps one for us */
-	struct front_loop *loop;
-};
+_Static_assert((FRONT_IN | FRONT_OUT) < ADDED, "the bits of a watch");
 
 /* ---- what is wanted of a descriptor ---- */
 
@@ -52,7 +46,7 @@ static void apply(struct front_loop *l, int fd, struct watch *w)
 		.events = w->wanted, .data.u64 = (uint64_t)w->life << 32 | (unsigned)fd};
 	bool added = w->applied & ADDED;
 
-	if ((w->applied & (IN | OUT)) == w->wanted)
+	if ((w->applied & (FRONT_IN | FRONT_OUT)) == w->wanted)
 		return;
 	if (!w->wanted) {
 		epoll_ctl(l->epoll, EPOLL_CTL_DEL, fd, NULL);
@@ -61,14 +55,6 @@ static void apply(struct front_loop *l, int fd, struct watch *w)
 	}
 	if (epoll_ctl(l->epoll, added ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &e) == 0)
 		w->applied = (uint8_t)(w->wanted | ADDED);
-}
-
-static void service(struct front_loop *l, int fd, short revents)
-{
-	struct lws_pollfd p = {.fd = fd, .events = POLLIN | POLLOUT, .revents = revents};
-
-	if (l->cx)
-		lws_service_fd(l->cx, &p);
 }
 
 /* Those that want to write are asked all at once, and mostly can: then epoll need not know. The
@@ -83,7 +69,8 @@ static void apply_changes(struct front_loop *l)
 		struct watch *w = watch_of(l, fd);
 
 		w->queued = false;
-		if (w->known && w->wanted & OUT && !(w->applied & OUT) && n_out < EVENTS)
+		if (w->known && w->wanted & FRONT_OUT && !(w->applied & FRONT_OUT) &&
+			n_out < EVENTS)
 			out[n_out++] = (struct pollfd){.fd = fd, .events = POLLOUT};
 		else if (w->known)
 			apply(l, fd, w);
@@ -100,11 +87,11 @@ static void apply_changes(struct front_loop *l)
 		if (!w->known)
 			continue;
 		if (out[i].revents)
-			service(l, out[i].fd, POLLOUT);
+			l->ops->service(l->owner, out[i].fd, POLLOUT);
 		w = watch_of(l, out[i].fd);
 		if (!w->known || w->life != life)
 			continue;
-		if (out[i].revents && w->wanted & OUT)
+		if (out[i].revents && w->wanted & FRONT_OUT)
 			queue(l, out[i].fd, w); /* and again, when the others had their turn */
 		else
 			apply(l, out[i].fd, w);
@@ -138,13 +125,10 @@ static void set_timer(struct front_loop *l, int ms)
 static void on_prepare(uv_prepare_t *h)
 {
 	struct front_loop *l = h->data;
-	int ms;
+	int ms = l->ops->attend(l->owner);
 
-	if (!l->cx)
+	if (ms < 0)
 		return;
-	ms = lws_service_adjust_timeout(l->cx, 3600 * 1000, 0);
-	if (ms == 0)
-		_lws_plat_service_forced_tsi(l->cx, 0);
 	apply_changes(l);
 	if (ms == 0 || l->n_changed > 0)
 		uv_idle_start(&l->idle, on_idle);
@@ -171,111 +155,54 @@ static void on_poll(uv_poll_t *h, int status, int events)
 		if (e[i].events & (EPOLLHUP | EPOLLERR)) /* reading or writing will tell */
 			revents = w->wanted;
 		if (revents)
-			service(l, fd, revents);
+			l->ops->service(l->owner, fd, revents);
 	}
 }
 
-/* ---- what lws calls ---- */
+/* ---- sockets ---- */
 
-static struct front_loop *loop_of(struct lws *wsi)
+void front_loop_add(struct front_loop *l, int fd)
 {
-	struct lws_side *side = lws_evlib_wsi_to_evlib_pt(wsi);
+	struct watch *w = watch_of(l, fd);
 
-	return side->loop;
-}
-
-static int on_init(struct lws_context *cx, void *loop, int tsi)
-{
-	struct lws_side *side = lws_evlib_tsi_to_evlib_pt(cx, tsi);
-
-	side->loop = loop;
-	return 0;
-}
-
-static int on_socket(struct lws *wsi)
-{
-	struct front_loop *l = wsi ? loop_of(wsi) : NULL;
-	int fd = wsi ? lws_get_socket_fd(wsi) : -1;
-	struct watch *w;
-
-	if (!l || fd < 0)
-		return 0;
-	w = watch_of(l, fd);
 	if (w->known)
-		return 0;
+		return;
 	w->known = true;
 	w->life++;
-	w->wanted = IN;
+	w->wanted = FRONT_IN;
 	queue(l, fd, w);
-	return 0;
 }
 
-static void on_io(struct lws *wsi, unsigned flags)
+void front_loop_want(struct front_loop *l, int fd, unsigned bits, bool wanted)
 {
-	struct front_loop *l = loop_of(wsi);
-	int fd = lws_get_socket_fd(wsi), bits = 0;
-	struct watch *w;
+	struct watch *w = watch_of(l, fd);
 
-	if (!l || fd < 0)
-		return;
-	w = watch_of(l, fd);
 	if (!w->known)
 		return;
-	if (flags & LWS_EV_READ)
-		bits |= IN;
-	if (flags & LWS_EV_WRITE)
-		bits |= OUT;
-	w->wanted = (uint8_t)(flags & LWS_EV_START ? w->wanted | bits : w->wanted & ~bits);
-	if (w->wanted != (w->applied & (IN | OUT)))
+	w->wanted = (uint8_t)(wanted ? w->wanted | bits : w->wanted & ~bits);
+	if (w->wanted != (w->applied & (FRONT_IN | FRONT_OUT)))
 		queue(l, fd, w);
 }
 
-static int on_close(struct lws *wsi)
+void front_loop_remove(struct front_loop *l, int fd)
 {
-	struct front_loop *l = loop_of(wsi);
-	int fd = lws_get_socket_fd(wsi);
-	struct watch *w;
+	struct watch *w = watch_of(l, fd);
 
-	if (!l || fd < 0)
-		return 0;
-	w = watch_of(l, fd);
 	w->wanted = 0;
 	apply(l, fd, w);
 	w->known = false;
-	return 0;
-}
-
-static const struct lws_event_loop_ops ops = {
-	.name = "bridge",
-	.init_pt = on_init,
-	.init_vhost_listen_wsi = on_socket,
-	.sock_accept = on_socket,
-	.io = on_io,
-	.wsi_logical_close = on_close,
-	.evlib_size_pt = sizeof(struct lws_side),
-};
-
-static const lws_plugin_evlib_t evlib = {
-	.hdr = {"bridge", "lws_evlib_plugin", LWS_BUILD_HASH, LWS_PLUGIN_API_MAGIC},
-	.ops = &ops,
-};
-
-void front_loop_use(struct front_loop *l, struct lws_context_creation_info *info)
-{
-	l->self = l;
-	info->event_lib_custom = &evlib;
-	info->foreign_loops = &l->self;
 }
 
 /* ---- open and close ---- */
 
-int front_loop_open(struct front_loop *l, uv_loop_t *loop)
+int front_loop_open(
+	struct front_loop *l, uv_loop_t *loop, const struct front_loop_ops *ops, void *owner)
 {
 	uv_handle_t *handles[] = {(uv_handle_t *)&l->prepare, (uv_handle_t *)&l->idle,
 		(uv_handle_t *)&l->timer, (uv_handle_t *)&l->poll};
 	int r;
 
-	*l = (struct front_loop){.loop = loop};
+	*l = (struct front_loop){.loop = loop, .ops = ops, .owner = owner};
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (l->epoll < 0)
 		return -errno;
@@ -303,14 +230,13 @@ static void on_closed(uv_handle_t *h)
 		return;
 	free(l->watches);
 	free(l->changed);
-	l->fn(l->owner);
+	l->fn(l->fn_owner);
 }
 
 void front_loop_close(struct front_loop *l, void (*fn)(void *owner), void *owner)
 {
-	l->cx = NULL;
 	l->fn = fn;
-	l->owner = owner;
+	l->fn_owner = owner;
 	uv_close((uv_handle_t *)&l->poll, on_closed);
 	uv_close((uv_handle_t *)&l->prepare, on_closed);
 	uv_close((uv_handle_t *)&l->idle, on_closed);
