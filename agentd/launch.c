@@ -391,11 +391,23 @@ static int open_leaf(struct launch *l, struct record *rec, struct cgroup *cg)
 	return leaf;
 }
 
-int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
+/* Two more descriptors a session are well spent as long as they are plenty. */
+static bool may_hold(int fd)
+{
+	static rlim_t limit;
+	struct rlimit l;
+
+	if (limit == 0)
+		limit = getrlimit(RLIMIT_NOFILE, &l) < 0 ? 1024 : l.rlim_cur;
+	return (rlim_t)fd < limit / 2;
+}
+
+int launch_run(struct launch *l, struct record *rec, struct cgroup *cg, int ret_held[2])
 {
 	int child[3] = {-1, -1, -1};
 	int leaf = -EOPNOTSUPP, r;
 
+	ret_held[0] = ret_held[1] = -1;
 	if (l->stage != SPAWN_OK)
 		return -l->err;
 	r = rec->pty ? make_terminal(l, rec, child) : make_pipes(l, rec, child);
@@ -414,8 +426,11 @@ int launch_run(struct launch *l, struct record *rec, struct cgroup *cg)
 			r = run(l, rec, -1, child);
 		}
 	}
-	for (int i = l->start->with_stdin ? 0 : 1; i < 3 && !rec->pty; i++)
+	for (int i = l->start->with_stdin ? 0 : 1; i < 3 && !rec->pty; i++) {
+		if (r == 0 && i > 0 && may_hold(child[i]))
+			ret_held[i - 1] = take_fd(&child[i]);
 		close_fd(&child[i]);
+	}
 	if (r < 0) {
 		for (int i = 0; i < 3; i++)
 			close_fd(&rec->fd[i]);

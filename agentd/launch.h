@@ -34,8 +34,8 @@ struct launch {
 void launch_prepare(struct launch *l, const struct msg_start *start, const struct config *config,
 	struct environ *env);
 /* Starts it: fills pid, pidfd, fd, cgroup, start_ticks of the record; 0, or -errno with l->stage
- * set. */
-int launch_run(struct launch *l, struct record *rec, struct cgroup *cg);
+ * set. ret_held: what process_hold() takes; -1 where there is none. */
+int launch_run(struct launch *l, struct record *rec, struct cgroup *cg, int ret_held[2]);
 void launch_fini(struct launch *l);
 
 /* agentd itself needs three descriptors for a session, so it takes as many as it may; commands

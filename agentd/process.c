@@ -70,9 +70,21 @@ static int watch_pipe(struct process *p, int i)
 
 void process_prepare(struct process *p, struct poller *poller, struct record *rec)
 {
-	*p = (struct process){.poller = poller, .rec = rec, .exit = WATCH_NULL};
+	*p = (struct process){.poller = poller, .rec = rec, .exit = WATCH_NULL, .held = {-1, -1}};
 	for (int i = 0; i < 3; i++)
 		p->pipe[i] = WATCH_NULL;
+}
+
+void process_hold(struct process *p, const int held[2])
+{
+	ASSERT(p->held[0] < 0 && p->held[1] < 0);
+	memcpy(p->held, held, sizeof(p->held));
+}
+
+void process_let_go(struct process *p)
+{
+	close_fd(&p->held[0]);
+	close_fd(&p->held[1]);
 }
 
 int process_watch(struct process *p, const struct process_events *events)
@@ -139,6 +151,7 @@ void process_close(struct process *p)
 		return;
 	for (int i = 0; i < 3; i++)
 		process_close_fd(p, i);
+	process_let_go(p);
 	process_forget(p);
 	p->rec = NULL;
 }

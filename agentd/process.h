@@ -29,10 +29,16 @@ struct process {
 	struct poller *poller;
 	struct record *rec; /* NULL: closed */
 	struct watch exit, pipe[3];
+	int held[2]; /* owned; see process_hold() */
 };
 
 /* Knows where the descriptors are, watches nothing yet; enough for process_close(). */
 void process_prepare(struct process *p, struct poller *poller, struct record *rec);
+/* Takes the child's ends of stdout and stderr (-1: none): as long as they are open here, too, its
+ * exit is one event and not three, of which the first two would only get in its way. */
+void process_hold(struct process *p, const int held[2]);
+/* When it has ended: what is in the pipes now ends with an end of file, unless others hold them. */
+void process_let_go(struct process *p);
 /* Watches what the record holds. On failure (negative errno) process_close() is still to be called.
  */
 int process_watch(struct process *p, const struct process_events *events);

@@ -271,6 +271,7 @@ static void note_exited(struct session *s)
 {
 	struct record *r = s->rec;
 
+	process_let_go(&s->process);
 	process_forget(&s->process);
 	r->lost_at = 0;
 	r->exited = true;
@@ -285,6 +286,7 @@ static uint64_t us_of(struct timeval t)
 
 static void leader_ended(struct session *s)
 {
+	session_drain(s);
 	note_exited(s);
 	session_mark_residue(s);
 	if (session_residue_unknown(s))

@@ -17,7 +17,9 @@ void session_resume(struct session *s);      /* read again, whatever paused it *
 /* When it is to be looked whether a viewer has been waited for long enough (0: never), and that. */
 uint64_t session_yield_at(const struct session *s);
 void session_yield(struct session *s, uint64_t now);
-/* After the leader was reaped: what is in the pipes now may still be its output. */
+/* The leader was reaped: what can be read at once. */
+void session_drain(struct session *s);
+/* After that: what is in the pipes now may still be its output. */
 void session_mark_residue(struct session *s);
 bool session_residue_read(const struct session *s);
 /* A terminal's residue is known only by reading: is that still to be done? */

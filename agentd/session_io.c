@@ -168,6 +168,24 @@ void session_on_readable(struct process *p, int stream)
 		session_check(s);
 }
 
+/*
+ * What mostly happens when a command ends, without another turn of the loop: the last bytes, and
+ * the ends of its pipes, which nobody else has. Two reads find both; what there is beyond comes as
+ * ever.
+ */
+void session_drain(struct session *s)
+{
+	bool held = s->process.held[0] >= 0;
+
+	process_let_go(&s->process);
+	if (!held)
+		return;
+	for (int i = STORE_OUT; i <= STORE_ERR; i++) {
+		for (int reads = 0; reads < 2 && s->rec->fd[i] >= 0 && !s->paused; reads++)
+			session_on_readable(&s->process, i);
+	}
+}
+
 static void close_stdin(struct session *s)
 {
 	keep_forget_stdin(s);

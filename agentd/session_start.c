@@ -118,8 +118,9 @@ static void note_start_failure(struct session *s, const struct launch *l)
 static void start_process(struct session *s, struct launch *l)
 {
 	struct record *r = s->rec;
-	int err = launch_run(l, r, &s->all->cgroup);
+	int held[2], err = launch_run(l, r, &s->all->cgroup, held);
 
+	process_hold(&s->process, held);
 	if (err == 0) {
 		err = process_watch(&s->process, &session_process_events);
 		if (err < 0) { /* it runs, but its end could not be seen */
@@ -128,6 +129,7 @@ static void start_process(struct session *s, struct launch *l)
 			process_close_fd(&s->process, 0);
 			process_close_fd(&s->process, 1);
 			process_close_fd(&s->process, 2);
+			process_let_go(&s->process);
 			process_forget(&s->process);
 			r->exited = true;
 			l->stage = SPAWN_LIMITS;

@@ -153,7 +153,10 @@ void mux_hello(struct mux *m, const void *json, size_t len)
 
 void mux_respond(struct mux *m, uint32_t channel, uint64_t id, const void *json, size_t len)
 {
+	bool before = m->urgent;
+
 	mux_send(m, &(struct frame){.type = FRAME_RES, .channel = channel, .arg = id}, json, len);
+	m->urgent = before || !m->patient;
 }
 
 void mux_request(struct mux *m, uint32_t channel, uint64_t id, const void *json, size_t len)
@@ -187,6 +190,7 @@ void mux_accept(struct mux *m, uint32_t id, struct channel *c, const struct chan
 	}
 	channel_accept(c, window, json, len);
 	m->urgent = before || urgent;
+	m->patient = !m->urgent;
 }
 
 int mux_defer(struct mux *m, uint32_t id, struct channel *c, const struct channel_ops *ops,

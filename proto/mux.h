@@ -107,9 +107,11 @@ struct mux {
 	struct buf assembly;
 	bool hello_seen;
 	bool linked;
-	bool urgent; /* something was queued that should leave at once; the owner clears it when it
-			writes */
-	int broken;  /* close code to end the link with; 0 while well */
+	bool urgent;  /* something was queued that should leave at once; the owner clears it when it
+			 writes */
+	bool patient; /* in this piece of input a command began whose answer may wait a moment:
+			 those to requests behind it wait with it */
+	int broken;   /* close code to end the link with; 0 while well */
 };
 
 #define MUX_CONTROL_HIGH (64 * 1024) /* above it the owner stops reading from the link */

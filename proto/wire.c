@@ -210,6 +210,7 @@ size_t wire_input(struct wire *w, uint8_t *data, size_t len)
 	uint8_t *at = data;
 	struct ws_event ev;
 
+	w->mux.patient = false;
 	while (w->state == WIRE_HTTP && len > 0) {
 		size_t n = input_http(w, at, len);
 

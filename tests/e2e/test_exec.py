@@ -243,6 +243,13 @@ def test_relative_program_is_relative_to_cwd(link):
 
 # the process
 
+def test_outputs_that_end_before_the_command(link):
+    """It ends when the command does, with its code, and what it wrote before is there."""
+    run = link.sh("echo out; echo err >&2; exec >&- 2>&-; sleep 0.3; exit 7")
+    assert (bytes(run.out), bytes(run.err), run.end["code"]) == (b"out\n", b"err\n", 7)
+    assert run.end["wall_ms"] >= 300
+
+
 def test_stdin_is_null_by_default(link):
     """An open stdin makes tools wait for ever (Daytona#3770)."""
     channel = link.sh("readlink /proc/self/fd/0; cat; echo eof")

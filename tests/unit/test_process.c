@@ -128,7 +128,7 @@ static const struct process_events events = {.on_readable = on_readable,
 	.on_exit = on_exit_of};
 
 /* A shell with three pipes. */
-static void start(struct bench *b, struct child *c, const char *script)
+static void start_held(struct bench *b, struct child *c, const char *script, bool hold)
 {
 	struct spawn_request req = SH(script);
 	struct spawn_result res;
@@ -141,12 +141,19 @@ static void start(struct bench *b, struct child *c, const char *script)
 		c->rec.fd[i] = pipes[i][i == 0];
 	}
 	assert_int_equal(spawn(&req, &res), 0);
-	for (int i = 0; i < 3; i++)
-		close(pipes[i][i != 0]);
 	c->rec.pid = res.pid;
 	c->rec.pidfd = res.pidfd;
 	process_prepare(&c->process, &b->poller, &c->rec);
+	if (hold)
+		process_hold(&c->process, (int[2]){pipes[1][1], pipes[2][1]});
+	for (int i = 0; i < (hold ? 1 : 3); i++)
+		close(pipes[i][i != 0]);
 	assert_int_equal(process_watch(&c->process, &events), 0);
+}
+
+static void start(struct bench *b, struct child *c, const char *script)
+{
+	start_held(b, c, script, false);
 }
 
 static void reap(struct child *c, int code, int status)
@@ -192,6 +199,34 @@ static void test_output_and_exit(void **state)
 	UNTIL(&b, c.exits > 0);
 	reap(&c, CLD_KILLED, 9);
 	finish(&c);
+	bench_down(&b);
+}
+
+/* Its exit is all that is heard of it; what it wrote, and the ends, come after that. */
+static void test_held(void **state)
+{
+	struct bench b;
+	struct child c;
+
+	(void)state;
+	bench_up(&b);
+	start_held(&b, &c, "exit 3", true);
+	UNTIL(&b, c.exits > 0);
+	assert_int_equal(c.reads, 0);
+	reap(&c, CLD_EXITED, 3);
+	turns(&b, 30);
+	assert_int_equal(c.reads, 0);
+	process_let_go(&c.process);
+	process_let_go(&c.process);
+	UNTIL(&b, c.ended[1] && c.ended[2]);
+	finish(&c);
+	start_held(&b, &c, "exec >&- 2>&-; read x", true);
+	turns(&b, 30);
+	assert_true(!c.ended[1] && !c.ended[2]);
+	close_fd(&c.rec.fd[0]);
+	UNTIL(&b, c.exits > 0);
+	reap(&c, CLD_EXITED, 1);
+	finish(&c); /* lets go, too: bench_down() counts */
 	bench_down(&b);
 }
 
@@ -367,6 +402,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_output_and_exit),
+		cmocka_unit_test(test_held),
 		cmocka_unit_test(test_stdin),
 		cmocka_unit_test(test_reading_off),
 		cmocka_unit_test(test_reaped_by_another),

@@ -309,6 +309,28 @@ static void test_urgent(void **state)
 	rig_fini(&r);
 }
 
+/* What is asked behind the start of a command waits with its answer, in the same piece only. */
+static void test_patient(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_server(&r, 0);
+	r.patient = true;
+	rig_say(&r, FRAME_OPEN, 1, 0, "{}");
+	assert_false(wire_urgent(&r.wire));
+	mux_respond(&r.wire.mux, 0, 1, "{}", 2);
+	assert_false(wire_urgent(&r.wire));
+	rig_say(&r, FRAME_REQ, 0, 2, "{}"); /* the next piece */
+	assert_true(wire_urgent(&r.wire));
+	rig_say(&r, FRAME_OPEN, 2, 0, "{}");
+	mux_respond(&r.wire.mux, 0, 3, "{}", 2);
+	assert_true(wire_urgent(&r.wire)); /* what came before still is */
+	rig_heard(&r);
+	rig_told(&r);
+	rig_fini(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -322,6 +344,7 @@ int main(void)
 		cmocka_unit_test(test_broken_rules),
 		cmocka_unit_test(test_ping),
 		cmocka_unit_test(test_urgent),
+		cmocka_unit_test(test_patient),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -246,8 +246,8 @@ static void on_open(void *owner, uint32_t id, const uint8_t *json, size_t len)
 			mux_defer(&r->wire.mux, id, &x->channel, &server_ops, r->send_limit), 0);
 		return;
 	}
-	mux_accept(&r->wire.mux, id, &x->channel, &server_ops, r->window, r->send_limit, true, "{}",
-		2);
+	mux_accept(&r->wire.mux, id, &x->channel, &server_ops, r->window, r->send_limit,
+		!r->patient, "{}", 2);
 }
 
 static void on_link_request(void *owner, uint64_t id, const uint8_t *json, size_t len)

@@ -64,6 +64,7 @@ struct rig {
 	uint64_t window, send_limit;
 	const char *refuse; /* an error to refuse with */
 	bool defer;         /* OPEN is not answered: the test does */
+	bool patient;       /* its answer may wait a moment */
 	int status;         /* to be authorized with */
 	size_t max_channels;
 	struct rig_chan **chans; /* by id; NULL where there is none */
