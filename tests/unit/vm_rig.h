@@ -84,7 +84,8 @@ static inline void assert_ok(const struct box *b)
 	if (r->ok)
 		return;
 	if (rig.is_owner) {
-		fprintf(stderr, "owner: %d %s (%s)\n", r->fault.status, r->fault.text, r->note);
+		fprintf(stderr, "owner: %d %s (%s) %s\n", r->fault.status, r->fault.text, r->note,
+			rig.gone ? rig.gone_why : "");
 		_exit(1);
 	}
 	fail_msg("%s: %d %s (%s)", b->id, r->fault.status, r->fault.text, r->note);
@@ -299,11 +300,12 @@ static inline const char *run(const struct box *b, const char *command)
 	return out;
 }
 
-/* A machine that booted may answer before its agent listens; sandbox.c dials again, too. */
+/* A machine that booted may answer before its agent listens; sandbox.c dials again, too. An
+ * emulated one beside other tests takes its time. */
 static inline void await_agent(const struct box *b)
 {
 	char out[256];
-	uint64_t until = now_ms() + 20000;
+	uint64_t until = now_ms() + 60000;
 
 	while (agentctl(b, "ping -n 1", out, sizeof(out)) != 0) {
 		if (now_ms() > until)
@@ -326,11 +328,13 @@ static inline void start_counter(const struct box *b)
 	       "echo $! >/tmp/pid");
 }
 
+#define COUNTER_GOES_ON                                                                            \
+	"kill -0 $(cat /tmp/pid) && a=$(wc -l </tmp/count); sleep 0.5; "                           \
+	"b=$(wc -l </tmp/count); [ $b -gt $a ] && echo on"
+
 static inline void counter_goes_on(const struct box *b)
 {
-	assert_string_equal(run(b, "kill -0 $(cat /tmp/pid) && a=$(wc -l </tmp/count); sleep 0.5; "
-				   "b=$(wc -l </tmp/count); [ $b -gt $a ] && echo on"),
-		"on");
+	assert_string_equal(run(b, COUNTER_GOES_ON), "on");
 }
 
 static inline pid_t pid_of(const struct box *b, const char *comm)
