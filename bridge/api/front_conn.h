@@ -22,6 +22,7 @@ struct conns {
 	uint8_t out[CONN_OUT_SIZE]; /* in use only inside a callback */
 };
 
+/* For web_open(). */
 extern const struct web_events conn_events;
 /* Each ends with the answer that is under way, WebSockets with 1012. on_empty when, and as often
  * as, the last is gone. */

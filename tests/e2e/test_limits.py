@@ -1,6 +1,8 @@
 """Limits: what is exceeded is refused, and everybody else goes on (section 9)."""
+import contextlib
 import errno
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -171,6 +173,35 @@ def test_out_of_descriptors_for_commands(agent):
             link.request("kill", id=channel.id, signal="KILL")
             channel.finish()
     assert link.sh("echo recovered").out == b"recovered\n"
+    eventually(lambda: agent.settled_fds() <= before, "the descriptors to be as before")
+
+
+def held_ends(agent):
+    """Descriptors of the agent that are writing ends of pipes."""
+    found = []
+    for fd in os.listdir(f"/proc/{agent.pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            flags = pathlib.Path(f"/proc/{agent.pid}/fdinfo/{fd}").read_text().split("flags:")[1].split()[0]
+            if os.readlink(f"/proc/{agent.pid}/fd/{fd}").startswith("pipe:") and int(flags, 8) & 3 == os.O_WRONLY:
+                found.append(int(fd))
+    return found
+
+
+@pytest.mark.agentd(rlimits={"NOFILE": 96})
+def test_ends_of_pipes_are_held_while_descriptors_are_plenty(agent):
+    """The ends that a command writes to: two a command, but not in the upper half of what there is."""
+    link = agent.connect()
+    link.run(["true"])
+    before, own = agent.settled_fds(), held_ends(agent)
+    channels = [link.open(start={"cmd": ["sleep", "100"]}) for _ in range(12)]
+    link.request("ping")
+    assert not [channel for channel in channels if channel.end]
+    held = set(held_ends(agent)) - set(own)
+    assert 2 <= len(held) < 24 and max(held) < 48
+    for channel in channels:
+        link.request("kill", id=channel.id, signal="KILL")
+        assert channel.finish().end["state"] == "killed"
+    assert held_ends(agent) == own
     eventually(lambda: agent.settled_fds() <= before, "the descriptors to be as before")
 
 
