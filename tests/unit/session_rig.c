@@ -434,3 +434,20 @@ bool watcher_has(const struct watcher *w, int stream, const char *text)
 	return buf_len(b) == strlen(text) &&
 	       (b->len == 0 || memcmp(buf_head(b), text, b->len) == 0);
 }
+
+struct session *srig_start_ring(struct srig *r, const char *id, const char *script, uint64_t ring)
+{
+	struct msg_start *start = srig_sh(script);
+
+	start->ring = ring;
+	start->has_ring = true;
+	start->with_stdin = true;
+	start->linger_ms = 10;
+	return srig_start(r, id, start);
+}
+
+struct msg_attach srig_named(const char *name, uint64_t since, uint64_t hold_ms)
+{
+	return ATTACH(.viewer = name, .since_out = since, .hold_ms = hold_ms,
+		.policy = POLICY_LOSSLESS, .input = true);
+}

@@ -55,6 +55,8 @@ void srig_turn(struct srig *r);
 /* `sh -c script` with the defaults of docs/protocol.md; good until the next but seven. */
 struct msg_start *srig_sh(const char *script);
 struct session *srig_start(struct srig *r, const char *id, const struct msg_start *start);
+/* A shell with stdin, whose output is kept in a ring of this size. */
+struct session *srig_start_ring(struct srig *r, const char *id, const char *script, uint64_t ring);
 /* How a session ended: "exited 0", "killed 15 by 1", "start_failed 2 exec"; "running". */
 const char *srig_state(const struct session *s);
 
@@ -75,6 +77,8 @@ struct watcher {
 };
 
 #define ATTACH(...) ((struct msg_attach){__VA_ARGS__})
+/* A lossless one by name, whose place is held. */
+struct msg_attach srig_named(const char *name, uint64_t since, uint64_t hold_ms);
 
 /* With endless credit, and awake. */
 void watch_session(struct watcher *w, struct session *s, struct msg_attach a);

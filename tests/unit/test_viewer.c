@@ -1,7 +1,6 @@
 /*
- * test_viewer.c - who looks at a session: policies, credit, offsets, limits; and places, which keep
- * what a viewer has when its link breaks. Real processes write; each byte is checked for its offset
- * by the watcher that takes it.
+ * test_viewer.c - who looks at a session: policies, credit, offsets, limits. Real processes write;
+ * each byte is checked for its offset by the watcher that takes it.
  */
 #include "tests/unit/session_rig.h"
 
@@ -11,18 +10,6 @@
 #define RING        (64 * KIB)
 #define MUCH        3000000u
 #define MUCH_SCRIPT "head -c 3000000 /dev/zero"
-
-static struct session *start_ring(struct srig *r, const char *id, const char *script, uint64_t ring)
-{
-	struct msg_start *start = srig_sh(script);
-
-	start->ring = ring;
-	start->has_ring = true;
-	start->with_stdin = true;
-	start->linger_ms = 10;
-	return srig_start(r, id, start);
-}
-
 /* ---- policies ---- */
 
 /* The producer stands still rather than a lossless viewer miss a byte. */
@@ -35,7 +22,7 @@ static void test_lossless(void **state)
 
 	(void)state;
 	srig_up(&r, "none");
-	s = start_ring(&r, "a", MUCH_SCRIPT, RING);
+	s = srig_start_ring(&r, "a", MUCH_SCRIPT, RING);
 	watch_session(&slow, s, ATTACH(.policy = POLICY_LOSSLESS));
 	watch_session(&fast, s, ATTACH(.policy = POLICY_LOSSLESS));
 	watch_session(&live, s, ATTACH(.policy = POLICY_LIVE));
@@ -78,7 +65,7 @@ static void yield_once(bool held)
 	uint64_t gap;
 
 	srig_up(&r, "none");
-	s = start_ring(&r, "a", MUCH_SCRIPT "; read x; " MUCH_SCRIPT, RING);
+	s = srig_start_ring(&r, "a", MUCH_SCRIPT "; read x; " MUCH_SCRIPT, RING);
 	watch_session(&slow, s,
 		ATTACH(.policy = POLICY_LOSSLESS, .viewer = held ? "me" : NULL,
 			.hold_ms = held ? 60000 : 0, .yield_ms = 300));
@@ -126,7 +113,7 @@ static void test_yield_to_somebody(void **state)
 
 	(void)state;
 	srig_up(&r, "none");
-	s = start_ring(&r, "a", MUCH_SCRIPT, RING);
+	s = srig_start_ring(&r, "a", MUCH_SCRIPT, RING);
 	watch_session(&slow, s,
 		ATTACH(.policy = POLICY_LOSSLESS, .viewer = "me", .hold_ms = 60000, .yield_ms = 5));
 	watch_session(&other, s, ATTACH(.policy = POLICY_LIVE));
@@ -155,7 +142,7 @@ static void test_live(void **state)
 
 	(void)state;
 	srig_up(&r, "none");
-	s = start_ring(&r, "a", MUCH_SCRIPT, RING);
+	s = srig_start_ring(&r, "a", MUCH_SCRIPT, RING);
 	watch_session(&w, s, ATTACH(.policy = POLICY_LIVE));
 	w.asleep = true;
 	UNTIL(&r, session_ended(s)); /* it holds nobody up */
@@ -180,7 +167,7 @@ static void test_detach_resumes(void **state)
 
 	(void)state;
 	srig_up(&r, "none");
-	s = start_ring(&r, "a", MUCH_SCRIPT, 0);
+	s = srig_start_ring(&r, "a", MUCH_SCRIPT, 0);
 	watch_session(&w, s, ATTACH(.policy = POLICY_LOSSLESS));
 	w.asleep = true;
 	UNTIL(&r, s->paused);
@@ -204,8 +191,8 @@ static void test_ended_already(void **state)
 
 	(void)state;
 	srig_up(&r, "none");
-	s = start_ring(&r, "a", "printf 0123456789", RING);
-	silent = start_ring(&r, "b", "exit 0", RING);
+	s = srig_start_ring(&r, "a", "printf 0123456789", RING);
+	silent = srig_start_ring(&r, "b", "exit 0", RING);
 	UNTIL(&r, sessions_live(&r.all) == 0);
 	watch_session(&w, s, ATTACH(.policy = POLICY_LIVE, .since_out = 1));
 	assert_string_equal(watcher_log(&w), "live; end exited out=10 err=0; close");
@@ -234,7 +221,7 @@ static void test_credit_exact(void **state)
 
 	(void)state;
 	srig_up(&r, "none");
-	s = start_ring(&r, "a", "read x; printf 0123456789", RING);
+	s = srig_start_ring(&r, "a", "read x; printf 0123456789", RING);
 	watch_session(&w, s, ATTACH(.policy = POLICY_LOSSLESS, .input = true));
 	w.credit = 0;
 	viewer_input(&w.v, 0, (const uint8_t *)"\n", 1, false);
@@ -258,7 +245,7 @@ static void test_since(void **state)
 
 	(void)state;
 	srig_up(&r, "none");
-	s = start_ring(&r, "a",
+	s = srig_start_ring(&r, "a",
 		"printf abc; sleep 0.05; printf ABCD >&2; sleep 0.05; printf def; cat", RING);
 	UNTIL(&r, store_head(&s->store) == 10);
 	for (unsigned out = 0; out <= 6; out++) {
@@ -292,7 +279,7 @@ static void test_late(void **state)
 
 	(void)state;
 	srig_up(&r, "none");
-	s = start_ring(&r, "a", MUCH_SCRIPT "; sleep 0.1; echo end >&2", 1000);
+	s = srig_start_ring(&r, "a", MUCH_SCRIPT "; sleep 0.1; echo end >&2", 1000);
 	UNTIL(&r, session_ended(s));
 	watch_session(&w, s, ATTACH(.policy = POLICY_LOSSLESS));
 	assert_string_equal(
@@ -313,7 +300,7 @@ static void test_limits(void **state)
 
 	(void)state;
 	srig_up(&r, "none");
-	s = start_ring(&r, "a", "cat", RING);
+	s = srig_start_ring(&r, "a", "cat", RING);
 	for (int i = 0; i < SESSION_VIEWERS; i++) {
 		snprintf(name, sizeof(name), "v%d", i);
 		watch_session(&w[i], s,
@@ -341,193 +328,6 @@ static void test_limits(void **state)
 	srig_down(&r);
 }
 
-/* The place that nobody used for the longest time goes to a new name; one that is held does not. */
-static void test_places_are_reused(void **state)
-{
-	char name[16];
-	struct srig r;
-	struct session *s;
-	struct watcher w;
-
-	(void)state;
-	srig_up(&r, "none");
-	s = start_ring(&r, "a", "cat", RING);
-	for (int i = 0; i < RECORD_PLACES; i++) {
-		snprintf(name, sizeof(name), "v%d", i);
-		watch_session(&w, s,
-			ATTACH(.viewer = name, .input = true, .hold_ms = i == 0 ? 60000 : 0));
-		assert_int_equal(viewer_input(&w.v, 0, (const uint8_t *)"x", 1, false), 0);
-		watcher_gone(&w, true);
-		watcher_fini(&w);
-		FOR_MS(&r, 2);
-	}
-	assert_int_equal(place_held(s->rec), 1);
-	watch_session(&w, s, ATTACH(.viewer = "new", .input = true));
-	assert_int_equal(viewer_input_offset(&w.v), 0);
-	watcher_fini(&w);
-	for (int i = 0; i < RECORD_PLACES; i++) {
-		if (i == 1) /* that one went */
-			continue;
-		snprintf(name, sizeof(name), "v%d", i);
-		watch_session(&w, s, ATTACH(.viewer = name, .input = true));
-		assert_int_equal(viewer_input_offset(&w.v), 1);
-		watcher_fini(&w);
-	}
-	srig_down(&r);
-}
-
-/* ---- places ---- */
-
-static struct msg_attach named(const char *name, uint64_t since, uint64_t hold_ms)
-{
-	return ATTACH(.viewer = name, .since_out = since, .hold_ms = hold_ms,
-		.policy = POLICY_LOSSLESS, .input = true);
-}
-
-/* What was sent is not what arrived: the place stands where the viewer says it has consumed to. */
-static void test_hold(void **state)
-{
-	struct srig r;
-	struct session *s;
-	struct watcher w;
-	uint64_t have = 0;
-
-	(void)state;
-	srig_up(&r, "none");
-	s = start_ring(&r, "a", MUCH_SCRIPT, RING);
-	for (unsigned round = 0; have < MUCH; round++) {
-		watch_session(&w, s, named("me", have, 60000));
-		assert_true(w.kicked == E_NONE && place_held(s->rec) == 0);
-		UNTIL(&r, s->paused || w.closed);
-		assert_true(w.next[1] > have); /* sent */
-		assert_null(strstr(watcher_log(&w), "gap"));
-		have += (w.next[1] - have) / (round % 2 ? 1 : 3); /* arrived */
-		viewer_consumed(&w.v, have - (w.next[1] - buf_len(&w.got[1])));
-		if (round % 3 == 2)
-			viewer_consumed(&w.v, 0); /* never back */
-		watcher_gone(&w, true);
-		assert_int_equal(place_held(s->rec), 1);
-		srig_turn(&r);
-		assert_true(store_head(&s->store) - have <= RING + STORE_SLACK);
-		watcher_fini(&w);
-	}
-	UNTIL(&r, session_ended(s));
-	watch_session(&w, s, named("me", have, 60000));
-	assert_string_equal(watcher_log(&w), "live; end exited out=3000000 err=0; close");
-	watcher_gone(&w, false);
-	assert_int_equal(place_held(s->rec), 0);
-	watcher_fini(&w);
-	srig_down(&r);
-}
-
-static void test_hold_ends(void **state)
-{
-	struct srig r;
-	struct session *s;
-	struct watcher w;
-	struct msg_entry entry;
-
-	(void)state;
-	srig_up(&r, "none");
-	s = start_ring(&r, "a", MUCH_SCRIPT, RING);
-	watch_session(&w, s, named("me", 0, 150));
-	UNTIL(&r, s->paused);
-	watcher_gone(&w, true);
-	session_entry_msg(s, &entry);
-	assert_true(entry.held == 1 && entry.viewers == 0);
-	FOR_MS(&r, 60);
-	assert_true(s->paused && !session_ended(s));
-	UNTIL(&r, session_ended(s));
-	assert_int_equal(place_held(s->rec), 0);
-	watcher_fini(&w);
-	/* Too late: it is told what it missed. */
-	watch_session(&w, s, named("me", 0, 0));
-	assert_non_null(strstr(watcher_log(&w), "gap 1@0+"));
-	watcher_fini(&w);
-	srig_down(&r);
-}
-
-/* A goodbye gives the place up; a live or unnamed viewer never had one. */
-static void test_no_hold(void **state)
-{
-	struct srig r;
-	struct session *s;
-	struct watcher w;
-
-	(void)state;
-	srig_up(&r, "none");
-	s = start_ring(&r, "a", "cat", RING);
-	watch_session(&w, s, named("me", 0, 60000));
-	watcher_gone(&w, false);
-	assert_int_equal(place_held(s->rec), 0);
-	watcher_fini(&w);
-	watch_session(&w, s, ATTACH(.viewer = "me", .hold_ms = 60000, .policy = POLICY_LIVE));
-	watcher_gone(&w, true);
-	assert_int_equal(place_held(s->rec), 0);
-	watcher_fini(&w);
-	watch_session(&w, s, named("me", 0, 0));
-	watcher_gone(&w, true);
-	assert_int_equal(place_held(s->rec), 0);
-	watcher_fini(&w);
-	srig_down(&r);
-}
-
-/* Gaps are positions without payload: totals of payload are still understood. */
-static void test_hold_behind_gap(void **state)
-{
-	struct srig r;
-	struct session *s;
-	struct watcher w;
-
-	(void)state;
-	srig_up(&r, "none");
-	s = start_ring(&r, "a", "head -c 1000000 /dev/zero; read x; " MUCH_SCRIPT, RING);
-	UNTIL(&r, store_head(&s->store) == 1000000);
-	watch_session(&w, s, named("me", 0, 60000));
-	assert_int_equal(w.next[1], 1000000);
-	assert_true(buf_len(&w.got[1]) <= RING + STORE_SLACK);
-	viewer_input(&w.v, 0, (const uint8_t *)"\n", 1, false);
-	UNTIL(&r, s->paused);
-	assert_true(store_head(&s->store) <= 1000000 + RING + STORE_SLACK);
-	viewer_consumed(&w.v, buf_len(&w.got[1]) - 5);
-	assert_int_equal(w.v.place->pos, w.next[1] - 5);
-	viewer_consumed(&w.v, UINT64_MAX); /* nobody has more than was sent */
-	assert_int_equal(w.v.place->pos, w.next[1]);
-	watcher_fini(&w);
-	srig_down(&r);
-}
-
-static void test_taken_over(void **state)
-{
-	struct srig r;
-	struct session *s;
-	struct watcher a, b;
-
-	(void)state;
-	srig_up(&r, "none");
-	s = start_ring(&r, "a", "cat >/dev/null; " MUCH_SCRIPT, RING);
-	watch_session(&a, s, named("me", 0, 60000));
-	assert_int_equal(viewer_input(&a.v, 0, (const uint8_t *)"12345", 5, false), 0);
-	watch_session(&b, s, named("me", 0, 60000));
-	assert_int_equal(a.kicked, E_TAKEN_OVER);
-	assert_true(s->n_viewers == 1 && s->n_writers == 1 && place_held(s->rec) == 0);
-	/* Its input goes on where the other's was accepted to; what comes again is dropped. */
-	assert_int_equal(viewer_input_offset(&b.v), 5);
-	assert_int_equal(viewer_input(&b.v, 0, (const uint8_t *)"12345678", 8, true), 0);
-	assert_int_equal(viewer_input_offset(&b.v), 8);
-	assert_int_equal(s->rec->in.accepted, 8);
-	UNTIL(&r, s->paused);
-	/* Bug: between the two nobody held the store, and what the old one had not taken was lost.
-	 */
-	watcher_fini(&a);
-	watch_session(&a, s, named("me", 0, 60000));
-	assert_int_equal(b.kicked, E_TAKEN_OVER);
-	assert_null(strstr(watcher_log(&a), "gap"));
-	watcher_fini(&a);
-	watcher_fini(&b);
-	srig_down(&r);
-}
-
 /* ---- the end of a session with viewers ---- */
 
 /* retain_ms 0: it stays as long as somebody has not confirmed the end, and no longer. */
@@ -543,12 +343,12 @@ static void test_retain_0(void **state)
 	start->has_retain = true;
 	start->retain_ms = 0;
 	s = srig_start(&r, "a", start);
-	watch_session(&w, s, named("me", 0, 60000));
+	watch_session(&w, s, srig_named("me", 0, 60000));
 	UNTIL(&r, w.closed);
 	watcher_gone(&w, true); /* before it has confirmed */
 	assert_non_null(sessions_find(&r.all, "a"));
 	watcher_fini(&w);
-	watch_session(&w, s, named("me", 2, 60000));
+	watch_session(&w, s, srig_named("me", 2, 60000));
 	assert_true(w.closed);
 	watcher_gone(&w, false);
 	assert_null(sessions_find(&r.all, "a"));
@@ -576,8 +376,9 @@ static void test_unpin_at_the_limit(void **state)
 	(void)state;
 	srig_up(&r, "auto");
 	r.all.arena.charge_max = 1 * MIB;
-	s = start_ring(&r, "a", "(sleep 0.1; " MUCH_SCRIPT "; exec sleep 60) & exit 0", 4 * MIB);
-	watch_session(&w, s, named("me", 0, 400));
+	s = srig_start_ring(
+		&r, "a", "(sleep 0.1; " MUCH_SCRIPT "; exec sleep 60) & exit 0", 4 * MIB);
+	watch_session(&w, s, srig_named("me", 0, 400));
 	UNTIL(&r, session_ended(s));
 	watcher_gone(&w, true);
 	UNTIL(&r, s->paused);
@@ -602,12 +403,6 @@ int main(void)
 		cmocka_unit_test(test_since),
 		cmocka_unit_test(test_late),
 		cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_places_are_reused),
-		cmocka_unit_test(test_hold),
-		cmocka_unit_test(test_hold_ends),
-		cmocka_unit_test(test_no_hold),
-		cmocka_unit_test(test_hold_behind_gap),
-		cmocka_unit_test(test_taken_over),
 		cmocka_unit_test(test_retain_0),
 		cmocka_unit_test(test_unpin_at_the_limit),
 	};
