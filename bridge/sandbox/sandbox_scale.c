@@ -15,10 +15,12 @@ static void scaled(struct box *b, const struct box_result *r)
 		if (r->fault.status == 409)
 			s->fault.code = "oom_floor";
 	}
-	if (r->ok || r->left == BOX_LEFT_RUNNING)
+	if (r->ok || r->left == BOX_LEFT_RUNNING) {
 		life_arrive(s, SANDBOX_RUNNING);
-	else
-		settle_failed(s, r);
+	} else {
+		link_on_lost(s, r->fault.text); /* nobody has closed it before */
+		settle_examine(s);
+	}
 }
 
 void scale_begin(struct sandbox *s)

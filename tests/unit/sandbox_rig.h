@@ -302,6 +302,21 @@ RIG_OPERATION(destroy, rig_do_destroy)
 RIG_OPERATION(hibernate, rig_do_hibernate)
 RIG_OPERATION(wake, rig_do_wake)
 
+/* It dies of it. */
+static void rig_do_scale(struct rig_box *f, struct box_result *r)
+{
+	rig_end(f);
+	r->ok = false;
+	r->left = BOX_LEFT_STOPPED;
+	fault_set(&r->fault, 502, "the machine went away");
+}
+
+static void rig_scale(struct box *b, unsigned memory_mb)
+{
+	(void)memory_mb;
+	rig_begin(b, "scale", rig_do_scale);
+}
+
 static void rig_checkpoint(struct box *b, const char *name, bool full)
 {
 	(void)name, (void)full;
@@ -411,7 +426,7 @@ static int rig_up(void **state)
 	uv_signal_init(&rig.loop, &rig.child);
 	uv_signal_start(&rig.child, rig_on_child, SIGCHLD);
 	rig.driver = (struct box_driver){.name = "rig",
-		.can = BOX_CAN_HIBERNATE | BOX_CAN_CHECKPOINT | BOX_CAN_RESTART,
+		.can = BOX_CAN_HIBERNATE | BOX_CAN_CHECKPOINT | BOX_CAN_RESTART | BOX_CAN_SCALE,
 		.start = rig_start,
 		.adopt = rig_adopt,
 		.stop = rig_stop,
@@ -419,6 +434,7 @@ static int rig_up(void **state)
 		.destroy = rig_destroy,
 		.hibernate = rig_hibernate,
 		.wake = rig_wake,
+		.scale = rig_scale,
 		.checkpoint = rig_checkpoint,
 		.restore = rig_restore,
 		.leave = rig_leave};

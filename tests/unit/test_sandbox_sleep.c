@@ -131,6 +131,28 @@ static void test_hibernate_fails(void **state)
 	}
 }
 
+/* The link was never closed, as it is before everything else that may end a machine: the bridge
+ * aborted when the sandbox came up again. */
+static void test_ends_while_it_is_scaled(void **state)
+{
+	struct sandbox *s = rig_create(0);
+	struct rig_use u = {0};
+	struct rig_op o;
+
+	(void)state;
+	sandbox_scale(s, s->memory_mb, rig_op(&o));
+	RIG_UNTIL(o.done);
+	assert_int_equal(o.fault.status, 502);
+	assert_int_equal(s->state, SANDBOX_STOPPED);
+	assert_false(s->has_guest);
+	rig_use(s, &u);
+	RIG_UNTIL(u.n == 1);
+	assert_int_equal(u.fault.status, 0);
+	assert_int_equal(s->state, SANDBOX_RUNNING);
+	sandbox_unuse(&u.use);
+	assert_string_equal(rig.log, "start scale adopt restart");
+}
+
 /* The guest hangs: it is given up on in time, and the sandbox goes on. */
 static void test_prepare_hangs(void **state)
 {
@@ -509,6 +531,7 @@ int main(void)
 		TEST(test_hibernate_and_wake),
 		TEST(test_hibernate_waits),
 		TEST(test_hibernate_fails),
+		TEST(test_ends_while_it_is_scaled),
 		TEST(test_prepare_hangs),
 		TEST(test_link_breaks),
 		TEST(test_link_lost_meanwhile),
