@@ -7,9 +7,11 @@ Boots, waits for the agent, runs COMMAND (agentctl's arguments; default: a shell
 of JSON says where the agent is, and the machine stays until stdin ends. The disk is an overlay that is thrown away. Without KVM it is emulated; which of the two works is found out once, by trying.
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -24,7 +26,6 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 IMAGE = TOP / "build/image"
 KVM_TRIAL = 8.0  # seconds for a guest that takes one, if KVM is real
 BOOT = 60.0
-SETTLE = 0.1  # from the driver's word that it is ready until it has given its buffers
 
 
 class VmError(Exception):
@@ -106,7 +107,8 @@ class Vm:
                 raise VmError(f"QEMU ended:\n{self.log()}")
             return self.dial()
         until(self._driver_is_ready, timeout, lambda: f"the guest's vsock driver; its console:\n{self.log()}")
-        time.sleep(SETTLE)
+        if self.vsock:
+            until(self._queues_taken, timeout, lambda: f"the guest's buffers; its console:\n{self.log()}")
         until(answers, timeout, lambda: f"agentd in the VM; its console:\n{self.log()}")
         return time.monotonic() - self.started
 
@@ -119,6 +121,17 @@ class Vm:
                 raise VmError(f"QEMU ended:\n{self.log()}") from None
             return False
         return any("DRIVER_OK" in word for word in status["status"]["statuses"])
+
+    def _queues_taken(self):
+        """Whether vhost-device-vsock waits for the guest's two queues, which it does from when it has been given them: both
+        are in one epoll of its."""
+        for info in pathlib.Path(f"/proc/{self.vsock.pid}/fdinfo").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if {"0", "1"} <= set(re.findall(r"data:\s*([0-9a-f]+)", info.read_text())):
+                    return True
+        if self.vsock.poll() is not None:
+            raise VmError("vhost-device-vsock ended")
+        return False
 
     def dial(self):
         """Whether something accepts on port 1024 of the guest."""
