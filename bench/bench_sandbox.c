@@ -349,9 +349,6 @@ void bench_sandbox(void)
 	}
 	many_forks(options.quick ? 1 : 3);
 	idle();
-	table_note(
-		"sandbox: bare QEMU waits 100 ms for the guest's vsock device to settle, the bridge "
-		"looks whether it has");
 	table_note("sandbox: p95 is of %d a round", options.quick ? 2 : CREATES);
 	web_close(&web);
 	agent_stop(&bridge);
